@@ -1,0 +1,1 @@
+"""Draws aligned portraits with an exported generator. Imports neither `apdraw_cli` nor `train`."""

@@ -1,0 +1,1 @@
+"""Makes generators: networks, losses, data, training, export. Imports `engines`, never `apdraw_cli`."""
