@@ -1,12 +1,51 @@
 """What every engine is: something that turns a batch of aligned portraits into drawings."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from engines.portrait import Image, PortraitBatch
+
+CPU_BATCH_SIZE: Final = 2
+"""Portraits in a call on a CPU, unless asked otherwise: it gains little from more, and they cost memory."""
+
+GPU_BATCH_SIZE: Final = 16
+"""Portraits in a call on a GPU, unless asked otherwise."""
 
 
 class EngineError(Exception):
     """An engine or model that cannot be used here. One line: what failed, why, what to do."""
+
+
+class ModelFileError(EngineError):
+    """The model file itself is at fault, so that no other engine would do better."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a library's error message, to be quoted in one of ours."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What an engine can do on this machine.
+
+    Attributes:
+        name: as in `Engine`.
+        runs_here: whether it can draw on any device of this machine.
+        version: of its library, None where that is not installed.
+        devices: what it can draw on, the fastest first: `cuda:0`, `cpu`, ...
+        reason: why it cannot run, or cannot use the GPU that is here; None where nothing is amiss.
+        remedy: the command that installs what is missing; None where there is none.
+        picked: whether `auto` takes it, with the shipped model.
+    """
+
+    name: str
+    runs_here: bool
+    version: str | None
+    devices: tuple[str, ...]
+    reason: str | None = None
+    remedy: str | None = None
+    picked: bool = False
 
 
 class Engine(Protocol):

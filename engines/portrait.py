@@ -13,7 +13,8 @@ Image = npt.NDArray[np.uint8]
 """uint8 image: [H, W] grey or mask, [H, W, 3] RGB."""
 
 Landmarks = npt.NDArray[np.float32]
-"""float32 [5, 2] pixels (x, y): left eye, right eye (as seen in the image), nose tip, left and right mouth corner."""
+"""float32 [5, 2] pixels (x, y): left eye, right eye (as seen in the image), nose tip, left mouth corner, right
+mouth corner."""
 
 SIZE: Final = 512
 """Height and width of an aligned portrait, in pixels."""
@@ -21,7 +22,8 @@ SIZE: Final = 512
 WHITE: Final = 255
 
 TEMPLATE: Final[Landmarks] = (
-    (np.array([(180, 230), (300, 230), (240, 301), (186, 365.6), (294, 365.6)], np.float64) - 240) / 560 * 512 + 256
+    (np.array([(180, 230), (300, 230), (240, 301), (186, 365.6), (294, 365.6)], np.float64) - 240) / 560 * 512
+    + 256
 ).astype(np.float32)
 """Where alignment puts the five landmarks, in pixels of the aligned portrait."""
 

@@ -1,0 +1,56 @@
+"""`apdraw export`: a model becomes one self-contained ONNX file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from apdraw_cli.errors import UnfitError, UsageError
+
+INSTALL = "python -m pip install 'apdraw[export]'"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was exported.
+
+    Attributes:
+        onnx: the file written.
+        size: of that file, in bytes.
+        metadata: what the file says about itself.
+    """
+
+    onnx: Path
+    size: int
+    metadata: dict[str, str]
+
+
+def export(model: Path, onnx: Path, *, half_weights: bool = False) -> ExportResult:
+    """Exports a model, after checking that ONNX Runtime draws with it what torch draws.
+
+    Args:
+        model: a `.safetensors` file of this program.
+        onnx: the `.onnx` file to write; replaced where it exists.
+        half_weights: stores the weights in half precision, for a file of half the size; the drawing is still
+            computed in single precision.
+
+    Raises:
+        UsageError: `model` or `onnx` is of another kind.
+        UnfitError: a package is missing, the model cannot be used, or its graph draws something else.
+    """
+    if model.suffix.lower() != ".safetensors":
+        raise UsageError(f"cannot export {model}: a model to export is a .safetensors file")
+    if onnx.suffix.lower() != ".onnx":
+        raise UsageError(f"cannot export to {onnx}: its name must end in .onnx")
+    try:
+        import onnx as _onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+
+        from train.export import export_onnx
+        from train.model_file import ModelError, load_generator
+    except ImportError as error:
+        raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
+    try:
+        generator, metadata = load_generator(model)
+        written = export_onnx(generator, onnx, metadata, half_weights=half_weights)
+    except ModelError as error:
+        raise UnfitError(str(error)) from error
+    return ExportResult(onnx, onnx.stat().st_size, written)

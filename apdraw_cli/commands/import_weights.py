@@ -1,0 +1,70 @@
+"""`apdraw import-weights`: a checkpoint in the authors' format becomes a model of this program."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from apdraw_cli.errors import UnfitError, UsageError
+
+INSTALL = "python -m pip install 'apdraw[torch]'"
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What was imported.
+
+    Attributes:
+        model: the file written.
+        config: the generator's widths and norm statistics, as one line of JSON.
+        parameters: number of weights.
+    """
+
+    model: Path
+    config: str
+    parameters: int
+
+
+def import_weights(
+    checkpoint: Path,
+    model: Path,
+    *,
+    epoch: str | None = None,
+    name: str | None = None,
+    licence: str = "",
+    training_data: str = "",
+) -> ImportResult:
+    """Reads an author-format checkpoint and writes it as a model file.
+
+    Args:
+        checkpoint: a `<epoch>_net_gen.pt` file, or a folder with it or `<epoch>_net_<network>.pth` files.
+        model: the `.safetensors` file to write; replaced where it exists.
+        epoch: which of a folder's epochs; by default `latest`, else the highest.
+        name: of the model; by default the file's.
+        licence: of the weights, as far as you know it.
+        training_data: what they were trained on, as far as you know it.
+
+    Raises:
+        UsageError: `model` is no `.safetensors` file.
+        UnfitError: torch is missing, or the checkpoint cannot be used.
+    """
+    if model.suffix.lower() != ".safetensors":
+        raise UsageError(f"cannot write the model to {model}: its name must end in .safetensors")
+    try:
+        from train.author_weights import load_author_generator
+        from train.model_file import ModelError, save_generator
+    except ImportError as error:
+        raise UnfitError(f"importing weights needs {error.name}; install it with: {INSTALL}") from error
+    try:
+        generator = load_author_generator(checkpoint, epoch)
+        save_generator(
+            model,
+            generator,
+            {
+                "name": name or model.stem,
+                "licence": licence,
+                "training_data": training_data,
+                "provenance": f"imported from the author-format checkpoint {checkpoint.resolve().name}",
+            },
+        )
+    except ModelError as error:
+        raise UnfitError(str(error)) from error
+    return ImportResult(model, generator.config.to_json(), sum(p.numel() for p in generator.parameters()))

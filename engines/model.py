@@ -1,0 +1,178 @@
+"""What a model file says about itself, read without the libraries that draw with it."""
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from engines.base import ModelFileError
+
+FORMAT: Final = "apdraw-generator"
+FORMAT_VERSION: Final = "1"
+
+PRECISIONS: Final = ("fp32", "fp16", "bf16")
+
+_ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
+_ONNX_GRAPH: Final = 7  # number of ModelProto.graph
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself; texts are empty where nobody said.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        norm_statistics: `running`, or `photo` for those of the one photo being drawn.
+        config: the networks' widths and more, as one line of JSON.
+        licence: of the weights.
+        training_data: what it was trained on.
+        provenance: where the weights come from.
+        precision: what the file's graph computes in: `fp32` or `fp16`.
+        precisions: those in which real portraits were drawn and kept their drawing; always `fp32`.
+        generator_sha256: the weights' own checksum, the same in every file made of them; None where missing.
+    """
+
+    name: str
+    version: str
+    norm_statistics: str
+    config: str
+    licence: str
+    training_data: str
+    provenance: str
+    precision: str
+    precisions: tuple[str, ...]
+    generator_sha256: str | None
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file's bytes, 64 hexadecimal digits.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_metadata(path: Path) -> ModelInfo:
+    """Reads what a `.onnx` or `.safetensors` model says about itself; does not load the weights.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, cut short, or no generator of this program.
+    """
+    readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ModelFileError(f"cannot draw with {path}: a model is a {' or a '.join(readers)} file")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            metadata = reader(content)
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no model {path}; check the path given to --model") from None
+    except OSError as error:
+        raise ModelFileError(f"cannot read the model {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # also an empty file: it cannot be mapped
+        raise ModelFileError(
+            f"{path} is no {path.suffix} file, or a damaged one: {error}; get or export it again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path} is no generator of this program; make one with apdraw train, import-weights or export"
+        )
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} is of format version {metadata.get('format_version')!r}, "
+            f"this program reads {FORMAT_VERSION}: update it, or export the model again"
+        )
+    return _info(metadata)
+
+
+def _info(metadata: Mapping[str, str]) -> ModelInfo:
+    listed = metadata.get("precisions", "").replace(",", " ").split()
+    return ModelInfo(
+        **{
+            key: metadata.get(key, "")
+            for key in (
+                "name",
+                "version",
+                "norm_statistics",
+                "config",
+                "licence",
+                "training_data",
+                "provenance",
+            )
+        },
+        precision=metadata.get("precision") or "fp32",
+        precisions=tuple(name for name in PRECISIONS if name == "fp32" or name in listed),
+        generator_sha256=metadata.get("generator_sha256"),
+    )
+
+
+def _safetensors_metadata(content: mmap.mmap) -> dict[str, str]:
+    """The `__metadata__` of the JSON header, which follows its own length (8 bytes, little-endian)."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    if not 8 < start <= len(content):
+        raise ValueError("its header is cut short")
+    header = json.loads(content[8:start])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    metadata = header.pop("__metadata__", {})
+    try:
+        end = start + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        texts = {str(key): str(value) for key, value in metadata.items()}
+    except (TypeError, KeyError, IndexError, AttributeError):
+        raise ValueError("its header describes no tensors") from None
+    if end != len(content):
+        raise ValueError(f"it has {len(content)} bytes, its header tells of {end}")
+    return texts
+
+
+def _onnx_metadata(content: mmap.mmap) -> dict[str, str]:
+    """`metadata_props` of an ONNX file, a protobuf message: whatever else it holds is stepped over."""
+    metadata = {}
+    numbers = set()
+    for number, start, end in _fields(content, 0, len(content)):
+        numbers.add(number)
+        if number == _ONNX_METADATA:
+            pair = {part: content[a:b].decode() for part, a, b in _fields(content, start, end)}
+            metadata[pair.get(1, "")] = pair.get(2, "")
+    if _ONNX_GRAPH not in numbers:
+        raise ValueError("it holds no graph")
+    return metadata
+
+
+def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walks the fields of a protobuf message: number, and where its value starts and ends."""
+    position = start
+    while position < end:
+        tag, position = _varint(content, position, end)
+        wire = tag & 7
+        if wire == 2:
+            length, position = _varint(content, position, end)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        elif wire == 0:
+            length = _varint(content, position, end)[1] - position
+        else:
+            raise ValueError(f"a field of unknown kind at byte {position}")
+        if position + length > end:
+            raise ValueError(f"it is cut short in the field at byte {position}")
+        yield tag >> 3, position, position + length
+        position += length
+
+
+def _varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """A number of up to ten bytes, seven bits each, lowest first; and where it ends."""
+    value = 0
+    for index, byte in enumerate(content[position : min(position + 10, end)]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, position + index + 1
+    raise ValueError(f"a broken number at byte {position}")

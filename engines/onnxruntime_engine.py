@@ -1,0 +1,154 @@
+"""Draws with ONNX Runtime: on any CPU, and on an NVIDIA GPU with its CUDA provider."""
+
+import contextlib
+import io
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.graph import Port, check_batch, check_signature
+from engines.model import ModelInfo
+from engines.portrait import Image, PortraitBatch
+
+NAME: Final = "onnxruntime"
+INSTALL: Final = "python -m pip install onnxruntime"
+INSTALL_CUDA: Final = (
+    "python -m pip uninstall -y onnxruntime && python -m pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
+
+CUDA: Final = "CUDAExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
+
+
+def status(gpus: tuple[str, ...]) -> EngineStatus:
+    """Tells whether ONNX Runtime can be imported, and whether this build of it can use the GPUs."""
+    try:
+        import onnxruntime as ort
+    except (ImportError, OSError) as error:
+        return EngineStatus(
+            NAME, False, None, (), f"onnxruntime cannot be imported: {one_line(error)}", INSTALL
+        )
+    if gpus and CUDA not in ort.get_available_providers():
+        reason = "this build of onnxruntime has no CUDA provider"
+        return EngineStatus(NAME, True, ort.__version__, ("cpu",), reason, INSTALL_CUDA)
+    devices = (*(f"cuda:{number}" for number in range(len(gpus))), "cpu")
+    return EngineStatus(NAME, True, ort.__version__, devices)
+
+
+class OnnxRuntimeEngine:
+    """An ONNX generator in an ONNX Runtime session. See `Engine`.
+
+    Args:
+        model: the ONNX file.
+        info: what it says about itself.
+        device: `cpu`, `cuda:0`, ...
+        precision: `auto`, or what the graph computes in there: a CPU computes every graph in fp32, a GPU an
+            fp16 graph in fp16.
+        batch_size: None for the default.
+        threads: CPU threads of a call; None for all cores.
+
+    Raises:
+        EngineError: ONNX Runtime cannot load the model, use the GPU, or compute in the precision.
+        ModelFileError: the graph is not a portrait generator.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        model: Path,
+        info: ModelInfo,
+        *,
+        device: str,
+        precision: str,
+        batch_size: int | None,
+        threads: int | None,
+    ) -> None:
+        on_cpu = device == "cpu"
+        self.device = device
+        self.precision = _choose_precision(precision, info, device)
+        self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
+        # One call uses all threads of a CPU; beside a GPU the next call's photos can be copied meanwhile.
+        self.concurrency = 1 if on_cpu else 2
+        self._turns = threading.BoundedSemaphore(self.concurrency)
+        self._model = model
+        self._session: Any = _open_session(model, device, threads)
+        check_signature(model, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+
+    def draw(self, batch: PortraitBatch) -> Image:
+        """Draws a batch; see `Engine.draw`."""
+        inputs = check_batch(batch)
+        with self._turns:
+            session = self._session
+            if session is None:
+                raise EngineError(f"the onnxruntime engine with {self._model} is closed; open it again")
+            try:
+                drawing: Image = session.run(["drawing"], inputs)[0]
+            except Exception as error:  # the library's errors have no other class in common
+                raise EngineError(
+                    f"onnxruntime failed on a batch of {len(batch)}: {_reason(error)}; "
+                    f"try a smaller --batch-size"
+                ) from error
+        return drawing
+
+    def close(self) -> None:
+        """Frees the model once the calls in flight are done."""
+        self._session = None
+
+
+def _choose_precision(asked: str, info: ModelInfo, device: str) -> str:
+    computed = "fp32" if device == "cpu" else info.precision
+    if asked not in ("auto", computed):
+        raise EngineError(
+            f"onnxruntime cannot draw in {asked} on {device}: it computes this model in {computed} there; "
+            f"use --precision {computed}"
+        )
+    return computed
+
+
+def _open_session(model: Path, device: str, threads: int | None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3  # errors
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers: list[Any] = [CPU]
+    if device != "cpu":
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            ort.preload_dlls()  # CUDA and cuDNN from their wheels, which are on no library path
+        number = device.partition(":")[2]
+        # TensorFloat-32 keeps 10 of 23 bits; an exhaustive search would stall every new batch size.
+        cuda = {"device_id": number, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+        providers.insert(0, (CUDA, cuda))
+    try:
+        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # the library's errors have no other class in common
+        raise EngineError(f"onnxruntime cannot load {model}: {_reason(error)}; is the file whole?") from error
+    if device != "cpu" and session.get_providers()[0] != CUDA:
+        raise EngineError(
+            f"onnxruntime cannot draw on {device}: its CUDA provider did not start, most often for want of "
+            f"CUDA or cuDNN libraries; install them with: {INSTALL_CUDA}"
+        )
+    return session
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the library's own prefix `[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : `."""
+    text = one_line(error)
+    return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+
+
+def _ports(nodes: Any) -> list[Port]:
+    """Inputs or outputs of a session as `Port`s; the library writes `tensor(uint8)` and names free sizes."""
+    dtypes = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    return [
+        Port(
+            node.name,
+            dtypes.get(node.type, node.type),
+            tuple(s if isinstance(s, int) else None for s in node.shape),
+        )
+        for node in nodes
+    ]

@@ -1,0 +1,180 @@
+"""Draws on the CPU with OpenVINO: the engine that the base install brings, and the fastest one there."""
+
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+
+from engines.base import CPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.graph import Port, check_batch, check_signature
+from engines.model import ModelInfo
+from engines.portrait import Image, PortraitBatch
+
+NAME: Final = "openvino"
+INSTALL: Final = "python -m pip install openvino"
+
+REQUESTS: Final = 2
+"""Calls in flight: while one is copied in and out, the other keeps the cores busy."""
+
+
+def status(gpus: tuple[str, ...]) -> EngineStatus:
+    """Tells whether OpenVINO can be imported; `gpus` make no difference to it."""
+    del gpus
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        return EngineStatus(NAME, False, None, (), f"openvino cannot be imported: {one_line(error)}", INSTALL)
+    version = openvino.__version__.split("-")[0]
+    return EngineStatus(NAME, True, version, ("cpu",))
+
+
+class OpenVinoEngine:
+    """An ONNX generator compiled by OpenVINO for the CPU. See `Engine`.
+
+    Args:
+        model: the ONNX file.
+        info: what it says about itself; `auto` precision depends on it.
+        device: `cpu`.
+        precision: `auto`, `fp32` or `bf16`. `auto` is bf16 where the processor computes in it and the model
+            is known to keep its drawings in it, else fp32.
+        batch_size: None for the default.
+        threads: CPU threads for all calls together; None for OpenVINO's choice.
+
+    Raises:
+        EngineError: OpenVINO cannot load the model, or the CPU lacks the precision.
+        ModelFileError: the graph is not a portrait generator.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        model: Path,
+        info: ModelInfo,
+        *,
+        device: str,
+        precision: str,
+        batch_size: int | None,
+        threads: int | None,
+    ) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        self.device = device
+        self.precision = _choose_precision(
+            precision, info, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        )
+        self.batch_size = batch_size or CPU_BATCH_SIZE
+        self.concurrency = min(REQUESTS, threads or REQUESTS)
+        config = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT_NUM_REQUESTS": self.concurrency,
+            "NUM_STREAMS": self.concurrency,
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            # Pinned threads of two processes on one machine would share the same few cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            network = core.read_model(model)
+            check_signature(model, _ports(network.inputs), _ports(network.outputs))
+            if self.precision == "bf16":
+                _take_whole_landmarks(network, model)
+            compiled = core.compile_model(network, "CPU", config)
+            requests = [compiled.create_infer_request() for _ in range(self.concurrency)]
+        except (RuntimeError, ValueError) as error:  # ValueError: text in the file that is no UTF-8
+            raise EngineError(
+                f"openvino cannot load {model}: {_reason(error)}; is the file whole?"
+            ) from error
+        self._model = model
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for request in requests:
+            self._free.put(request)
+
+    def draw(self, batch: PortraitBatch) -> Image:
+        """Draws a batch; see `Engine.draw`."""
+        inputs = check_batch(batch)
+        if self.precision == "bf16":
+            inputs["landmarks"] = np.rint(inputs["landmarks"]).astype(np.int32)
+        request = self._free.get()
+        try:
+            if request is None:
+                raise EngineError(f"the openvino engine with {self._model} is closed; open it again")
+            # The results are copies, so the request is free for the next call at once.
+            results = request.infer(inputs, share_inputs=True, share_outputs=False)
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(
+                f"openvino failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
+            ) from error
+        finally:
+            self._free.put(request)
+        drawing: Image = results["drawing"]
+        return drawing
+
+    def close(self) -> None:
+        """Waits for the calls in flight and frees the model."""
+        for _ in range(self.concurrency):
+            if self._free.get() is None:  # closed already
+                break
+        self._free.put(None)  # passed on from call to call
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong: the library writes where in its source it happened first, and that last."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__
+
+
+def _choose_precision(asked: str, info: ModelInfo, capabilities: list[str]) -> str:
+    if asked == "fp16":
+        raise EngineError("openvino cannot draw in fp16 on a CPU: use --precision fp32 or bf16")
+    if asked == "bf16" and "BF16" not in capabilities:
+        raise EngineError(
+            "openvino cannot draw in bf16: this CPU does not compute in it; use --precision fp32"
+        )
+    if asked == "auto":
+        return "bf16" if "BF16" in capabilities and "bf16" in info.precisions else "fp32"
+    return asked
+
+
+def _take_whole_landmarks(network: Any, model: Path) -> None:
+    """Makes a loaded graph take its landmarks rounded, as int32.
+
+    The graph rounds them first of all. OpenVINO would keep the result in bf16, where whole numbers over 256
+    are not exact, and so move the local regions by pixels.
+
+    Raises:
+        EngineError: the graph does something else with its landmarks.
+    """
+    import openvino as ov
+    from openvino import opset13
+
+    landmarks = network.input("landmarks")
+    path = [landmarks.get_node()]
+    for kind in ("Round", "Convert"):
+        users = [user.get_node() for user in path[-1].output(0).get_target_inputs()]
+        if [user.get_type_name() for user in users] != [kind]:
+            raise EngineError(
+                f"openvino cannot draw {model} in bf16: its landmarks would lose their exact place; "
+                f"use --precision fp32, or export the model again"
+            )
+        path += users
+    whole = opset13.parameter(landmarks.partial_shape, ov.Type.i32)
+    whole.output(0).get_tensor().set_names({"landmarks"})
+    rounded = path[-1].output(0)
+    to_rounded_type = opset13.convert(whole, rounded.element_type.get_type_name())
+    rounded.replace(to_rounded_type.output(0))
+    network.remove_parameter(path[0])
+    network.add_parameters([whole])
+    network.validate_nodes_and_infer_types()
+
+
+def _ports(nodes: Any) -> list[Port]:
+    """Inputs or outputs of an OpenVINO model as `Port`s."""
+    ports = []
+    for node in nodes:
+        shape = node.partial_shape
+        sizes = () if shape.rank.is_dynamic else (None if s.is_dynamic else s.get_length() for s in shape)
+        ports.append(Port(node.any_name, str(node.element_type.to_dtype()), tuple(sizes)))
+    return ports

@@ -1,0 +1,296 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from engines import openvino_engine, select
+from engines.base import EngineError
+from engines.select import open_engine, shipped_model, survey
+
+CPU_ONLY = pytest.mark.skipif(bool(select.gpu_names()), reason="this machine has an NVIDIA GPU")
+
+
+@pytest.fixture
+def fake_gpus(monkeypatch):
+    """A machine whose driver shows two GPUs; nothing can really draw on them."""
+    monkeypatch.setattr(select, "gpu_names", lambda: ("NVIDIA L4", "NVIDIA T4"))
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Makes packages look as if they were not installed."""
+    import importlib.util
+
+    real_find = importlib.util.find_spec
+
+    def hide(*names):
+        for name in names:
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *rest: None if name in names else real_find(name, *rest)
+        )
+
+    return hide
+
+
+def refusal(model, **options):
+    """The one line of an attempt that must fail."""
+    with pytest.raises(EngineError) as caught:
+        open_engine(model, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@CPU_ONLY
+def test_auto_takes_openvino_on_a_cpu(tiny_pair, tiny_model, load_tiny):
+    for options in ({}, {"device": "cpu"}, {"engine": "openvino"}, {"load_module": load_tiny}):
+        engine = open_engine(tiny_pair, **options)
+        assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
+    assert open_engine(tiny_model).name == "openvino"
+
+
+@CPU_ONLY
+def test_auto_goes_on_to_what_is_installed(tiny_pair, load_tiny, without):
+    without("openvino")
+    assert open_engine(tiny_pair, load_module=load_tiny).name == "onnxruntime"
+    without("openvino", "onnxruntime")
+    assert open_engine(tiny_pair, load_module=load_tiny).name == "torch"
+
+
+def test_auto_without_any_engine_says_what_to_install(tiny_model, without):
+    without("openvino", "onnxruntime", "torch")
+    assert "python -m pip install openvino" in refusal(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("openvino", "python -m pip install openvino"),
+        ("onnxruntime", "python -m pip install onnxruntime"),
+        ("torch", "python -m pip install 'apdraw[torch]'"),
+    ],
+)
+def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, without, name, command):
+    without(name)
+    message = refusal(tiny_pair, engine=name, load_module=load_tiny)
+    assert f"cannot draw with {name}" in message
+    assert command in message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "tflite"}, "choose auto, openvino, onnxruntime, torch"),
+        ({"precision": "int8"}, "choose auto, fp32, fp16, bf16"),
+        ({"device": "tpu"}, "choose auto, cpu, cuda"),
+        ({"device": "cuda:x"}, "choose auto, cpu, cuda"),
+        ({"batch_size": 0}, "batch size cannot be 0"),
+        ({"threads": -1}, "number of threads cannot be -1"),
+    ],
+)
+def test_unknown_options_are_errors(tiny_pair, options, words):
+    assert words in refusal(tiny_pair, **options)
+
+
+@CPU_ONLY
+@pytest.mark.parametrize("engine", ["auto", *select.ENGINES])
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_here_is_an_error(tiny_pair, load_tiny, engine, device):
+    message = refusal(tiny_pair, engine=engine, device=device, load_module=load_tiny)
+    assert f"cannot draw on {device}" in message
+    assert "--device cpu" in message
+
+
+def test_a_gpu_number_too_high_lists_those_here(tiny_pair, fake_gpus):
+    assert "cuda:0 (NVIDIA L4), cuda:1 (NVIDIA T4)" in refusal(tiny_pair, device="cuda:2")
+
+
+def test_openvino_never_draws_on_a_gpu(tiny_pair, fake_gpus):
+    message = refusal(tiny_pair, engine="openvino", device="cuda:1")
+    assert "cannot draw with openvino on cuda:1" in message
+    assert "cpu only" in message
+
+
+@CPU_ONLY
+@pytest.mark.parametrize(
+    ("engine", "command"), [("onnxruntime", "onnxruntime-gpu[cuda,cudnn]"), ("torch", "--force-reinstall torch")]
+)
+def test_a_build_without_cuda_is_an_error_with_a_remedy(
+    tiny_pair, load_tiny, fake_gpus, monkeypatch, engine, command
+):
+    pretend_builds(monkeypatch, cuda=False)
+    message = refusal(tiny_pair, engine=engine, device="cuda", load_module=load_tiny)
+    assert f"cannot draw with {engine} on cuda:0: this build of {engine} has no CUDA" in message
+    assert command in message
+
+
+@CPU_ONLY
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_gpu_library_that_does_not_start_is_an_error_where_named(
+    tiny_pair, load_tiny, fake_gpus, monkeypatch, capfd, engine
+):
+    pretend_builds(monkeypatch, cuda=True)
+    message = refusal(tiny_pair, engine=engine, device="cuda", load_module=load_tiny)
+    assert message.startswith(f"{engine} cannot draw on cuda:0")
+    assert capfd.readouterr().out == ""
+
+
+@CPU_ONLY
+def test_auto_says_when_a_gpu_was_passed_over(tiny_pair, load_tiny, fake_gpus, monkeypatch, caplog):
+    pretend_builds(monkeypatch, cuda=True)
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(tiny_pair, load_module=load_tiny)
+    assert (engine.name, engine.device) == ("openvino", "cpu")
+    assert "drawing on the CPU: onnxruntime cannot draw on cuda:0" in caplog.text
+
+
+def pretend_builds(monkeypatch, *, cuda):
+    """Makes onnxruntime and torch look as if they were built with CUDA, or without."""
+    import onnxruntime
+
+    from engines import torch_engine
+
+    providers = ["CUDAExecutionProvider"] * cuda + ["CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(torch_engine, "_cuda_version", lambda: "12.8" if cuda else None)
+
+
+@pytest.mark.parametrize("engine", ["auto", *select.ENGINES])
+def test_fp16_on_a_cpu_is_an_error(tiny_pair, load_tiny, engine):
+    message = refusal(tiny_pair, engine=engine, device="cpu", precision="fp16", load_module=load_tiny)
+    assert "fp16" in message
+    assert "--precision fp32" in message
+
+
+def test_bf16_in_onnxruntime_is_an_error(tiny_model):
+    message = refusal(tiny_model, engine="onnxruntime", device="cpu", precision="bf16")
+    assert "onnxruntime cannot draw in bf16 on cpu" in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "capabilities", "chosen"),
+    [
+        ("auto", "bf16", ["FP32", "BF16"], "bf16"),
+        ("auto", "bf16", ["FP32"], "fp32"),
+        ("auto", "", ["FP32", "BF16"], "fp32"),
+        ("fp32", "bf16", ["FP32", "BF16"], "fp32"),
+        ("bf16", "", ["FP32", "BF16"], "bf16"),
+    ],
+)
+def test_openvino_computes_in_bf16_only_where_that_is_right(write_model, asked, listed, capabilities, chosen):
+    metadata = {"format": "apdraw-generator", "format_version": "1", "precisions": listed}
+    info = select.read_metadata(write_model(metadata=metadata))
+    assert openvino_engine._choose_precision(asked, info, capabilities) == chosen
+
+
+def test_openvino_refuses_bf16_on_a_cpu_without_it(tiny_model):
+    info = select.read_metadata(tiny_model)
+    with pytest.raises(EngineError, match="this CPU does not compute in it"):
+        openvino_engine._choose_precision("bf16", info, ["FP32"])
+
+
+def test_each_engine_takes_its_half_of_a_pair(tiny_pair, load_tiny):
+    weights = tiny_pair.with_suffix(".safetensors")
+    for given in (tiny_pair, weights):
+        for engine in select.ENGINES:
+            assert open_engine(given, engine=engine, load_module=load_tiny).name == engine
+
+
+def test_weights_alone_are_drawn_by_torch(write_weights, load_tiny):
+    assert open_engine(write_weights(), load_module=load_tiny).name == "torch"
+
+
+def test_weights_alone_without_torch_say_what_to_install(write_weights, load_tiny, without):
+    weights = write_weights()
+    without("torch")
+    assert "python -m pip install 'apdraw[torch]'" in refusal(weights, load_module=load_tiny)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_weights_alone_must_be_exported_for_the_others(write_weights, engine):
+    weights = write_weights()
+    message = refusal(weights, engine=engine)
+    assert f"apdraw export {weights} {weights.with_suffix('.onnx')}" in message
+
+
+def test_torch_needs_the_weights_beside_a_graph(tiny_model, load_tiny):
+    message = refusal(tiny_model, engine="torch", load_module=load_tiny)
+    assert "there is no" in message
+    assert "tiny.safetensors" in message
+
+
+@pytest.mark.parametrize("checksum", [{"generator_sha256": "cd" * 32}, {}])
+def test_files_of_one_stem_with_other_weights_are_no_pair(write_model, write_weights, load_tiny, checksum):
+    metadata = {"format": "apdraw-generator", "format_version": "1", **checksum}
+    model, weights = write_model(), write_weights(metadata=metadata)
+    assert "not made of the same weights" in refusal(model, engine="torch", load_module=load_tiny)
+    assert "not made of the same weights" in refusal(weights, engine="openvino")
+    assert open_engine(weights, load_module=load_tiny).name == "torch"
+    assert open_engine(model, load_module=load_tiny).name != "torch"
+
+
+def test_torch_without_a_loader_is_an_error(tiny_pair):
+    assert "load_module" in refusal(tiny_pair, engine="torch")
+
+
+def test_a_file_that_is_no_model_is_an_error(tmp_path):
+    missing, text = tmp_path / "missing.onnx", tmp_path / "text.onnx"
+    text.write_text("no model")
+    assert "there is no model" in refusal(missing)
+    assert "damaged" in refusal(text)
+
+
+@CPU_ONLY
+def test_the_survey_tells_what_is_installed_and_picked():
+    found = {status.name: status for status in survey()}
+    assert tuple(found) == select.ENGINES
+    for status in found.values():
+        assert status.runs_here
+        assert status.version
+        assert status.devices == ("cpu",)
+        assert status.reason is None
+        assert status.remedy is None
+    assert [status.name for status in found.values() if status.picked] == ["openvino"]
+
+
+def test_the_survey_tells_what_is_missing(without):
+    without("openvino", "torch")
+    found = {status.name: status for status in survey()}
+    for name in ("openvino", "torch"):
+        assert not found[name].runs_here
+        assert found[name].version is None
+        assert found[name].devices == ()
+        assert found[name].reason
+        assert found[name].remedy.startswith("python -m pip install ")
+    assert found["onnxruntime"].picked
+
+
+@CPU_ONLY
+def test_the_survey_tells_of_a_gpu_that_is_not_used(fake_gpus, monkeypatch):
+    pretend_builds(monkeypatch, cuda=False)
+    found = {status.name: status for status in survey()}
+    assert found["onnxruntime"].devices == ("cpu",)
+    assert "no CUDA" in found["onnxruntime"].reason
+    assert "onnxruntime-gpu" in found["onnxruntime"].remedy
+    assert found["openvino"].picked
+    pretend_builds(monkeypatch, cuda=True)
+    found = {status.name: status for status in survey()}
+    assert found["onnxruntime"].devices == ("cuda:0", "cuda:1", "cpu")
+    assert found["onnxruntime"].picked
+
+
+def test_neither_the_module_nor_the_survey_imports_torch():
+    code = (
+        "import sys, engines.select as s\n"
+        "assert not {'openvino', 'onnxruntime', 'torch'} & sys.modules.keys()\n"
+        "s.survey()\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_shipped_model_lies_in_the_package():
+    assert shipped_model().name == "apdraw.onnx"
+    assert shipped_model().parent.name == "weights"

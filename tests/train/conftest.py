@@ -1,0 +1,89 @@
+"""Small generators with something to draw, and the authors' reference model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from train.export import synthetic_portraits
+from train.networks import Generator, GeneratorConfig
+from train.networks.blocks import Norm
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small networks gain nothing from threads, and lose much where the cores are busy."""
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    photo: Tensor
+    landmarks: Tensor
+    mask: Tensor
+
+
+def make_inputs(count: int, seed: int = 0) -> Inputs:
+    portraits = synthetic_portraits(count, seed)
+    return Inputs(
+        torch.from_numpy(portraits.photo).permute(0, 3, 1, 2) / 127.5 - 1,
+        torch.from_numpy(portraits.landmarks),
+        torch.from_numpy(portraits.mask)[:, None] / 255,
+    )
+
+
+@pytest.fixture(scope="session")
+def inputs() -> Callable[..., Inputs]:
+    return make_inputs
+
+
+def make_generator(width: int = 4, statistics: str = "running", seed: int = 0) -> Generator:
+    """A generator with fresh weights whose drawings have contrast, so that differences show."""
+    torch.manual_seed(seed)
+    generator = Generator(GeneratorConfig(width, norm_statistics=statistics))
+    unets = [module for name, module in generator.named_children() if name != "fusion"]
+    with torch.no_grad():
+        for last in [*(unet.up[0].conv for unet in unets), generator.fusion.last]:
+            last.weight.mul_(20)
+        if statistics == "running":
+            for norm in (module for module in generator.modules() if isinstance(module, Norm)):
+                norm.momentum = 1.0  # the running averages are those of the one batch below
+            some = make_inputs(2, seed=99)
+            generator.train()(some.photo, some.landmarks, some.mask)
+    return generator.eval()
+
+
+@pytest.fixture(scope="session")
+def lively_generator() -> Callable[..., Generator]:
+    return make_generator
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The authors' small model: its files, its input, and what their program made of them."""
+
+    folder: Path
+    inputs: Inputs
+    target: Tensor
+    outputs: dict[str, Tensor]
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Golden:
+    folder = shared / "golden" / "author_model"
+    pair = cv2.imread(str(folder / "data/train/sample.png"))[..., ::-1].copy()
+    pictures = torch.from_numpy(pair).permute(2, 0, 1)[None] / 127.5 - 1
+    mask = cv2.imread(str(folder / "bg/sample.png"), cv2.IMREAD_GRAYSCALE)
+    landmarks = np.loadtxt(folder / "lm/sample.txt", dtype=np.float32)
+    outputs = np.load(folder / "outputs.npz")
+    return Golden(
+        folder,
+        Inputs(pictures[..., :512], torch.from_numpy(landmarks)[None], torch.from_numpy(mask)[None, None] / 255),
+        pictures[:, :1, :, 512:],  # a grey drawing: its three channels are alike
+        {name: torch.from_numpy(outputs[name]) for name in outputs.files},
+    )

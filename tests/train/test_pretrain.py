@@ -1,0 +1,113 @@
+"""A few steps on a tiny data set: it learns, goes on where it stopped, and leaves a model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from engines.portrait import SIZE, TEMPLATE
+from train.dataset import Augmentation, Pair, PortraitPairs, vary
+from train.export import synthetic_portraits
+from train.model_file import load_generator
+from train.pretrain import Pretraining, PretrainOptions, pretrain
+
+TINY = PretrainOptions(steps=2, width=4, discriminator_width=4, save_every=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset")
+    portraits = synthetic_portraits(2, 0)
+    for name in ("photos", "drawings", "masks", "landmarks"):
+        (folder / name).mkdir()
+    lines = []
+    for i in range(2):
+        cv2.imwrite(str(folder / f"photos/{i}.png"), portraits.photo[i][..., ::-1])
+        cv2.imwrite(str(folder / f"masks/{i}.png"), portraits.mask[i])
+        cv2.imwrite(str(folder / f"drawings/{i}.png"), portraits.photo[i].mean(axis=2).astype(np.uint8))
+        np.savetxt(folder / f"landmarks/{i}.txt", portraits.landmarks[i], fmt="%d")
+        lines.append({"name": str(i), "split": "train", "left_out": None})
+    lines.append({"name": "gone", "split": "train", "left_out": "no face"})
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def batch(dataset: Path) -> Pair:
+    return Pair(*torch.utils.data.default_collate([PortraitPairs(dataset, "train")[0]]))
+
+
+def test_pairs_are_scaled_and_left_out_ones_are_left_out(dataset: Path) -> None:
+    pairs = PortraitPairs(dataset, "train")
+    assert len(pairs) == 2
+    pair = pairs[0]
+    assert pair.photo.shape == (3, SIZE, SIZE)
+    assert pair.photo.min() >= -1
+    assert pair.photo.max() <= 1
+    assert set(pair.mask.unique().tolist()) <= {0.0, 1.0}
+    with pytest.raises(ValueError, match="split val"):
+        PortraitPairs(dataset, "val")
+    with pytest.raises(ValueError, match="no prepared data set"):
+        PortraitPairs(dataset / "nowhere", "train")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_everything_moves_together(seed: int) -> None:
+    """A spot on photo, drawing and mask stays under its landmark; a flip swaps left and right."""
+    photo = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for i, point in enumerate(np.rint(TEMPLATE).astype(int)):
+        cv2.circle(photo, tuple(int(v) for v in point), 6, (50 + 40 * i,) * 3, -1)
+    drawing, mask = photo[..., 0].copy(), np.where(photo[..., 0] > 0, 255, 0).astype(np.uint8)
+    how = Augmentation(landmark_jitter=0, mask_jitter=0, photometric=False)
+    moved = vary(photo, drawing, mask, np.rint(TEMPLATE), how, np.random.default_rng(seed))
+    landmarks = moved[3]
+    order = range(5) if moved[0][tuple(np.rint(landmarks[0]).astype(int)[::-1])][0] < 70 else [1, 0, 2, 4, 3]
+    for value, (x, y) in zip((50 + 40 * i for i in order), np.rint(landmarks).astype(int), strict=True):
+        assert abs(int(moved[0][y, x, 0]) - value) < 6
+        assert abs(int(moved[1][y, x]) - value) < 6
+        assert moved[2][y, x] == 255
+    assert landmarks[0][0] < landmarks[1][0]
+    assert landmarks[3][0] < landmarks[4][0]
+
+
+def test_one_pair_is_learnt(dataset: Path) -> None:
+    training = Pretraining(replace(TINY, steps=1000, no_dropout=True))
+    pair = batch(dataset)
+    losses = [training.train_step(pair)["G_L1"] for _ in range(12)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] == min(losses[-3:]) or losses[-1] < 0.7 * losses[0]
+
+
+def test_the_discriminators_leave_the_generator_alone_and_vice_versa(dataset: Path) -> None:
+    training = Pretraining(TINY)
+    training.train_step(batch(dataset))
+    assert all(p.grad is not None for p in training.generator.parameters())
+    assert all(p.requires_grad for p in training.discriminators.parameters())
+
+
+def test_a_run_goes_on_where_it_stopped(dataset: Path, tmp_path: Path) -> None:
+    training = Pretraining(replace(TINY, steps=4))
+    pair = batch(dataset)
+    training.train_step(pair)
+    state = training.state()
+    unbroken = [training.train_step(pair) for _ in range(2)]
+    torch.save(state, tmp_path / "state.pt")
+    resumed = Pretraining(replace(TINY, steps=4, seed=1))
+    # The state was taken by reference: only the file keeps it as it was.
+    again = Pretraining(replace(TINY, steps=4))
+    again.train_step(pair)
+    torch.save(again.state(), tmp_path / "state.pt")
+    resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert [resumed.train_step(pair) for _ in range(2)] == unbroken
+
+
+def test_it_leaves_a_model_and_its_metrics(dataset: Path, tmp_path: Path) -> None:
+    model = pretrain(dataset, tmp_path / "run", TINY)
+    generator, metadata = load_generator(model)
+    assert generator.config.width == 4
+    assert "train.pretrain" in metadata["provenance"]
+    assert all(torch.isfinite(value).all() for value in generator.state_dict().values())
+    assert (tmp_path / "run" / "checkpoint.pt").exists()

@@ -1,0 +1,47 @@
+"""What every network is made of: the norm with a choice of statistics, and the initialisation."""
+
+import torch
+from torch import Tensor, nn
+
+from train.networks.config import NormStatistics
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch norm that can use the statistics of each single photo once trained.
+
+    In training: the batch's statistics, which also update the running ones. In evaluation: the running
+    statistics, or with `photo` those of each photo over its own height and width (biased variance, computed
+    in float32), so that a drawing does not depend on what else is in the batch.
+
+    Args:
+        channels: C of its input and output [B, C, H, W].
+        statistics: what evaluation uses.
+    """
+
+    def __init__(self, channels: int, statistics: NormStatistics) -> None:
+        super().__init__(channels)
+        self.statistics = statistics
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises [B, C, H, W], keeping its dtype."""
+        if self.training or self.statistics == "running":
+            return super().forward(x)
+        values = x.float()
+        centred = values - values.mean(dim=(2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(2, 3), keepdim=True)
+        scale = self.weight.float()[:, None, None] * torch.rsqrt(variance + self.eps)
+        return (centred * scale + self.bias.float()[:, None, None]).to(x.dtype)
+
+
+@torch.no_grad()
+def initialise(network: nn.Module) -> None:
+    """Sets fresh weights in place: convolutions N(0, 0.02), norms N(1, 0.02), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,69 @@
+"""What a generator is made of: enough to build one, small enough to travel in a model file."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+NormStatistics = Literal["photo", "running"]
+
+_MAX_WIDTH: Final = 1024
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The widths of the generator's networks and what their norms use once trained.
+
+    A width is the number of channels of a network's first convolution; the paper's is 64 everywhere.
+    Left out, the three others are as wide as the global network.
+
+    Attributes:
+        width: the global U-Net.
+        local_width: the four U-Nets of the eyes, the nose and the mouth.
+        region_width: the two U-Nets of hair and background.
+        fusion_width: the fusion network.
+        norm_statistics: `running`: averages kept while training, as usual; `photo`: those of the one photo
+            being drawn, as the authors' program does with their weights.
+
+    Raises:
+        ValueError: a width that is no whole number from 1 to 1024, or unknown norm statistics.
+    """
+
+    width: int = 64
+    local_width: int = None  # type: ignore[assignment]  # never None once built
+    region_width: int = None  # type: ignore[assignment]
+    fusion_width: int = None  # type: ignore[assignment]
+    norm_statistics: NormStatistics = "running"
+
+    def __post_init__(self) -> None:
+        for name in ("local_width", "region_width", "fusion_width"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.width)
+        for name in ("width", "local_width", "region_width", "fusion_width"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= _MAX_WIDTH:
+                raise ValueError(f"{name} must be a whole number from 1 to {_MAX_WIDTH}, not {value!r}")
+        if self.norm_statistics not in get_args(NormStatistics):
+            raise ValueError(f"norm_statistics must be 'photo' or 'running', not {self.norm_statistics!r}")
+
+    def to_json(self) -> str:
+        """The configuration as one line of JSON, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "GeneratorConfig":
+        """Reads what `to_json` wrote; widths left out are filled in as in the constructor.
+
+        Raises:
+            ValueError: not a JSON object, an unknown key, or a value that the constructor refuses.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the generator's configuration is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError("the generator's configuration is not a JSON object")
+        unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"the generator's configuration has unknown keys: {', '.join(unknown)}")
+        return cls(**values)
