@@ -1,0 +1,76 @@
+"""Alignment: a similarity transform that brings a face's five landmarks onto the template (sec. 6 of the paper)."""
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.portrait import SIZE, TEMPLATE, WHITE, Image, Landmarks
+
+Transform = npt.NDArray[np.float64]
+"""float64 [2, 3]: photo pixels (x, y, 1) to aligned pixels (x, y)."""
+
+
+def similarity(landmarks: Landmarks, template: Landmarks = TEMPLATE) -> Transform:
+    """The rotation, scale and shift (no shear, no mirroring) with the least squared error from landmarks to template.
+
+    Args:
+        landmarks: [5, 2] photo pixels.
+        template: [5, 2] aligned pixels.
+
+    Raises:
+        ValueError: all landmarks lie on one point.
+    """
+    # In complex numbers a similarity is w = a z + b, and the best a, b are those of a linear regression.
+    z = landmarks.astype(np.float64) @ np.array([1, 1j])
+    w = template.astype(np.float64) @ np.array([1, 1j])
+    spread = float(np.sum(np.abs(z - z.mean()) ** 2))
+    if spread == 0:
+        raise ValueError("the five landmarks lie on one point")
+    a = np.sum((w - w.mean()) * np.conj(z - z.mean())) / spread
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def apply(transform: Transform, points: Landmarks) -> Landmarks:
+    """Points [N, 2] moved by a transform."""
+    return (points.astype(np.float64) @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+
+
+def warp_photo(photo: Image, transform: Transform, *, replicate: bool = False) -> Image:
+    """The aligned portrait, uint8 [512, 512, 3]; white where the photo does not reach.
+
+    A photo that shrinks is averaged first: plain interpolation would leave out pixels, and thin lines with them.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        transform: photo to aligned pixels.
+        replicate: go on with the photo's rim where the photo does not reach, instead of white.
+    """
+    import cv2
+
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    if scale < 0.75:
+        height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
+        fx, fy = width / photo.shape[1], height / photo.shape[0]
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+        # Pixel centres of the reduced photo, back in the full one's coordinates.
+        to_full = np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5], [0, 0, 1]])
+        transform = transform @ to_full
+    border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
+    aligned = cv2.warpAffine(
+        photo, transform, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=border, borderValue=(WHITE,) * 3
+    )
+    return np.asarray(aligned, np.uint8)
+
+
+def warp_labels(labels: Image, transform: Transform, *, replicate: bool = False) -> Image:
+    """A label map (uint8 [H, W]) in the aligned frame, uint8 [512, 512]; 0 (or the rim's) where the photo ends."""
+    import cv2
+
+    border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
+    aligned = cv2.warpAffine(labels, transform, (SIZE, SIZE), flags=cv2.INTER_NEAREST, borderMode=border)
+    return np.asarray(aligned, np.uint8)
+
+
+def inside_photo(shape: tuple[int, ...], transform: Transform) -> Image:
+    """Where an aligned portrait comes from a photo of `shape` [H, W, ...]: uint8 [512, 512], 255 there, else 0."""
+    return warp_labels(np.full(shape[:2], WHITE, np.uint8), transform)

@@ -1,0 +1,73 @@
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from apdraw_cli.errors import UnfitError
+from apdraw_cli.faces.detect import Face, TinyRetinaFace, open_detector
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+@pytest.fixture(scope="module")
+def detector() -> TinyRetinaFace:
+    return TinyRetinaFace()
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    return np.asarray(cv2.imread(str(SAMPLES / "astronaut.png"), cv2.IMREAD_COLOR_RGB))
+
+
+def test_landmarks_lie_where_the_features_are(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    face = detector.detect(astronaut)[0]
+    # Read off the photo by eye.
+    expected = [(203, 101), (247, 104), (225, 127), (204, 140), (243, 141)]
+    assert np.abs(face.landmarks - expected).max() < 4
+    assert face.score > 0.99
+
+
+def test_landmarks_are_sub_pixel(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    landmarks = detector.detect(astronaut)[0].landmarks
+    assert np.abs(landmarks - np.rint(landmarks)).max() > 0.1
+
+
+def test_a_large_photo_gives_the_same_face(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    small = detector.detect(astronaut)[0]
+    large = detector.detect(cv2.resize(astronaut, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))[0]
+    assert np.abs((large.landmarks + 0.5) / 4 - 0.5 - small.landmarks).max() < 3
+    assert large.size == pytest.approx(4 * small.size, rel=0.05)
+
+
+def test_the_largest_face_comes_first(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    page = np.full((700, 1100, 3), 255, np.uint8)
+    page[100:356, 50:306] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    page[100:612, 500:1012] = astronaut
+    faces = detector.detect(page)
+    assert len(faces) == 2
+    assert faces[0].size > faces[1].size
+    assert faces[0].landmarks[2][0] > 500 > faces[1].landmarks[2][0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (64, 64)])
+def test_a_photo_without_a_face(detector: TinyRetinaFace, shape: tuple[int, int]) -> None:
+    assert detector.detect(np.full((*shape, 3), 120, np.uint8)) == []
+
+
+def test_size_is_the_shorter_side() -> None:
+    assert Face((0, 0, 30, 40), 1.0, np.zeros((5, 2), np.float32)).size == 30
+
+
+def test_a_missing_optional_detector_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "retinaface.pre_trained_models", None)
+    with pytest.raises(UnfitError, match=r"pip install retinaface-pytorch==0\.0\.8"):
+        open_detector("retinaface-resnet50")
+
+
+def test_every_portrait_of_the_reference_set_is_found(shared: Path, detector: TinyRetinaFace) -> None:
+    photos = sorted((shared / "portraits" / "photos").glob("*.jpg"))[::45]
+    assert photos
+    for photo in photos:
+        assert detector.detect(np.asarray(cv2.imread(str(photo), cv2.IMREAD_COLOR_RGB))), photo.name
