@@ -1,9 +1,9 @@
 """The failures that users meet.
 
-    ApdrawError                 one line for the user; ends the command
-    ├── UsageError              exit code 2: the command was asked for something that cannot be
-    └── UnfitError              exit code 3: this machine or the model is not fit for it
-    PhotoError                  one photo; the batch goes on, the manifest keeps its code
+ApdrawError                 one line for the user; ends the command
+├── UsageError              exit code 2: the command was asked for something that cannot be
+└── UnfitError              exit code 3: this machine or the model is not fit for it
+PhotoError                  one photo; the batch goes on, the manifest keeps its code
 """
 
 

@@ -37,8 +37,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.stem = _conv(3, WIDTHS[0], stride=2)
         self.down = nn.ModuleList(
-            nn.Sequential(_conv(a, b, stride=2), _conv(b, b), _conv(b, b))
-            for a, b in itertools.pairwise(WIDTHS)
+            nn.Sequential(_conv(a, b, stride=2), _conv(b, b), _conv(b, b)) for a, b in itertools.pairwise(WIDTHS)
         )
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(WIDTHS))
         self.up = nn.ModuleList(_conv(width, width) for width in WIDTHS[:-1])
@@ -172,9 +171,11 @@ def _dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _vary(photo: Image, labels: Image, other: Image, rng: np.random.Generator) -> tuple[Image, Image]:
-    """The portrait moved, relit, and now and then before another background."""
-    if rng.random() < 0.35:
+    """The portrait moved, relit, and now and then before another background or in a round frame."""
+    if rng.random() < 0.45:
         photo = _another_background(photo, labels, other, rng)
+    if rng.random() < 0.12:
+        photo, labels = _in_round_frame(photo, labels, rng)
     matrix = cv2.getRotationMatrix2D((SEEN_SIZE / 2, SEEN_SIZE / 2), rng.uniform(-12, 12), rng.uniform(0.85, 1.2))
     matrix[:, 2] += rng.uniform(-10, 10, 2)
     if rng.random() < 0.5:
@@ -214,12 +215,22 @@ def _another_background(photo: Image, labels: Image, other: Image, rng: np.rando
     return np.asarray(photo * person + background * (1 - person)).astype(np.uint8)
 
 
+def _in_round_frame(photo: Image, labels: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """The portrait cut out as a disc on a plain page."""
+    y, x = np.mgrid[0:SEEN_SIZE, 0:SEEN_SIZE]
+    centre_x, centre_y = rng.uniform(0.45, 0.55, 2) * SEEN_SIZE
+    radius = rng.uniform(0.42, 0.6) * SEEN_SIZE
+    outside = (x - centre_x) ** 2 + (y - centre_y) ** 2 > radius**2
+    page = np.uint8(255) if rng.random() < 0.5 else rng.integers(0, 256, 3).astype(np.uint8)
+    return np.where(outside[..., None], page, photo), np.where(outside, np.uint8(0), labels)
+
+
 def main() -> None:
     """Trains, measures and writes the segmenter."""
     parser = argparse.ArgumentParser(prog="python -m train.segmenter", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from apdraw_cli.commands.prepare import has_round_frame, prepare, split_of
+from apdraw_cli.errors import UsageError
+from engines.portrait import SIZE
+from train.dataset import PortraitPairs
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for sample in ("astronaut.png", "grace_hopper.jpg"):
+        (folder / sample).write_bytes((SAMPLES / sample).read_bytes())
+    cv2.imwrite(str(folder / "nobody.png"), np.full((200, 200, 3), 90, np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "index.csv").write_text("file,split\nastronaut.png,train\ngrace_hopper.jpg,val\n", encoding="utf-8")
+    return folder
+
+
+def test_photos_become_pairs(photos: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    result = prepare(photos, dataset, index=photos / "index.csv")
+    assert result.prepared == 2
+    assert sum(result.left_out.values()) == 2
+    assert result.left_out["no face"] == 1
+    lines = [json.loads(line) for line in (dataset / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {line["name"]: line["left_out"] is None for line in lines} == {
+        "astronaut": True,
+        "broken": False,
+        "grace_hopper": True,
+        "nobody": False,
+    }
+    pair = PortraitPairs(dataset, "train")[0]
+    assert pair.drawing.shape == (1, SIZE, SIZE)
+    outside = pair.mask == 0
+    assert pair.drawing[outside].mean() > 0.95  # white
+    assert 0.03 < (pair.drawing < 0).float().mean() < 0.5
+    assert PortraitPairs(dataset, "val").names == ["grace_hopper"]
+
+
+def test_label_maps_of_ones_own(photos: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    page = np.zeros((512, 512), np.uint8)
+    cv2.ellipse(page, (224, 125), (34, 45), 0, 0, 360, 2, -1)
+    cv2.imwrite(str(labels / "astronaut.png"), page)
+    dataset = tmp_path / "dataset"
+    assert prepare(photos, dataset, labels=labels).left_out["no label map of the photo's size"] == 1
+    aligned = cv2.imread(str(dataset / "labels" / "astronaut.png"), cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(aligned)) == {0, 2}
+
+
+def test_nothing_to_prepare_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no photos"):
+        prepare(tmp_path, tmp_path / "dataset")
+    with pytest.raises(UsageError, match="no folder"):
+        prepare(tmp_path / "nowhere", tmp_path / "dataset")
+
+
+def test_a_bad_index_is_one_line(photos: Path, tmp_path: Path) -> None:
+    (photos / "index.csv").write_text("name\nx\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="columns file and split"):
+        prepare(photos, tmp_path / "dataset", index=photos / "index.csv")
+
+
+def test_a_round_frame_shows_in_the_corners() -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (200, 200, 3)).astype(np.uint8)
+    assert not has_round_frame(photo)
+    y, x = np.mgrid[0:200, 0:200]
+    photo[(x - 100) ** 2 + (y - 100) ** 2 > 100**2] = (70, 100, 110)
+    assert has_round_frame(photo)
+
+
+def test_a_tenth_is_put_aside_always_the_same() -> None:
+    names = [f"photo{i}" for i in range(2000)]
+    share = np.mean([split_of(name) == "val" for name in names])
+    assert 0.08 < share < 0.12
+    assert [split_of(name) for name in names] == [split_of(name) for name in names]
