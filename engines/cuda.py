@@ -25,9 +25,6 @@ def gpu_names() -> tuple[str, ...]:
 def _name(driver: ctypes.CDLL, number: int) -> str:
     handle = ctypes.c_int()
     text = ctypes.create_string_buffer(256)
-    if (
-        driver.cuDeviceGet(ctypes.byref(handle), number) != 0
-        or driver.cuDeviceGetName(text, len(text), handle) != 0
-    ):
+    if driver.cuDeviceGet(ctypes.byref(handle), number) != 0 or driver.cuDeviceGetName(text, len(text), handle) != 0:
         return f"GPU {number}"
     return text.value.decode(errors="replace")

@@ -13,9 +13,7 @@ from engines.portrait import Image, PortraitBatch
 
 NAME: Final = "onnxruntime"
 INSTALL: Final = "python -m pip install onnxruntime"
-INSTALL_CUDA: Final = (
-    "python -m pip uninstall -y onnxruntime && python -m pip install 'onnxruntime-gpu[cuda,cudnn]'"
-)
+INSTALL_CUDA: Final = "python -m pip uninstall -y onnxruntime && python -m pip install 'onnxruntime-gpu[cuda,cudnn]'"
 
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
@@ -26,9 +24,7 @@ def status(gpus: tuple[str, ...]) -> EngineStatus:
     try:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
-        return EngineStatus(
-            NAME, False, None, (), f"onnxruntime cannot be imported: {one_line(error)}", INSTALL
-        )
+        return EngineStatus(NAME, False, None, (), f"onnxruntime cannot be imported: {one_line(error)}", INSTALL)
     if gpus and CUDA not in ort.get_available_providers():
         reason = "this build of onnxruntime has no CUDA provider"
         return EngineStatus(NAME, True, ort.__version__, ("cpu",), reason, INSTALL_CUDA)
@@ -87,8 +83,7 @@ class OnnxRuntimeEngine:
                 drawing: Image = session.run(["drawing"], inputs)[0]
             except Exception as error:  # the library's errors have no other class in common
                 raise EngineError(
-                    f"onnxruntime failed on a batch of {len(batch)}: {_reason(error)}; "
-                    f"try a smaller --batch-size"
+                    f"onnxruntime failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
                 ) from error
         return drawing
 

@@ -61,17 +61,14 @@ class OpenVinoEngine:
         import openvino as ov
 
         core = ov.Core()
+        chosen = _choose_precision(precision, info, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.device = device
-        self.precision = _choose_precision(
-            precision, info, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        )
         self.batch_size = batch_size or CPU_BATCH_SIZE
         self.concurrency = min(REQUESTS, threads or REQUESTS)
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "PERFORMANCE_HINT_NUM_REQUESTS": self.concurrency,
             "NUM_STREAMS": self.concurrency,
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             # Pinned threads of two processes on one machine would share the same few cores.
             "ENABLE_CPU_PINNING": False,
         }
@@ -80,14 +77,19 @@ class OpenVinoEngine:
         try:
             network = core.read_model(model)
             check_signature(model, _ports(network.inputs), _ports(network.outputs))
-            if self.precision == "bf16":
-                _take_whole_landmarks(network, model)
+            if chosen == "bf16" and not _take_whole_landmarks(network):
+                if precision != "auto":
+                    raise EngineError(
+                        f"openvino cannot draw {model} in bf16: the regions would lose their exact place; "
+                        f"use --precision fp32, or export the model again"
+                    )
+                chosen = "fp32"
+            config["INFERENCE_PRECISION_HINT"] = "bf16" if chosen == "bf16" else "f32"
             compiled = core.compile_model(network, "CPU", config)
             requests = [compiled.create_infer_request() for _ in range(self.concurrency)]
         except (RuntimeError, ValueError) as error:  # ValueError: text in the file that is no UTF-8
-            raise EngineError(
-                f"openvino cannot load {model}: {_reason(error)}; is the file whole?"
-            ) from error
+            raise EngineError(f"openvino cannot load {model}: {_reason(error)}; is the file whole?") from error
+        self.precision = chosen
         self._model = model
         self._free: SimpleQueue[Any] = SimpleQueue()
         for request in requests:
@@ -130,44 +132,55 @@ def _choose_precision(asked: str, info: ModelInfo, capabilities: list[str]) -> s
     if asked == "fp16":
         raise EngineError("openvino cannot draw in fp16 on a CPU: use --precision fp32 or bf16")
     if asked == "bf16" and "BF16" not in capabilities:
-        raise EngineError(
-            "openvino cannot draw in bf16: this CPU does not compute in it; use --precision fp32"
-        )
+        raise EngineError("openvino cannot draw in bf16: this CPU does not compute in it; use --precision fp32")
     if asked == "auto":
         return "bf16" if "BF16" in capabilities and "bf16" in info.precisions else "fp32"
     return asked
 
 
-def _take_whole_landmarks(network: Any, model: Path) -> None:
-    """Makes a loaded graph take its landmarks rounded, as int32.
+def _take_whole_landmarks(network: Any) -> bool:
+    """Makes a loaded graph take its landmarks rounded, as int32, where it rounds them first of all.
 
-    The graph rounds them first of all. OpenVINO would keep the result in bf16, where whole numbers over 256
-    are not exact, and so move the local regions by pixels.
+    OpenVINO keeps every float between two convolutions in bf16, in which whole numbers over 256 are not exact:
+    rounded landmarks would move the local regions by pixels.
 
-    Raises:
-        EngineError: the graph does something else with its landmarks.
+    Returns:
+        False, with the graph as it was, if that does not keep all coordinates whole.
     """
     import openvino as ov
-    from openvino import opset13
 
     landmarks = network.input("landmarks")
     path = [landmarks.get_node()]
     for kind in ("Round", "Convert"):
         users = [user.get_node() for user in path[-1].output(0).get_target_inputs()]
         if [user.get_type_name() for user in users] != [kind]:
-            raise EngineError(
-                f"openvino cannot draw {model} in bf16: its landmarks would lose their exact place; "
-                f"use --precision fp32, or export the model again"
-            )
+            return False
         path += users
-    whole = opset13.parameter(landmarks.partial_shape, ov.Type.i32)
-    whole.output(0).get_tensor().set_names({"landmarks"})
     rounded = path[-1].output(0)
-    to_rounded_type = opset13.convert(whole, rounded.element_type.get_type_name())
-    rounded.replace(to_rounded_type.output(0))
+    if rounded.element_type != ov.Type.i32 or not _stays_whole(rounded):
+        return False
+    whole = ov.op.Parameter(ov.Type.i32, landmarks.partial_shape)
+    whole.output(0).get_tensor().set_names({"landmarks"})
+    rounded.replace(whole.output(0))
     network.remove_parameter(path[0])
     network.add_parameters([whole])
     network.validate_nodes_and_infer_types()
+    return True
+
+
+def _stays_whole(integers: Any) -> bool:
+    """Whether nothing computed from a tensor of integers is a float, up to where it is compared."""
+    pending, seen = [integers], set()
+    while pending:
+        for user in pending.pop().get_target_inputs():
+            node = user.get_node()
+            if node.get_friendly_name() in seen or node.get_type_name() == "ShapeOf":
+                continue
+            seen.add(node.get_friendly_name())
+            if any(output.element_type.is_real() for output in node.outputs()):
+                return False
+            pending += [output for output in node.outputs() if output.element_type.get_type_name() != "boolean"]
+    return True
 
 
 def _ports(nodes: Any) -> list[Port]:

@@ -22,8 +22,7 @@ SIZE: Final = 512
 WHITE: Final = 255
 
 TEMPLATE: Final[Landmarks] = (
-    (np.array([(180, 230), (300, 230), (240, 301), (186, 365.6), (294, 365.6)], np.float64) - 240) / 560 * 512
-    + 256
+    (np.array([(180, 230), (300, 230), (240, 301), (186, 365.6), (294, 365.6)], np.float64) - 240) / 560 * 512 + 256
 ).astype(np.float32)
 """Where alignment puts the five landmarks, in pixels of the aligned portrait."""
 

@@ -153,9 +153,7 @@ def _file_for(engine: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInf
             if engine == "torch"
             else f"make one with: apdraw export {model} {twin}"
         )
-        raise EngineError(
-            f"{engine} cannot draw {model}: it needs a {wanted} file, and there is no {twin}; {remedy}"
-        )
+        raise EngineError(f"{engine} cannot draw {model}: it needs a {wanted} file, and there is no {twin}; {remedy}")
     twin_info = read_metadata(twin)
     if info.generator_sha256 is None or info.generator_sha256 != twin_info.generator_sha256:
         raise EngineError(

@@ -80,9 +80,7 @@ class TorchEngine:
         try:
             import torch
         except (ImportError, OSError) as error:
-            raise EngineError(
-                f"torch cannot be imported: {one_line(error)}; install it with: {INSTALL}"
-            ) from error
+            raise EngineError(f"torch cannot be imported: {one_line(error)}; install it with: {INSTALL}") from error
         on_cpu = device == "cpu"
         if not on_cpu and not torch.cuda.is_available():
             raise EngineError(f"torch cannot draw on {device}: it finds no usable GPU; see: apdraw doctor")
@@ -154,9 +152,7 @@ def _choose_precision(asked: str, info: ModelInfo, on_cpu: bool) -> str:
         raise EngineError("torch cannot draw in fp16 on a CPU: use --precision fp32 or bf16")
     has_bf16 = on_cpu or torch.cuda.is_bf16_supported(including_emulation=False)
     if asked == "bf16" and not has_bf16:
-        raise EngineError(
-            "torch cannot draw in bf16: this GPU does not compute in it; use --precision fp16 or fp32"
-        )
+        raise EngineError("torch cannot draw in bf16: this GPU does not compute in it; use --precision fp16 or fp32")
     if asked != "auto":
         return asked
     if not on_cpu and "fp16" in info.precisions:

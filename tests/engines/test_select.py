@@ -117,9 +117,7 @@ def test_openvino_never_draws_on_a_gpu(tiny_pair, fake_gpus):
 @pytest.mark.parametrize(
     ("engine", "command"), [("onnxruntime", "onnxruntime-gpu[cuda,cudnn]"), ("torch", "--force-reinstall torch")]
 )
-def test_a_build_without_cuda_is_an_error_with_a_remedy(
-    tiny_pair, load_tiny, fake_gpus, monkeypatch, engine, command
-):
+def test_a_build_without_cuda_is_an_error_with_a_remedy(tiny_pair, load_tiny, fake_gpus, monkeypatch, engine, command):
     pretend_builds(monkeypatch, cuda=False)
     message = refusal(tiny_pair, engine=engine, device="cuda", load_module=load_tiny)
     assert f"cannot draw with {engine} on cuda:0: this build of {engine} has no CUDA" in message
@@ -189,6 +187,14 @@ def test_openvino_refuses_bf16_on_a_cpu_without_it(tiny_model):
     info = select.read_metadata(tiny_model)
     with pytest.raises(EngineError, match="this CPU does not compute in it"):
         openvino_engine._choose_precision("bf16", info, ["FP32"])
+
+
+def test_openvino_never_computes_places_in_bf16(monkeypatch, tiny_model):
+    """The tiny graph computes with its landmarks as they are, which bf16 would move."""
+    monkeypatch.setattr(openvino_engine, "_choose_precision", lambda *_: "bf16")
+    message = refusal(tiny_model, engine="openvino", precision="bf16")
+    assert "would lose their exact place" in message
+    assert open_engine(tiny_model, engine="openvino").precision == "fp32"
 
 
 def test_each_engine_takes_its_half_of_a_pair(tiny_pair, load_tiny):

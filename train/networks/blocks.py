@@ -36,6 +36,8 @@ class Norm(nn.BatchNorm2d):
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
     """Sets fresh weights in place: convolutions N(0, 0.02), norms N(1, 0.02), biases 0."""
+    if any(weight.is_meta for weight in network.parameters()):
+        return  # there is nothing to set, and torch would load its compiler for it
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

@@ -1,0 +1,115 @@
+"""`apdraw convert`: photos become drawings."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Listener
+from apdraw_cli.conversion.manifest import NAME, History
+from apdraw_cli.conversion.plan import Planner, Step
+from apdraw_cli.conversion.run import Conversion
+from apdraw_cli.conversion.sources import gather
+from apdraw_cli.errors import UnfitError
+
+if TYPE_CHECKING:
+    from apdraw_cli.conversion.portraits import Extractor
+    from engines.base import Engine
+
+
+def retinaface_extractor(options: FaceOptions) -> "Extractor":
+    """Opens the program's own face extractor."""
+    from apdraw_cli.faces.extract import PortraitExtractor
+
+    return PortraitExtractor(
+        faces="all" if options.faces == "all" else "largest",
+        min_face=options.min_face,
+        aligned=options.aligned,
+        detector=options.detector,
+    )
+
+
+def generator_engine(options: ConvertOptions, model: Path) -> "Engine":
+    """Opens a model in the engine asked for, or the fastest here.
+
+    Raises:
+        EngineError: it cannot be used here.
+    """
+    from engines.select import open_engine
+
+    return open_engine(
+        model,
+        engine=options.engine,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        load_module=_torch_module,
+    )
+
+
+def convert(
+    options: ConvertOptions,
+    listener: Listener,
+    *,
+    open_engine: "Callable[[ConvertOptions, Path], Engine]" = generator_engine,
+    open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
+    debug: bool = False,
+) -> ConvertResult:
+    """Draws photos; a photo that cannot be drawn is told of in the result and stops nothing.
+
+    Args:
+        options: what to do.
+        listener: is told how it goes.
+        open_engine: opens the engine; is called only if there is something to draw.
+        open_extractor: opens the face extractor in each worker; can be pickled.
+        debug: let through what libraries print in workers.
+
+    Raises:
+        UsageError: a source is missing, or the output folder cannot be used.
+        UnfitError: the model cannot be read.
+    """
+    sources = gather(options.sources, options.listed, options.output)
+    model, checksum = _model(options)
+    conversion = Conversion(
+        options,
+        sources,
+        model,
+        checksum,
+        lambda: open_engine(options, model),
+        open_extractor,
+        listener,
+        debug=debug,
+    )
+    return conversion.run()
+
+
+def plan(options: ConvertOptions) -> Iterator[Step]:
+    """What `convert` would do with each photo; nothing is written.
+
+    Raises:
+        UsageError: a source is missing, or the output folder cannot be used.
+        UnfitError: the model cannot be read.
+    """
+    sources = gather(options.sources, options.listed, options.output)
+    history = History(sources.output / NAME)
+    yield from Planner(options, sources, history, _model(options)[1]).steps()
+
+
+def _model(options: ConvertOptions) -> tuple[Path, str]:
+    """The generator's file and its checksum."""
+    from engines.base import EngineError
+    from engines.model import sha256
+    from engines.select import shipped_model
+
+    model = options.model or shipped_model()
+    try:
+        return model, sha256(model)
+    except EngineError as error:
+        raise UnfitError(str(error)) from error
+
+
+def _torch_module(model: Path) -> Any:
+    """Reads a model for the torch engine, which knows nothing of its networks."""
+    from train.model_file import load_generator
+    from train.networks.graph import DrawingGraph
+
+    return DrawingGraph(load_generator(model)[0])

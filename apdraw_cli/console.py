@@ -1,0 +1,366 @@
+"""The console: all that the program prints, and the only place that prints."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO
+
+from apdraw_cli.conversion.job import ConvertResult, Failure, Outcome
+from apdraw_cli.conversion.plan import Step
+from apdraw_cli.conversion.sources import EXTENSIONS
+
+if TYPE_CHECKING:
+    from apdraw_cli.commands.doctor import Diagnosis
+    from engines.base import Engine
+
+LISTED: Final = 20
+"""So many photos without a drawing are named; the manifest and --json name all."""
+
+LINE_SECONDS: Final = 10.0
+"""How often progress is told where there is no terminal."""
+
+
+class Console:
+    """Prints: results on standard output, everything else on standard error.
+
+    Args:
+        quiet: print nothing but errors.
+        as_json: print the result as one JSON object.
+        debug: print tracebacks too.
+    """
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False, debug: bool = False) -> None:
+        self._quiet = quiet
+        self._json = as_json
+        self._debug = debug
+
+    def error(self, message: str) -> None:
+        """What ended a command; with the traceback of the exception being handled, if that was asked for."""
+        if self._debug and sys.exc_info()[0] is not None:
+            _write(sys.stderr, traceback.format_exc(), one_line=False)
+        _write(sys.stderr, f"apdraw: error: {message}")
+
+    def warning(self, message: str) -> None:
+        """What the user should know."""
+        _write(sys.stderr, f"apdraw: warning: {message}")
+
+    def say(self, message: str) -> None:
+        """A line for people."""
+        if not self._quiet and not self._json:
+            _write(sys.stdout, message, one_line=False)
+
+    def result(self, result: Any) -> None:
+        """A dataclass as one JSON object, if that was asked for."""
+        if self._json:
+            self._object(dataclasses.asdict(result))
+
+    def progress(self) -> "Progress":
+        """A listener that shows how a conversion goes."""
+        if self._quiet:
+            return Progress(debug=self._debug)
+        return Bar(debug=self._debug) if sys.stderr.isatty() else Lines(debug=self._debug)
+
+    def converted(self, result: ConvertResult) -> None:
+        """The summary of a conversion."""
+        if self._json:
+            counts = {"photos": result.photos, "exit_code": result.exit_code}
+            self._object(dataclasses.asdict(result) | counts)
+        elif self._quiet:
+            _write_failures(result, sys.stderr)
+        else:
+            _write_failures(result, sys.stdout)
+            _write_summary(result, sys.stdout)
+        if result.error is not None:
+            self.error(result.error)
+
+    def planned(self, steps: Iterable[Step]) -> None:
+        """What a conversion would do."""
+        counts: Counter[str] = Counter()
+        listed = []
+        for step in steps:
+            action, reason = _intention(step)
+            counts[action] += 1
+            photo = {"source": step.source.name, "action": action, "drawing": step.drawing, "reason": reason}
+            if self._json:
+                listed.append(photo)
+            else:
+                note = f"-> {step.drawing}" if action == "draw" else f"({reason})"
+                self.say(_shown(f"{action}  {step.source.name}  {note}"))
+        totals = {action: counts[action] for action in ("draw", "skip", "fail")}
+        if self._json:
+            self._object({"dry_run": True, **totals, "photos": listed})
+        self.say(f"Would draw {totals['draw']}, skip {totals['skip']}, fail {totals['fail']}; wrote nothing.")
+
+    def diagnosed(self, diagnosis: "Diagnosis") -> None:
+        """What `apdraw doctor` found."""
+        self.result(diagnosis)
+        self.say(f"apdraw {diagnosis.version}, Python {diagnosis.python}, {diagnosis.system}")
+        for title, rows in (("Engines", diagnosis.engines), ("Parts", diagnosis.parts)):
+            self.say(f"\n{title}")
+            for line in _columns([(row.name, row.version or "-", row.state) for row in rows]):
+                self.say(f"  {line}")
+        remedies = [(row.name, row.remedy) for row in (*diagnosis.engines, *diagnosis.parts) if row.remedy]
+        if remedies:
+            self.say("\nWhat is missing, and how to get it")
+            for line in _columns(remedies):
+                self.say(f"  {line}")
+        verdict = f"cannot draw: {diagnosis.trouble}" if diagnosis.trouble else "can draw here."
+        self.say(f"\napdraw convert {verdict}")
+
+    def _object(self, value: dict[str, Any]) -> None:
+        _write(sys.stdout, json.dumps(value, default=str))
+
+
+class Progress:
+    """A listener that prints nothing; but in debugging, the tracebacks of errors in the program.
+
+    Args:
+        debug: print those.
+    """
+
+    def __init__(self, *, debug: bool = False) -> None:
+        self._debug = debug
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the console tidy."""
+
+    def counted(self, photos: int) -> None:
+        """See `Listener`."""
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """See `Listener`."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Listener`."""
+        if self._debug and outcome.trace:
+            _write(sys.stderr, f"{outcome.source.name}:\n{outcome.trace}", one_line=False)
+
+    def waiting(self) -> None:
+        """See `Listener`."""
+
+    def stopping(self) -> None:
+        """See `Listener`."""
+
+
+class Lines(Progress):
+    """Progress as one plain line now and then."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        super().__init__(debug=debug)
+        self._photos: int | None = None
+        self._tried = 0
+        self._passed = 0
+        self._start = self._told = time.monotonic()
+
+    def counted(self, photos: int) -> None:
+        """See `Progress`."""
+        self._photos = photos
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """See `Progress`."""
+        self._start = self._told = time.monotonic()
+        self._tell(_opening(engine, workers))
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Progress`."""
+        super().settled(outcome)
+        if _was_tried(outcome):
+            self._tried += 1
+        else:
+            self._passed += 1
+        self.waiting()
+
+    def waiting(self) -> None:
+        """See `Progress`."""
+        now = time.monotonic()
+        if self._tried == 0 or now - self._told < LINE_SECONDS:
+            return
+        self._told = now
+        rate = self._tried / (now - self._start)
+        line = f"{self._tried} photos, {_rate(rate)}"
+        if self._photos is not None:
+            to_do = max(self._photos - self._passed, self._tried)
+            left = _duration((to_do - self._tried) / rate)
+            line = f"{self._tried} of {_photos(to_do)}, {_rate(rate)}, about {left} left"
+        self._tell(line)
+
+    def stopping(self) -> None:
+        """See `Progress`."""
+        self._tell(STOPPING)
+
+    def _tell(self, line: str) -> None:
+        _write(sys.stderr, line)
+
+
+STOPPING: Final = "Stopping: what is being drawn is finished first; Ctrl-C again leaves at once."
+
+
+class Bar(Lines):
+    """Progress as a bar, with rate and time left."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        super().__init__(debug=debug)
+        self._bar: Any = None
+        self._without = 0
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """See `Progress`."""
+        from tqdm import tqdm
+
+        super().engine_ready(engine, workers)
+        self._bar = tqdm(
+            total=self._to_do(),
+            unit=" photo",
+            desc="Drawing",
+            dynamic_ncols=True,
+            file=sys.stderr,
+            smoothing=0.1,
+        )
+
+    def counted(self, photos: int) -> None:
+        """See `Progress`."""
+        super().counted(photos)
+        self.waiting()
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Progress`."""
+        super().settled(outcome)
+        if self._bar is None:
+            return
+        if _was_tried(outcome):
+            self._bar.update()
+        if outcome.error is not None and not outcome.remembered:
+            self._without += 1
+            self._bar.set_postfix_str(f"{self._without} not drawn", refresh=False)
+
+    def waiting(self) -> None:
+        """See `Progress`."""
+        if self._bar is not None and self._bar.total != self._to_do():
+            self._bar.total = self._to_do()
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """See `Progress`."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _to_do(self) -> int | None:
+        return None if self._photos is None else max(self._photos - self._passed, self._tried)
+
+    def _tell(self, line: str) -> None:
+        if self._bar is None:
+            super()._tell(line)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+
+def _was_tried(outcome: Outcome) -> bool:
+    return outcome.status != "skipped" and not outcome.remembered
+
+
+def _opening(engine: "Engine", workers: int) -> str:
+    by = f"{workers} worker{'s' * (workers != 1)}" if workers else "no workers"
+    return f"Drawing with {engine.name} on {engine.device} in {engine.precision}, {by}."
+
+
+def _write_failures(result: ConvertResult, stream: TextIO) -> None:
+    if not result.failures:
+        return
+    shown = result.failures[:LISTED]
+    _write(stream, "Not drawn:")
+    for line in _columns([(failure.source, _reason(failure)) for failure in shown]):
+        _write(stream, f"  {line}")
+    left = len(result.failures) - len(shown)
+    if left:
+        _write(stream, f"  and {left} more: {result.manifest} names them")
+
+
+def _reason(failure: Failure) -> str:
+    return f"{failure.message} (known from before)" if failure.remembered else failure.message
+
+
+def _write_summary(result: ConvertResult, stream: TextIO) -> None:
+    if not result.photos and not result.interrupted:
+        if result.error is None:
+            _write(stream, f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")
+        return
+    counts = [
+        (result.done, "drawn"),
+        (result.skipped, "up to date"),
+        (result.no_face, "without a face"),
+        (result.failed, "failed"),
+    ]
+    told = ", ".join(f"{count} {what}" for count, what in counts if count or what == "drawn")
+    rate = f", {_rate(result.photos_per_second)}" if result.done > 1 else ""
+    _write(stream, f"{_photos(result.photos)}: {told}; {_duration(result.seconds)}{rate}.")
+    if result.remembered:
+        _write(stream, f"{result.remembered} known from before not tried again: --retry-failed does that.")
+    if result.interrupted:
+        _write(stream, "Interrupted: what is drawn is kept, and the same command goes on from here.")
+    _write(stream, f"Drawings and {result.manifest.name} are in {result.output}")
+
+
+def _intention(step: Step) -> tuple[str, str]:
+    if step.settled is None:
+        return "draw", ""
+    if step.settled.error is None:
+        return "skip", "up to date"
+    return "fail", step.settled.error.message
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, with cells one below the other; an overlong cell moves only its own line."""
+    shown = [[_shown(cell) for cell in row] for row in rows]
+    widths = [min(48, max(len(cell) for cell in column)) for column in zip(*shown, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.1f} photos/s" if per_second >= 0.1 else f"{per_second * 60:.1f} photos/min"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def _shown(text: str) -> str:
+    """A line without what would upset a terminal: control characters and bytes that are no text."""
+    readable = os.fsencode(text).decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in readable)
+
+
+def _write(stream: TextIO, text: str, *, one_line: bool = True) -> None:
+    line = _shown(text) if one_line else text
+    encoding = stream.encoding or "utf-8"
+    line = line.encode(encoding, "replace").decode(encoding)
+    if stream is sys.stderr:
+        with contextlib.suppress(OSError):  # nobody is listening; no reason to stop
+            print(line, file=stream, flush=True)
+    else:
+        print(line, file=stream, flush=True)

@@ -1,0 +1,124 @@
+"""Drawing: portraits of many photos, in batches, through the engine, and back to their photos."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from apdraw_cli.conversion.plan import Step
+from apdraw_cli.conversion.portraits import PreparedPhoto
+from engines.base import Engine
+from engines.portrait import Image, PortraitBatch
+
+FILL_SECONDS: Final = 0.05
+"""How long a batch waits for another portrait before it is drawn as it is."""
+
+POLL_SECONDS: Final = 0.2
+
+
+@dataclass
+class PhotoInHand:
+    """A photo between its portraits and its files.
+
+    Attributes:
+        step: the photo and what is to be done with it.
+        prepared: its portraits.
+        drawings: one for each portrait; None until it is drawn.
+        draw_seconds: the photo's share of the engine's time.
+    """
+
+    step: Step
+    prepared: PreparedPhoto
+    drawings: list[Image | None] = field(init=False)
+    draw_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.drawings = [None] * len(self.prepared.portraits)
+
+
+class DrawingStage:
+    """Draws portraits on as many threads as the engine asks for.
+
+    Args:
+        engine: what draws.
+        deliver: is given each photo whose portraits are all drawn, from a drawing thread; may block.
+        failed: is given the exception that ended a drawing thread.
+        stopped: asked now and then; True ends the threads after the batches they are drawing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Callable[[PhotoInHand], None],
+        failed: Callable[[Exception], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._engine = engine
+        self._deliver = deliver
+        self._failed = failed
+        self._stopped = stopped
+        self._finished = threading.Event()
+        self._lock = threading.Lock()
+        # One batch for each thread is ready while it draws another.
+        room = max(1, engine.batch_size) * max(1, engine.concurrency) * 2
+        self._waiting: queue.Queue[tuple[PhotoInHand, int]] = queue.Queue(room)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"draw-{number}", daemon=True)
+            for number in range(max(1, engine.concurrency))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, photo: PhotoInHand) -> None:
+        """Hands in a photo; waits while enough portraits are waiting."""
+        for index in range(len(photo.drawings)):
+            while not self._stopped():
+                try:
+                    self._waiting.put((photo, index), timeout=POLL_SECONDS)
+                    break
+                except queue.Full:
+                    continue
+
+    def finish(self) -> None:
+        """Waits until everything handed in is drawn, or the stage was stopped."""
+        self._finished.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped():
+                batch = self._next_batch()
+                if batch:
+                    self._draw(batch)
+                elif self._finished.is_set() and self._waiting.empty():
+                    return
+        except Exception as error:
+            self._failed(error)
+
+    def _next_batch(self) -> list[tuple[PhotoInHand, int]]:
+        """Up to a batch of portraits; fewer, or none, if they are slow to come."""
+        batch: list[tuple[PhotoInHand, int]] = []
+        while len(batch) < self._engine.batch_size:
+            try:
+                batch.append(self._waiting.get(timeout=FILL_SECONDS))
+            except queue.Empty:
+                break
+        return batch
+
+    def _draw(self, batch: list[tuple[PhotoInHand, int]]) -> None:
+        start = time.perf_counter()
+        portraits = [photo.prepared.portraits[index] for photo, index in batch]
+        drawings = self._engine.draw(PortraitBatch.of(portraits))
+        share = (time.perf_counter() - start) / len(batch)
+        whole = []
+        with self._lock:
+            for (photo, index), drawing in zip(batch, drawings, strict=True):
+                photo.drawings[index] = drawing
+                photo.draw_seconds += share
+                if all(each is not None for each in photo.drawings):
+                    whole.append(photo)
+        for photo in whole:
+            self._deliver(photo)

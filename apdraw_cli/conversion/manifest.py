@@ -1,0 +1,222 @@
+"""The manifest `apdraw-manifest.jsonl`: what became of every photo, in the output folder.
+
+One JSON object a line and a photo, appended when the photo is through; a photo's last line counts. It can be
+read after a crash at any point: a line that was cut off is passed over. Photos that are skipped keep the line
+they have.
+
+    source           path relative to its root, with forward slashes
+    root             absolute path of that root
+    status           done, skipped, no_face or failed
+    outputs          the drawings' paths relative to the output folder
+    faces            list of box (x y w h), score, landmarks (5 x 2), in photo pixels
+    error            null, or code and message
+    source_size      bytes of the photo's file, null if unknown
+    source_mtime_ns  its time of change, null if unknown
+    model            sha256 of the generator's file
+    options          sha256 of the options that decide what a drawing looks like
+    engine           name of the engine that drew it, null if none did
+    seconds          object of stage and seconds
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from apdraw_cli.conversion.job import Outcome
+from apdraw_cli.errors import UnfitError, UsageError
+
+if TYPE_CHECKING:
+    from apdraw_cli.faces.detect import Face
+
+NAME: Final = "apdraw-manifest.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the manifest knows of a photo, as far as it decides what to do with it. See the module."""
+
+    source: str
+    root: str
+    status: str
+    outputs: tuple[str, ...]
+    code: str
+    message: str
+    size: int | None
+    mtime_ns: int | None
+    model: str
+    options: str
+
+
+class History:
+    """The last record of every photo in a manifest."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads a manifest; one that does not exist is empty."""
+        self._records: dict[str, Record] = {}
+        self._owners: dict[str, str] = {}
+        if not path.exists():
+            return
+        with path.open("rb") as lines:
+            for line in lines:
+                record = _parsed(line)
+                if record is not None:
+                    self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Takes in a newer record."""
+        self._records[record.source] = record
+        self._owners.update(dict.fromkeys(record.outputs, record.source))
+
+    def of(self, source: str) -> Record | None:
+        """The last record of a photo."""
+        return self._records.get(source)
+
+    def owner(self, output: str) -> Record | None:
+        """The last record of the photo that a drawing was last made of."""
+        return self._records.get(self._owners.get(output, ""))
+
+
+class Manifest:
+    """The manifest of a conversion that is running; a context that keeps other conversions out of the folder.
+
+    Attributes:
+        path: its file.
+        history: what it knows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the manifest of an output folder; both are created where missing.
+
+        Raises:
+            UsageError: the folder cannot be written, or another conversion is using it.
+        """
+        self.path = folder / NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(f"cannot write into {folder}: {error.strerror or error}; name another --output") from error
+        try:
+            if not _lock(self._file.fileno()):
+                raise UsageError(f"another apdraw is converting into {folder}: wait, or name another --output")
+            self.history = History(self.path)
+            if not _ends_whole(self.path):
+                self._write(b"\n")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, outcome: Outcome, model: str, engine: str | None) -> None:
+        """Records what became of a photo.
+
+        Raises:
+            UnfitError: the line cannot be written.
+        """
+        source, error = outcome.source, outcome.error
+        line = {
+            "source": source.name,
+            "root": source.root,
+            "status": outcome.status,
+            "outputs": outcome.outputs,
+            "faces": [_face(face) for face in outcome.faces],
+            "error": error and {"code": error.code, "message": error.message},
+            "source_size": source.size,
+            "source_mtime_ns": source.mtime_ns,
+            "model": model,
+            "options": outcome.options,
+            "engine": engine,
+            "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
+        }
+        self._write(_encoded(line))
+        self.history.add(_record(line))
+
+    def _write(self, line: bytes) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) == len(line):
+                return
+            self._file.truncate(end)
+            reason = "no space is left"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise UnfitError(f"cannot write {self.path}: {reason}; drawings are kept, make room and run it again")
+
+
+def _parsed(line: bytes) -> Record | None:
+    try:
+        return _record(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not ours
+        return None
+
+
+def _record(line: dict[str, Any]) -> Record:
+    error = line["error"] or {"code": "", "message": ""}
+    return Record(
+        line["source"],
+        sys.intern(line.get("root", "")),
+        sys.intern(line["status"]),
+        tuple(line["outputs"]),
+        error["code"],
+        error["message"],
+        line["source_size"],
+        line["source_mtime_ns"],
+        sys.intern(line["model"]),
+        sys.intern(line["options"]),
+    )
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        return (json.dumps(line) + "\n").encode()
+
+
+def _face(face: "Face") -> dict[str, Any]:
+    return {
+        "box": [round(float(value), 2) for value in face.box],
+        "score": round(float(face.score), 4),
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+    }
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _lock(descriptor: int) -> bool:
+    """Takes the lock that goes with the process; True also where the file system has none to give."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            os.lseek(descriptor, 2**31 - 2, os.SEEK_SET)  # beyond what is read
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,129 @@
+"""The plan: what is to be done with a photo, from what the manifest and the output folder know of it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from apdraw_cli.conversion.job import SUFFIXES, ConvertOptions, Outcome, Status
+from apdraw_cli.conversion.manifest import History, Record
+from apdraw_cli.conversion.sources import Source, SourceSet
+from apdraw_cli.errors import PhotoError
+
+PASSING: Final = frozenset(
+    ("not_found", "unreadable", "needs_heif", "bad_landmarks", "name_taken", "exists", "write_failed")
+)
+"""Codes of failures that lie around a photo, not in it: they are always tried again."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done with a photo.
+
+    Attributes:
+        source: the photo.
+        drawing: its drawing, or its first, as a path below the output folder.
+        options: checksum of the options that its drawing depends on.
+        settled: what has become of it already; None if it is to be drawn.
+        replaced: drawings of an earlier version of the photo, which have no place after this one.
+    """
+
+    source: Source
+    drawing: str
+    options: str
+    settled: Outcome | None = None
+    replaced: tuple[str, ...] = ()
+
+
+class Planner:
+    """Decides photo by photo. Nothing is written.
+
+    Args:
+        options: of the conversion.
+        sources: its photos.
+        history: what the manifest knows.
+        model: sha256 of the generator's file.
+    """
+
+    def __init__(self, options: ConvertOptions, sources: SourceSet, history: History, model: str) -> None:
+        self._options = options
+        self._sources = sources
+        self._history = history
+        self._model = model
+        self._suffix = SUFFIXES[options.format]
+        self._checksum = options.sha256()
+
+    def steps(self) -> Iterator[Step]:
+        """Plans all photos, in the order of the sources."""
+        for source in self._sources.photos(self._suffix, self._options.several):
+            yield self._step(source)
+
+    def _step(self, source: Source) -> Step:
+        aligned = self._options.face_options.aligned
+        options = self._options.sha256(source.path) if aligned else self._checksum
+        drawing = source.drawing + self._suffix
+        if source.error is not None:
+            return Step(source, drawing, options, Outcome(source, "failed", options, error=source.error))
+        record = self._history.of(source.name)
+        known = record is not None and (record.size, record.mtime_ns) == (source.size, source.mtime_ns)
+        if record is not None and known and record.options == options:
+            settled = self._still_true(source, drawing, record)
+            if settled is not None:
+                return Step(source, drawing, options, settled)
+        refusal = self._refusal(source, drawing, known)
+        if refusal is not None:
+            outcome = Outcome(source, "failed", options, error=refusal, recorded=False)
+            return Step(source, drawing, options, outcome)
+        return Step(source, drawing, options, replaced=self._replaced(record, options))
+
+    def _still_true(self, source: Source, drawing: str, record: Record) -> Outcome | None:
+        """The outcome that the record tells of, if there is nothing to do about it."""
+        if record.status == "done":
+            current = record.model == self._model and self._holds(drawing, record)
+            if self._options.existing == "skip" and current:
+                return Outcome(source, "skipped", record.options, record.outputs, recorded=False)
+        elif not self._options.retry_failed and record.code not in PASSING:
+            error = PhotoError(record.code, record.message)
+            status: Status = "no_face" if record.status == "no_face" else "failed"
+            return Outcome(source, status, record.options, error=error, remembered=True, recorded=False)
+        return None
+
+    def _holds(self, drawing: str, record: Record) -> bool:
+        """Whether the drawings that a record names are there, under the names they would get now."""
+        return record.outputs[:1] == (drawing,) and all(
+            self._history.owner(output) is record and _has_content(self._sources.output / output)
+            for output in record.outputs
+        )
+
+    def _replaced(self, record: Record | None, options: str) -> tuple[str, ...]:
+        if record is None or record.options != options:  # made otherwise: perhaps wanted beside the new ones
+            return ()
+        return tuple(output for output in record.outputs if self._history.owner(output) is record)
+
+    def _refusal(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
+        """Why a photo's drawing cannot be written, if its name is taken."""
+        target = self._sources.output / drawing
+        if not os.path.lexists(target):
+            return None
+        if self._options.existing == "error":
+            return PhotoError("exists", f"{drawing} exists already")
+        if target.exists() and target.samefile(source.path):
+            return PhotoError("name_taken", "its drawing would replace it: name another --output")
+        owner = self._history.owner(drawing)
+        if owner is None or known or self._options.existing == "overwrite":
+            return None
+        if owner.root not in ("", source.root):
+            other = os.path.join(owner.root, owner.source)  # noqa: PTH118
+            return PhotoError(
+                "name_taken",
+                f"{drawing} is the drawing of {other}: name another --output, or use --existing overwrite",
+            )
+        return None
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116
+    except OSError:
+        return False

@@ -1,0 +1,269 @@
+"""Sources: which photos there are, and where their drawings go.
+
+Folders are walked while the conversion runs, one folder's listing at a time, so that memory does not grow
+with their number. Skipped are names that begin with a dot, files without a photo's extension, and the output
+folder.
+"""
+
+# Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
+# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119, PTH120, PTH122
+
+import errno
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from apdraw_cli.conversion.names import drawing_names
+from apdraw_cli.errors import PhotoError, UsageError
+
+EXTENSIONS: Final = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+)
+"""What a photo's name ends in, in any case; a file named on the command line may end in anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One photo to be drawn.
+
+    Attributes:
+        path: its file.
+        root: absolute path of the folder that `name` is relative to.
+        name: path below `root`, with forward slashes.
+        drawing: path of its drawing below the output folder, without the suffix, with forward slashes.
+        size: bytes; None if unknown.
+        mtime_ns: time of its last change; None if unknown.
+        error: why it cannot even be looked at.
+    """
+
+    path: str
+    root: str
+    name: str
+    drawing: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    error: PhotoError | None = None
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: str
+    root: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    root: str
+    name: str
+
+
+@dataclass(frozen=True)
+class SourceSet:
+    """The photos of one command.
+
+    Attributes:
+        folders: walked in this order, after the files.
+        files: named one by one.
+        output: absolute path of the output folder; never walked.
+    """
+
+    folders: tuple[_Folder, ...]
+    files: tuple[_File, ...]
+    output: Path
+
+    def photos(self, suffix: str, several: bool) -> Iterator[Source]:
+        """Finds the photos, in a fixed order.
+
+        Args:
+            suffix: of the drawings' files, such as `.png`.
+            several: a photo may have several drawings.
+        """
+        yield from self._named(suffix, several)
+        for folder, below, names, folders in self._walk():
+            prefix = folder.prefix + below
+            if isinstance(names, OSError):
+                yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(names))
+                continue
+            drawings = drawing_names(names, folders, suffix, several)
+            for name in names:
+                path = os.path.join(folder.path, below, name)
+                yield _looked_at(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
+
+    def count(self) -> int:
+        """How many photos there are: a walk that looks at names only."""
+        listings = (names for _, _, names, _ in self._walk())
+        return len(self.files) + sum(1 if isinstance(names, OSError) else len(names) for names in listings)
+
+    def _named(self, suffix: str, several: bool) -> Iterator[Source]:
+        by_folder: defaultdict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            below, name = os.path.split(file.name)
+            by_folder[below].append(name)
+        beside = [os.path.normpath(folder.prefix) for folder in self.folders]
+        drawings = {
+            below: drawing_names(names, () if below else beside, suffix, several) for below, names in by_folder.items()
+        }
+        for file in self.files:
+            below, name = os.path.split(file.name)
+            slashed = below.replace(os.sep, "/")
+            yield _looked_at(file.path, file.root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
+
+    def _walk(self) -> Iterator[tuple[_Folder, str, list[str] | OSError, list[str]]]:
+        """Every folder once: the source folder it is in, its path below that, its photos and its folders."""
+        seen: set[tuple[int, int]] = set()
+        roots = [os.path.realpath(folder.path) for folder in self.folders]
+        for folder in self.folders:
+            waiting = [""]
+            while waiting:
+                below = waiting.pop()
+                path = os.path.join(folder.path, below)
+                identity = _identity(path)
+                if identity is not None and (identity in seen or identity == _identity(self.output)):
+                    continue
+                try:
+                    photos, folders, links = _listing(path)
+                except OSError as error:
+                    yield folder, below, error, []
+                    continue
+                if identity is not None:
+                    seen.add(identity)
+                yield folder, below, photos, folders + links
+                # What a link shows of the sources themselves is found at its own place.
+                outside = [name for name in links if not _inside(os.path.join(path, name), roots)]
+                waiting.extend(_joined(below, name) for name in sorted(folders + outside, reverse=True))
+
+
+def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | None = None) -> SourceSet:
+    """Makes sense of the sources of a command.
+
+    One folder is mirrored into the output folder itself. Several are mirrored into folders of their names or,
+    if those are not unique, below their common parent. Files lie flat in the output folder if their names are
+    unique, else below their common parent.
+
+    Args:
+        arguments: photos and folders from the command line; they must exist.
+        listed: more of them from a list; a missing one becomes a photo that fails.
+        output: the output folder; None for `<first folder>-drawings` beside it.
+
+    Raises:
+        UsageError: a source is missing, there are none, or the output folder is one of them.
+    """
+    for argument in arguments:
+        if not os.path.lexists(argument):
+            raise UsageError(f"there is no {argument}: check the path")
+    paths = list(dict.fromkeys(os.path.abspath(path) for path in (*arguments, *listed)))
+    folders = [path for path in paths if os.path.isdir(path)]
+    files = [path for path in paths if not os.path.isdir(path)]
+    if not paths:
+        raise UsageError("no photos were given: name a photo, a folder of photos, or - for a list of paths")
+    if output is None:
+        first = folders[0] if folders else os.path.dirname(files[0])
+        if not os.path.basename(first):
+            raise UsageError(f"cannot make a folder beside {first}: name one with --output")
+        output = Path(f"{first}-drawings")
+    output = Path(os.path.abspath(output))
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is not a folder: name another --output")
+    if output.exists() and _identity(output) in {_identity(folder) for folder in folders}:
+        raise UsageError(f"the output folder {output} is a source: name another --output")
+    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(_laid_out_files(files)), output)
+
+
+def read_list(data: bytes) -> list[str]:
+    """The paths in a list, one a line, or separated by zero bytes (`find -print0`)."""
+    separator = b"\0" if b"\0" in data else b"\n"
+    return [os.fsdecode(path) for line in data.split(separator) if (path := line.strip(b"\r\n"))]
+
+
+def unreadable(error: OSError) -> PhotoError:
+    """What the operating system said about a file or folder that cannot be read."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return PhotoError("not_found", "there is no such file")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PhotoError("unreadable", "permission denied")
+    return PhotoError("unreadable", f"cannot be read: {error.strerror or error}")
+
+
+def _laid_out_folders(paths: list[str], beside_files: bool) -> Iterator[_Folder]:
+    if len(paths) == 1 and not beside_files:
+        yield _Folder(paths[0], paths[0], "")
+        return
+    names = [os.path.basename(path) for path in paths]
+    if len({name.casefold() for name in names}) == len(names) and all(names):
+        for path, name in zip(paths, names, strict=True):
+            yield _Folder(path, os.path.dirname(path), f"{name}/")
+        return
+    parent = _common_parent(paths)
+    for path in paths:
+        below = os.path.relpath(path, parent).replace(os.sep, "/")
+        yield _Folder(path, parent, "" if below == "." else f"{below}/")
+
+
+def _laid_out_files(paths: list[str]) -> Iterator[_File]:
+    names = [os.path.basename(path) for path in paths]
+    if len({name.casefold() for name in names}) == len(names):
+        for path, name in zip(paths, names, strict=True):
+            yield _File(path, os.path.dirname(path), name)
+        return
+    parent = _common_parent([os.path.dirname(path) for path in paths])
+    for path in paths:
+        yield _File(path, parent, os.path.relpath(path, parent))
+
+
+def _common_parent(paths: list[str]) -> str:
+    try:
+        return os.path.commonpath(paths)
+    except ValueError as error:  # on two drives
+        raise UsageError("sources of one name on different drives: convert them one by one") from error
+
+
+def _listing(path: str) -> tuple[list[str], list[str], list[str]]:
+    """Names of the photos, of the folders, and of the links to folders in a folder, each sorted."""
+    photos: list[str] = []
+    folders: list[str] = []
+    links: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link that goes round in circles
+                is_folder = False
+            if is_folder:
+                (links if entry.is_symlink() else folders).append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                photos.append(entry.name)
+    return sorted(photos), sorted(folders), sorted(links)
+
+
+def _looked_at(path: str, root: str, name: str, drawing: str) -> Source:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return Source(path, root, name, drawing, error=unreadable(error))
+    wrong = None if stat.S_ISREG(found.st_mode) else PhotoError("not_a_file", "neither a file nor a folder")
+    return Source(path, root, name, drawing, found.st_size, found.st_mtime_ns, wrong)
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _inside(path: str, roots: Iterable[str]) -> bool:
+    real = os.path.realpath(path)
+    return any(real == root or real.startswith(os.path.join(root, "")) for root in roots)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}" if folder else name

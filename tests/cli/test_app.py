@@ -1,0 +1,259 @@
+"""What users and their scripts rely on: help, exit codes, and what is printed where."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import apdraw_cli
+from apdraw_cli import app
+from apdraw_cli.conversion.job import SUFFIXES
+from apdraw_cli.faces.detect import DETECTORS
+from engines.model import PRECISIONS
+from engines.select import ENGINES
+
+COMMANDS = ("convert", "import-weights", "export", "doctor")
+
+
+ENVIRONMENT = {**os.environ, "COLUMNS": "110", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def apdraw(*arguments: str | Path, typed: str = "") -> Result:
+    """Runs a command line in this process."""
+    return CliRunner(env={"COLUMNS": "110"}).invoke(app.app, [*map(str, arguments)], input=typed, prog_name="apdraw")
+
+
+def process(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs Python as a user does."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+        **options,
+    )
+
+
+def error_line(result: Result) -> str:
+    """The one line on standard error."""
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("apdraw: error: ")
+    return line
+
+
+def test_version() -> None:
+    result = apdraw("--version")
+    assert (result.exit_code, result.stdout) == (0, f"apdraw {apdraw_cli.__version__}\n")
+
+
+def test_help_shows_commands_and_examples() -> None:
+    result = apdraw("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.stdout
+    assert "apdraw convert photos" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str) -> None:
+    result = apdraw(command, "--help")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"apdraw {command}" in result.stdout
+
+
+def test_help_of_convert_shows_every_option_of_the_contract() -> None:
+    text = apdraw("convert", "--help").stdout
+    for option in (
+        *("--output", "-o", "--model", "--engine", "--device", "--precision", "--batch-size", "--workers"),
+        *("--faces", "--min-face", "--aligned", "--detector", "--format", "--existing", "--retry-failed"),
+        *("--dry-run", "--quiet", "--json", "--debug"),
+    ):
+        assert f" {option} " in text, option
+    assert "Exit codes" in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["convert", "--help"]], ids=" ".join)
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from apdraw_cli import app
+sys.argv = ["apdraw", *{arguments!r}]
+try:
+    app.main()
+except SystemExit as end:
+    if end.code:
+        raise
+heavy = {{"numpy", "torch", "cv2", "PIL", "onnxruntime", "openvino", "joblib", "tqdm"}} & set(sys.modules)
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    done = process("-c", program)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_command_shows_the_help() -> None:
+    assert "convert" in apdraw().stdout
+
+
+def test_choices_are_those_of_the_parts() -> None:
+    assert tuple(app.EngineName) == ("auto", *ENGINES)
+    assert tuple(app.Precision) == ("auto", *PRECISIONS)
+    assert tuple(app.Detector) == DETECTORS
+    assert tuple(app.Format) == tuple(SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert"],
+        ["convert", "p.jpg", "--engine", "abacus"],
+        ["convert", "p.jpg", "--device", "gpu"],
+        ["convert", "p.jpg", "--device", "cuda:x"],
+        ["convert", "p.jpg", "--workers", "-1"],
+        ["convert", "p.jpg", "--batch-size", "0"],
+        ["convert", "p.jpg", "--format", "svg"],
+        ["convert", "p.jpg", "--faces", "none"],
+        ["convert", "p.jpg", "--no-such-option"],
+        ["no-such-command"],
+        ["export", "m.safetensors", "m.onnx", "--precision", "fp16"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    result = apdraw(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    result = apdraw("convert", tmp_path / "none")
+    assert result.exit_code == 2
+    assert f"there is no {tmp_path / 'none'}" in error_line(result)
+
+
+def test_an_empty_list_of_photos() -> None:
+    result = apdraw("convert", "-", typed="\n")
+    assert result.exit_code == 2
+    assert "no photos were given" in error_line(result)
+
+
+def test_the_output_folder_is_the_source(tmp_path: Path) -> None:
+    result = apdraw("convert", tmp_path, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "--output" in error_line(result)
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "p.jpg").touch()
+    result = apdraw("convert", tmp_path / "p.jpg", "--model", tmp_path / "none.onnx")
+    assert result.exit_code == 3
+    assert "none.onnx" in error_line(result)
+
+
+def test_a_folder_without_photos(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "m.onnx").touch()
+    result = apdraw("convert", tmp_path / "photos", "--model", tmp_path / "m.onnx")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "There are no photos" in result.stdout
+    assert ".jpg" in result.stdout
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = apdraw("convert", tmp_path / "none", "--debug")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("apdraw: error: there is no")
+
+
+def test_names_that_would_upset_a_terminal_are_shown_without_harm(tmp_path: Path) -> None:
+    result = apdraw("convert", f"{tmp_path}/\x1b[31mred\nline.jpg")
+    assert result.exit_code == 2
+    line = error_line(result)
+    assert "\x1b" not in line
+    assert "red" in line
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path: Path) -> None:
+    for number in range(500):
+        (tmp_path / f"{number:0200}.jpg").touch()
+    (tmp_path / "m.onnx").touch()
+    with subprocess.Popen(
+        [sys.executable, "-m", "apdraw_cli.app", "convert", ".", "--dry-run", "--model", "m.onnx"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stderr is not None
+        reader.stdout.readline()
+        reader.stdout.close()
+        assert reader.stderr.read() == ""
+
+
+def test_dry_run_lists_what_would_be_done(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "photos" / "sub" / "p.jpg").touch()
+    (tmp_path / "m.onnx").touch()
+    arguments = ["convert", tmp_path / "photos", "--dry-run", "--model", tmp_path / "m.onnx"]
+    result = apdraw(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "draw  sub/p.jpg  -> sub/p.png",
+        "Would draw 1, skip 0, fail 0; wrote nothing.",
+    ]
+    assert json.loads(apdraw(*arguments, "--json").stdout) == {
+        "dry_run": True,
+        "draw": 1,
+        "skip": 0,
+        "fail": 0,
+        "photos": [{"source": "sub/p.jpg", "action": "draw", "drawing": "sub/p.png", "reason": ""}],
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "photos"]
+
+
+def test_lists_come_on_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "m.onnx").touch()
+    paths = f"{tmp_path / 'a.jpg'}\n{tmp_path / 'none.jpg'}\n"
+    result = apdraw("convert", "-", "--dry-run", "--model", tmp_path / "m.onnx", typed=paths)
+    assert result.stdout.splitlines()[:2] == ["draw  a.jpg  -> a.png", "fail  none.jpg  (there is no such file)"]
+
+
+def test_an_error_of_the_program_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("division by zero\nin two lines")
+
+    monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", broken)
+    result = apdraw("doctor")
+    assert result.exit_code == 3
+    assert "ZeroDivisionError: division by zero in two lines" in error_line(result)
+    assert "--debug" in error_line(result)
+
+
+def test_doctor_names_every_engine() -> None:
+    result = apdraw("doctor")
+    assert result.exit_code in (0, 3)
+    assert result.stderr == ""
+    for engine in ENGINES:
+        assert engine in result.stdout
+    assert f"apdraw {apdraw_cli.__version__}" in result.stdout
+
+
+def test_doctor_as_json() -> None:
+    result = apdraw("doctor", "--json")
+    diagnosis = json.loads(result.stdout)
+    assert diagnosis["version"] == apdraw_cli.__version__
+    assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
+    assert all({"name", "version", "state", "remedy"} == row.keys() for row in diagnosis["parts"])
+    assert result.exit_code == (0 if diagnosis["trouble"] is None else 3)

@@ -1,0 +1,370 @@
+"""`apdraw convert` as a whole: what it prints, how it is interrupted, and real photos through the real parts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conversion_fakes import (
+    FakeEngine,
+    engine_opener,
+    fake_extractor,
+    manifest_lines,
+    no_engine,
+    save_photo,
+)
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from apdraw_cli.commands.convert import convert
+from apdraw_cli.console import LISTED, Console
+from apdraw_cli.conversion.job import ConvertOptions, ConvertResult
+from apdraw_cli.faces.segment import WEIGHTS as SEGMENTER
+from engines.portrait import SIZE
+from engines.select import shipped_model
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+needs_segmenter = pytest.mark.skipif(not SEGMENTER.exists(), reason="the segmenter's weights are not here")
+needs_model = pytest.mark.skipif(not shipped_model().exists(), reason="the shipped model is not here")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(3):
+        save_photo(tmp_path / "photos" / f"p{number}.png")
+    save_photo(tmp_path / "photos" / "landscape.png", 0)
+    (tmp_path / "photos" / "empty.jpg").touch()
+    return tmp_path / "photos"
+
+
+def run(photos: Path, console: Console, opener: Any = None, **changes: Any) -> ConvertResult:
+    """What the command does, with stand-ins for faces and generator."""
+    model = photos.parent / "m.onnx"
+    model.touch()
+    options = ConvertOptions((str(photos),), model=model, workers=0, **changes)
+    with console.progress() as progress:
+        result = convert(
+            options,
+            progress,
+            open_engine=opener or engine_opener(FakeEngine()),
+            open_extractor=fake_extractor,
+        )
+    console.converted(result)
+    return result
+
+
+def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(photos, Console(as_json=True))
+    summary = json.loads(capsys.readouterr().out)
+    assert summary.pop("seconds") > 0
+    assert summary.pop("photos_per_second") > 0
+    assert summary == {
+        "photos": 5,
+        "done": 3,
+        "skipped": 0,
+        "no_face": 1,
+        "failed": 1,
+        "remembered": 0,
+        "drawings": 3,
+        "engine": "fake",
+        "device": "cpu",
+        "precision": "fp32",
+        "model": str(photos.parent / "m.onnx"),
+        "output": str(photos.parent / "photos-drawings"),
+        "manifest": str(photos.parent / "photos-drawings" / "apdraw-manifest.jsonl"),
+        "failures": [
+            {
+                "source": "empty.jpg",
+                "status": "failed",
+                "code": "empty",
+                "message": "the file is empty",
+                "remembered": False,
+            },
+            {
+                "source": "landscape.png",
+                "status": "no_face",
+                "code": "no_face",
+                "message": "no face was found",
+                "remembered": False,
+            },
+        ],
+        "interrupted": False,
+        "error": None,
+        "exit_code": 1,
+    }
+
+
+def test_the_summary_for_people(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(photos, Console())
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[:3] == [
+        "Not drawn:",
+        "  empty.jpg      the file is empty",
+        "  landscape.png  no face was found",
+    ]
+    assert lines[3].startswith("5 photos: 3 drawn, 1 without a face, 1 failed; ")
+    assert lines[4] == f"Drawings and apdraw-manifest.jsonl are in {photos.parent / 'photos-drawings'}"
+    assert printed.err == "Drawing with fake on cpu in fp32, no workers.\n"
+    run(photos, Console(), no_engine)
+    printed = capsys.readouterr()
+    assert "the file is empty (known from before)" in printed.out
+    assert "5 photos: 0 drawn, 3 up to date, 1 without a face, 1 failed; " in printed.out
+    assert "--retry-failed" in printed.out
+    assert printed.err == ""
+
+
+def test_quiet_prints_errors_only(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(photos, Console(quiet=True))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "Not drawn:",
+        "  empty.jpg      the file is empty",
+        "  landscape.png  no face was found",
+    ]
+    for name in ("empty.jpg", "landscape.png"):
+        (photos / name).unlink()
+    run(photos, Console(quiet=True), existing="overwrite")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_list_of_failures_is_cut(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(30):
+        (photos / f"e{number}.jpg").touch()
+    run(photos, Console())
+    out = capsys.readouterr().out
+    assert out.count("the file is empty") + out.count("no face was found") == LISTED
+    assert f"and {32 - LISTED} more: " in out
+    assert "apdraw-manifest.jsonl names them" in out
+
+
+def test_what_ended_it_early_is_told_last(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(photos, Console(), engine_opener(FakeEngine(fails_after=0)))
+    assert result.exit_code == 3
+    assert capsys.readouterr().err.splitlines()[-1] == "apdraw: error: the device is gone; use --device cpu"
+
+
+def test_a_traceback_of_a_bug_is_shown_in_debugging(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_photo(photos / "bug.png", mark=(255, 0, 2))
+    run(photos, Console())
+    assert "Traceback" not in capsys.readouterr().err
+    run(photos, Console(debug=True), retry_failed=True)
+    assert "RuntimeError: a bug" in capsys.readouterr().err
+
+
+SLOW_COMMAND = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from conversion_fakes import FakeEngine, engine_opener, fake_extractor
+    from apdraw_cli.commands.convert import convert
+    from apdraw_cli.console import Console
+    from apdraw_cli.conversion.job import ConvertOptions
+
+    photos = Path(sys.argv[1])
+    console = Console()
+    options = ConvertOptions((str(photos),), model=photos.parent / "m.onnx", workers=1)
+    engine = FakeEngine(seconds=float(sys.argv[2]), batch_size=2)
+    with console.progress() as progress:
+        result = convert(options, progress, open_engine=engine_opener(engine), open_extractor=fake_extractor)
+    console.converted(result)
+    sys.exit(result.exit_code)
+""")
+
+
+def begin(photos: Path, seconds: float) -> "subprocess.Popen[str]":
+    """Begins a slow conversion, and waits until the first photos are done."""
+    (photos.parent / "m.onnx").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_COMMAND, str(photos), str(seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    manifest = photos.parent / "photos-drawings" / "apdraw-manifest.jsonl"
+    for _ in range(600):
+        if manifest.exists() and '"done"' in manifest.read_text():
+            return process
+        time.sleep(0.1)
+    process.kill()
+    pytest.fail(f"nothing was drawn: {process.communicate()}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a process group")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupting_keeps_what_is_done(photos: Path, name: str) -> None:
+    for number in range(60):
+        save_photo(photos / f"q{number}.png")
+    process = begin(photos, seconds=0.2)
+    os.killpg(process.pid, signal.Signals[name])  # as a terminal does: to the workers too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted: what is drawn is kept" in out
+    assert "Stopping: " in err
+    assert "Traceback" not in out + err
+    folder = photos.parent / "photos-drawings"
+    lines = manifest_lines(folder)
+    done = [line for line in lines if line["status"] == "done"]
+    assert 0 < len(done) < 63
+    assert {line["error"]["code"] for line in lines if line["error"]} <= {"empty", "no_face"}
+    assert sorted(path.name for path in folder.iterdir() if path.suffix == ".png") == sorted(
+        output for line in done for output in line["outputs"]
+    )
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_a_second_ctrl_c_leaves_at_once(photos: Path) -> None:
+    for number in range(60):
+        save_photo(photos / f"q{number}.png")
+    process = begin(photos, seconds=0.5)
+    start = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - start < 10
+
+
+def apdraw(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "apdraw_cli.app", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator that needs no training: it draws the photo in grey, on white where there is no person."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    shapes = {"photo": ["batch", SIZE, SIZE, 3], "landmarks": ["batch", 5, 2], "mask": ["batch", SIZE, SIZE]}
+    types = {"photo": TensorProto.UINT8, "landmarks": TensorProto.FLOAT, "mask": TensorProto.UINT8}
+    nodes = [
+        helper.make_node("Cast", ["photo"], ["colours"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["colours", "last"], ["grey"], keepdims=0),
+        helper.make_node("Cast", ["mask"], ["person"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["white", "person"], ["page"]),
+        helper.make_node("Max", ["grey", "page"], ["levels"]),
+        helper.make_node("ReduceMax", ["landmarks", "places"], ["furthest"], keepdims=1),
+        helper.make_node("Mul", ["furthest", "nothing"], ["zero"]),
+        helper.make_node("Add", ["levels", "zero"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["drawing"], to=TensorProto.UINT8),
+    ]
+    constants = [
+        helper.make_tensor("last", TensorProto.INT64, [1], [3]),
+        helper.make_tensor("places", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("white", TensorProto.FLOAT, [1], [255.0]),
+        helper.make_tensor("nothing", TensorProto.FLOAT, [1], [0.0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info(name, types[name], shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("drawing", TensorProto.UINT8, ["batch", SIZE, SIZE])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    metadata = {"format": "apdraw-generator", "format_version": "1", "name": "brightness"}
+    helper.set_model_props(model, metadata)
+    path = tmp_path_factory.mktemp("model") / "brightness.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@needs_segmenter
+def test_a_folder_of_good_and_broken_photos(tmp_path: Path, brightness_model: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "x.jpg").mkdir(parents=True)
+    astronaut = Pillow.open(SAMPLES / "astronaut.png").convert("RGB")
+    hopper = Pillow.open(SAMPLES / "grace_hopper.jpg").convert("RGB")
+    astronaut.save(folder / "twice.jpg")
+    astronaut.save(folder / "twice.png")
+    hopper.save(folder / "x.jpg" / "inside.webp")
+    group = Pillow.new("RGB", (1200, 700), "white")
+    group.paste(astronaut, (20, 100))
+    group.paste(hopper.resize((400, 473)), (700, 100))
+    group.save(folder / "group.jpg", quality=90)
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    astronaut.transpose(Pillow.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif, quality=95)
+    ImageOps.grayscale(hopper).save(folder / "Zoë grey.png")
+    Pillow.new("RGB", (1, 1)).save(folder / "dot.png")
+    Pillow.linear_gradient("L").resize((640, 480)).save(folder / "landscape.png")
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("Dear diary")
+    whole = (folder / "twice.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    astronaut.save(folder / "closed.png")
+    (folder / "closed.png").chmod(0)
+    closed = not os.access(folder / "closed.png", os.R_OK)  # the superuser reads everything
+
+    result = apdraw("convert", folder, "--faces", "all", "--model", brightness_model, "--json", "--workers", "1")
+    summary = json.loads(result.stdout)
+    assert result.returncode == summary["exit_code"] == 1
+    assert {failure["source"]: failure["code"] for failure in summary["failures"]} == {
+        "cut.jpg": "truncated",
+        "dot.png": "no_face",
+        "empty.jpg": "empty",
+        "landscape.png": "no_face",
+        "text.jpg": "not_an_image",
+        **({"closed.png": "unreadable"} if closed else {}),
+    }
+    out = tmp_path / "photos-drawings"
+    drawn = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert drawn == {
+        *("group.png", "group.2.png", "turned.png", "twice.jpg.png", "twice.png.png"),
+        *("x.jpg/inside.png", "Zoë grey.png"),
+        *(() if closed else ("closed.png",)),
+    }
+    upright, turned = (np.array(Pillow.open(out / name)).astype(int) for name in ("twice.png.png", "turned.png"))
+    assert upright.shape == (SIZE, SIZE)
+    assert np.abs(upright - turned).mean() < 8
+
+    again = json.loads(apdraw("convert", folder, "--faces", "all", "--model", brightness_model, "--json").stdout)
+    assert again["skipped"] == summary["done"]
+    assert (again["done"], again["engine"]) == (0, None)
+    assert again["seconds"] < summary["seconds"] / 4
+
+
+@needs_segmenter
+def test_aligned_portraits_with_landmarks_beside_them(tmp_path: Path, brightness_model: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Pillow.new("RGB", (SIZE, SIZE), "grey").save(tmp_path / "photos" / "p.png")
+    Pillow.new("RGB", (SIZE, SIZE + 1), "grey").save(tmp_path / "photos" / "q.png")
+    (tmp_path / "photos" / "p.txt").write_text("201 247\n311 247\n256 312\n207 371\n305 371\n")
+    result = apdraw("convert", tmp_path / "photos", "--aligned", "--model", brightness_model, "--json")
+    summary = json.loads(result.stdout)
+    assert (summary["done"], result.returncode) == (1, 1)
+    assert [failure["code"] for failure in summary["failures"]] == ["not_aligned"]
+    (line,) = [line for line in manifest_lines(tmp_path / "photos-drawings") if line["status"] == "done"]
+    assert line["faces"][0]["landmarks"][0] == [201, 247]
+
+
+@needs_segmenter
+@needs_model
+def test_the_samples_become_drawings(tmp_path: Path) -> None:
+    result = apdraw("convert", SAMPLES, "-o", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "2 photos: 2 drawn; " in result.stdout
+    for name in ("astronaut.png", "grace_hopper.png"):
+        drawing = np.array(Pillow.open(tmp_path / name))
+        assert drawing.shape == (SIZE, SIZE)
+        assert 0.01 < (drawing < 64).mean() < 0.6  # black lines
+        assert (drawing > 192).mean() > 0.3  # on white

@@ -1,0 +1,118 @@
+import builtins
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import torch
+
+from apdraw_cli.commands.export import export
+from apdraw_cli.commands.import_weights import import_weights
+from apdraw_cli.errors import UnfitError, UsageError
+from engines.model import read_metadata
+from engines.portrait import PortraitBatch
+from train.export import synthetic_portraits
+from train.model_file import load_generator, save_generator
+from train.networks import Generator, GeneratorConfig
+from train.networks.graph import DrawingGraph
+
+
+def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tmp_path, capfd):
+    import cv2
+
+    folder = shared / "golden" / "author_model"
+    model, graph = tmp_path / "author.safetensors", tmp_path / "author.onnx"
+    imported = import_weights(folder, model, training_data="none")
+    assert imported.model == model
+    generator, metadata = load_generator(model)
+    assert imported.config == generator.config.to_json() == metadata["config"]
+    assert imported.parameters == sum(p.numel() for p in generator.parameters())
+    assert (metadata["name"], metadata["norm_statistics"]) == ("author", "photo")
+    assert metadata["provenance"] == "imported from the author-format checkpoint author_model"
+
+    exported = export(model, graph)
+    assert exported.onnx == graph
+    assert exported.size == graph.stat().st_size
+    assert read_metadata(graph).generator_sha256 == read_metadata(model).generator_sha256
+    assert capfd.readouterr() == ("", "")
+
+    pair = cv2.imread(str(folder / "data/train/sample.png"))[..., ::-1]
+    sample = PortraitBatch(
+        np.ascontiguousarray(pair[None, :, :512]),
+        np.loadtxt(folder / "lm/sample.txt", dtype=np.float32)[None],
+        cv2.imread(str(folder / "bg/sample.png"), cv2.IMREAD_GRAYSCALE)[None],
+    )
+    recorded = np.load(folder / "outputs.npz")["drawing"] * 127.5 + 127.5
+    others = synthetic_portraits(7)
+    batch = PortraitBatch(*(np.concatenate(both) for both in zip(arrays(sample), arrays(others), strict=True)))
+    with torch.inference_mode():
+        wanted = DrawingGraph(generator)(*(torch.from_numpy(a) for a in arrays(batch))).numpy().astype(int)
+
+    session = onnxruntime.InferenceSession(graph)
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    runtimes = [lambda inputs: session.run(["drawing"], inputs)[0], lambda inputs: compiled(inputs)["drawing"]]
+    for count in (1, 3, 8):
+        inputs = PortraitBatch(*(a[:count] for a in arrays(batch))).inputs()
+        for draw in runtimes:
+            drawings = draw(inputs)
+            assert np.abs(drawings[0] - recorded).max() <= 0.6  # half a level, and the rounding itself
+            assert np.abs(drawings - wanted[:count]).max() <= 1
+
+
+def arrays(batch):
+    return tuple(batch.inputs().values())
+
+
+def test_an_epoch_can_be_chosen(shared, tmp_path):
+    folder = shared / "golden" / "author_model"
+    import_weights(folder, tmp_path / "m.safetensors", epoch="latest", name="mine", licence="CC0-1.0")
+    metadata = load_generator(tmp_path / "m.safetensors")[1]
+    assert (metadata["name"], metadata["licence"]) == ("mine", "CC0-1.0")
+    with pytest.raises(UnfitError, match="no epoch 7"):
+        import_weights(folder, tmp_path / "m.safetensors", epoch="7")
+
+
+def test_a_bad_checkpoint_is_an_error_of_the_model(tmp_path):
+    with pytest.raises(UnfitError, match="does not exist"):
+        import_weights(tmp_path / "none", tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model", "model.onnx", "model.pt"])
+def test_import_writes_safetensors_only(tmp_path, name):
+    with pytest.raises(UsageError, match=r"\.safetensors"):
+        import_weights(tmp_path, tmp_path / name)
+
+
+def test_export_takes_safetensors_and_writes_onnx(tmp_path):
+    with pytest.raises(UsageError, match=r"\.safetensors"):
+        export(tmp_path / "model.pt", tmp_path / "model.onnx")
+    with pytest.raises(UsageError, match=r"\.onnx"):
+        export(tmp_path / "model.safetensors", tmp_path / "model.engine")
+
+
+def test_export_of_a_bad_model_is_an_error_of_the_model(tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"nothing of the kind")
+    with pytest.raises(UnfitError, match="damaged"):
+        export(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("missing", ["torch", "onnxscript"])
+def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, missing):
+    torch.manual_seed(0)
+    model = tmp_path / "model.safetensors"
+    save_generator(model, Generator(GeneratorConfig(2)))
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.partition(".")[0] == missing or (missing == "torch" and name.startswith("train")):
+            raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UnfitError, match=rf"{missing}.*pip install 'apdraw\[export\]'"):
+        export(model, tmp_path / "model.onnx")
+    if missing == "torch":
+        with pytest.raises(UnfitError, match=r"torch.*pip install 'apdraw\[torch\]'"):
+            import_weights(tmp_path, tmp_path / "other.safetensors")

@@ -1,0 +1,160 @@
+"""The manifest keeps to its contract, survives a crash, and belongs to one conversion at a time."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conversion_fakes import manifest_lines
+
+from apdraw_cli.conversion.job import Outcome
+from apdraw_cli.conversion.manifest import NAME, History, Manifest
+from apdraw_cli.conversion.sources import Source
+from apdraw_cli.errors import PhotoError, UnfitError, UsageError
+from apdraw_cli.faces.detect import Face
+
+KEYS = {
+    "source",
+    "root",
+    "status",
+    "outputs",
+    "faces",
+    "error",
+    "source_size",
+    "source_mtime_ns",
+    "model",
+    "options",
+    "engine",
+    "seconds",
+}
+
+
+def photo(name: str = "a/p.jpg") -> Source:
+    return Source(f"/photos/{name}", "/photos", name, name.removesuffix(".jpg"), 123, 456)
+
+
+def done(name: str = "a/p.jpg") -> Outcome:
+    face = Face((1.234567, 2.0, 3.0, 4.0), 0.98765432, np.arange(10, dtype=np.float32).reshape(5, 2) / 3)
+    output = name.removesuffix(".jpg") + ".png"
+    return Outcome(photo(name), "done", "options", (output,), (face,), seconds={"read": 0.123456})
+
+
+def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done(), "model", "openvino")
+        failure = PhotoError("truncated", "the file is cut off")
+        manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure), "model", None)
+    drawn, failed = manifest_lines(tmp_path)
+    assert drawn.keys() == failed.keys() == KEYS
+    assert drawn == {
+        "source": "a/p.jpg",
+        "root": "/photos",
+        "status": "done",
+        "outputs": ["a/p.png"],
+        "faces": [
+            {
+                "box": [1.23, 2.0, 3.0, 4.0],
+                "score": 0.9877,
+                "landmarks": [[0.0, 0.33], [0.67, 1.0], [1.33, 1.67], [2.0, 2.33], [2.67, 3.0]],
+            }
+        ],
+        "error": None,
+        "source_size": 123,
+        "source_mtime_ns": 456,
+        "model": "model",
+        "options": "options",
+        "engine": "openvino",
+        "seconds": {"read": 0.1235},
+    }
+    assert failed["error"] == {"code": "truncated", "message": "the file is cut off"}
+    assert (failed["outputs"], failed["faces"], failed["engine"]) == ([], [], None)
+
+
+def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model", None)
+        manifest.append(done(), "model", "torch")
+        assert manifest.history.of("a/p.jpg") == History(tmp_path / NAME).of("a/p.jpg")
+    record = History(tmp_path / NAME).of("a/p.jpg")
+    assert record is not None
+    assert (record.status, record.outputs) == ("done", ("a/p.png",))
+    assert History(tmp_path / NAME).owner("a/p.png") == record
+    assert History(tmp_path / NAME).of("other.jpg") is None
+
+
+def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done("p.jpg"), "model", "torch")
+        manifest.append(done("q.jpg"), "model", "torch")
+    path = tmp_path / NAME
+    whole = path.read_bytes()
+    for cut in (1, 5, len(whole) // 2 - 3):
+        path.write_bytes(whole[:-cut])
+        with Manifest(tmp_path) as manifest:
+            assert manifest.history.of("p.jpg") is not None
+            if cut > 1:
+                assert manifest.history.of("q.jpg") is None
+            manifest.append(done("r.jpg"), "model", "torch")
+        assert History(path).of("p.jpg") is not None
+        assert History(path).of("r.jpg") is not None
+
+
+@pytest.mark.parametrize("line", [b"[]", b"null", b'{"source": 3}', b"\xff\xfe", b"\0" * 4096, b""])
+def test_lines_of_others_are_passed_over(tmp_path: Path, line: bytes) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done("p.jpg"), "model", "torch")
+    path = tmp_path / NAME
+    path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
+    assert History(path).of("p.jpg") is not None
+
+
+def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
+    names = ["\udcff\udcfe.jpg", "Zoë/日本.jpg", 'new\nline".jpg']
+    with Manifest(tmp_path) as manifest:
+        for name in names:
+            manifest.append(done(name), "model", "torch")
+    assert [line["source"] for line in manifest_lines(tmp_path)] == names
+    assert "Zoë/日本.jpg" in (tmp_path / NAME).read_text(encoding="utf-8")
+    assert all(History(tmp_path / NAME).of(name) is not None for name in names)
+
+
+def test_one_conversion_at_a_time(tmp_path: Path) -> None:
+    with Manifest(tmp_path), pytest.raises(UsageError, match="another apdraw"):
+        Manifest(tmp_path)
+    with Manifest(tmp_path):
+        pass
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="name another --output"):
+        Manifest(tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done("p.jpg"), "model", "torch")
+        before = (tmp_path / NAME).read_bytes()
+        for room in (0, 100):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+            try:
+                with pytest.raises(UnfitError, match="make room"):
+                    manifest.append(done("q.jpg"), "model", "torch")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert (tmp_path / NAME).read_bytes() == before
+            assert manifest.history.of("q.jpg") is None
+
+
+def test_every_line_is_json_on_its_own(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        for number in range(3):
+            manifest.append(done(f"{number}.jpg"), "model", "torch")
+            lines = (tmp_path / NAME).read_bytes().splitlines(keepends=True)
+            assert len(lines) == number + 1
+            assert all(line.endswith(b"\n") and json.loads(line) for line in lines)

@@ -1,0 +1,205 @@
+"""What counts as a photo, where its drawing goes, and that odd folders upset nothing."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from apdraw_cli.conversion.sources import Source, SourceSet, gather, read_list
+from apdraw_cli.errors import UsageError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def found(sources: SourceSet) -> list[Source]:
+    photos = list(sources.photos(".png", several=False))
+    assert sources.count() == len(photos)
+    return photos
+
+
+def drawings(sources: SourceSet) -> dict[str, str]:
+    photos = found(sources)
+    assert len({photo.name for photo in photos}) == len(photos)
+    return {photo.name: photo.drawing for photo in photos}
+
+
+def test_a_tree_is_mirrored_in_a_fixed_order(tmp_path: Path) -> None:
+    touch(tmp_path / "in/b/q.JPG", tmp_path / "in/a/p.png", tmp_path / "in/z.tiff", tmp_path / "in/notes.txt")
+    sources = gather([str(tmp_path / "in")])
+    assert list(drawings(sources).items()) == [("z.tiff", "z"), ("a/p.png", "a/p"), ("b/q.JPG", "b/q")]
+    assert sources.output == tmp_path / "in-drawings"
+
+
+def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg")
+    os.utime(tmp_path / "in/p.jpg", ns=(1, 1_700_000_000_123_456_789))
+    (photo,) = found(gather([str(tmp_path / "in")]))
+    assert (photo.size, photo.mtime_ns) == (1, (tmp_path / "in/p.jpg").stat().st_mtime_ns)
+    assert (photo.root, photo.path) == (str(tmp_path / "in"), str(tmp_path / "in/p.jpg"))
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "in/._p.jpg", tmp_path / "in/.thumbs/p.jpg", tmp_path / "in/p.jpg")
+    assert drawings(gather([str(tmp_path / "in")])) == {"p.jpg": "p"}
+
+
+def test_a_folder_called_like_a_photo_is_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "in/x.jpg/p.jpg", tmp_path / "in/x.png/q.jpg", tmp_path / "in/x.webp")
+    assert drawings(gather([str(tmp_path / "in")])) == {
+        "x.webp": "x.webp",
+        "x.jpg/p.jpg": "x.jpg/p",
+        "x.png/q.jpg": "x.png/q",
+    }
+
+
+def test_the_output_folder_is_not_read(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg", tmp_path / "in/out/p.png")
+    assert drawings(gather([str(tmp_path / "in")], output=tmp_path / "in/out")) == {"p.jpg": "p"}
+
+
+def test_an_output_folder_made_during_the_walk_is_not_read(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg", tmp_path / "in/sub/q.jpg")
+    photos = gather([str(tmp_path / "in")], output=tmp_path / "in/sub/out").photos(".png", several=False)
+    assert next(photos).name == "p.jpg"
+    touch(tmp_path / "in/sub/out/p.png")
+    assert [photo.name for photo in photos] == ["sub/q.jpg"]
+
+
+def test_the_output_folder_cannot_be_a_source_or_a_file(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg")
+    (tmp_path / "link").symlink_to("in")
+    for output in ("in", "in/../in", "link", "in/p.jpg"):
+        with pytest.raises(UsageError, match="--output"):
+            gather([str(tmp_path / "in")], output=tmp_path / output)
+
+
+def test_several_folders_get_folders_of_their_names(tmp_path: Path) -> None:
+    touch(tmp_path / "x/a/p.jpg", tmp_path / "y/b/p.jpg")
+    sources = gather([str(tmp_path / "x/a"), str(tmp_path / "y/b")])
+    assert drawings(sources) == {"a/p.jpg": "a/p", "b/p.jpg": "b/p"}
+    assert sources.output == tmp_path / "x/a-drawings"
+
+
+def test_folders_of_one_name_lie_below_their_common_parent(tmp_path: Path) -> None:
+    touch(tmp_path / "x/a/p.jpg", tmp_path / "y/a/p.jpg")
+    sources = gather([str(tmp_path / "x/a"), str(tmp_path / "y/a")])
+    assert drawings(sources) == {"x/a/p.jpg": "x/a/p", "y/a/p.jpg": "y/a/p"}
+
+
+def test_no_photo_is_taken_twice(tmp_path: Path) -> None:
+    touch(tmp_path / "a/b/p.jpg")
+    sources = gather([str(tmp_path / "a"), str(tmp_path / "a/b"), str(tmp_path / "a")])
+    assert list(drawings(sources).values()) == ["a/b/p"]
+
+
+def test_files_lie_flat_if_their_names_are_unique(tmp_path: Path) -> None:
+    touch(tmp_path / "x/p.jpg", tmp_path / "y/q.odd", tmp_path / "y/p.png")
+    sources = gather([str(tmp_path / name) for name in ("x/p.jpg", "y/q.odd", "y/p.png", "x/p.jpg")])
+    assert drawings(sources) == {"p.jpg": "p.jpg", "q.odd": "q", "p.png": "p.png"}
+    assert sources.output == tmp_path / "x-drawings"
+
+
+def test_files_of_one_name_lie_below_their_common_parent(tmp_path: Path) -> None:
+    touch(tmp_path / "x/p.jpg", tmp_path / "y/P.jpg")
+    sources = gather([str(tmp_path / "x/p.jpg"), str(tmp_path / "y/P.jpg")])
+    assert drawings(sources) == {"x/p.jpg": "x/p", "y/P.jpg": "y/P"}
+
+
+def test_files_and_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "a.png/p.jpg", tmp_path / "p.jpg", tmp_path / "a.jpg")
+    sources = gather([str(tmp_path / name) for name in ("a.png", "p.jpg", "a.jpg")])
+    assert drawings(sources) == {"p.jpg": "p", "a.jpg": "a.jpg", "a.png/p.jpg": "a.png/p"}
+
+
+def test_what_is_missing_on_the_command_line_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such|there is no"):
+        gather([str(tmp_path / "none.jpg")])
+    with pytest.raises(UsageError, match="no photos were given"):
+        gather([])
+
+
+def test_what_is_missing_in_a_list_is_a_photo_that_fails(tmp_path: Path) -> None:
+    touch(tmp_path / "p.jpg")
+    missing, there = found(gather([], [str(tmp_path / "none.jpg"), str(tmp_path / "p.jpg")]))
+    assert missing.error is not None
+    assert missing.error.code == "not_found"
+    assert there.error is None
+
+
+def test_lists_end_their_lines_in_any_way() -> None:
+    assert read_list(b"a.jpg\n b.jpg\r\n\nc d.jpg") == ["a.jpg", " b.jpg", "c d.jpg"]
+    assert read_list(b"a\nb.jpg\0c.jpg\0") == ["a\nb.jpg", "c.jpg"]
+    assert read_list(b"") == []
+
+
+def test_circles_of_links_end(tmp_path: Path) -> None:
+    touch(tmp_path / "in/a/p.jpg")
+    (tmp_path / "in/a/round").symlink_to(tmp_path / "in")
+    (tmp_path / "in/up").symlink_to(tmp_path)
+    (tmp_path / "in/self.jpg").symlink_to("self.jpg")
+    photos = found(gather([str(tmp_path / "in")]))
+    assert {photo.name: photo.error and photo.error.code for photo in photos} == {
+        "self.jpg": "unreadable",
+        "a/p.jpg": None,
+    }
+
+
+def test_links_to_elsewhere_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere/p.jpg", tmp_path / "q.jpg")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/photo.jpg").symlink_to(tmp_path / "q.jpg")
+    (tmp_path / "in/broken.jpg").symlink_to(tmp_path / "nothing.jpg")
+    photos = found(gather([str(tmp_path / "in")]))
+    assert {photo.name: photo.error and photo.error.code for photo in photos} == {
+        "broken.jpg": "not_found",
+        "photo.jpg": None,
+        "folder/p.jpg": None,
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.jpg")
+    (photo,) = found(gather([str(tmp_path)], output=tmp_path / "out"))
+    assert photo.error is not None
+    assert photo.error.code == "not_a_file"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser reads everything")
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path / "in/closed/p.jpg", tmp_path / "in/q.jpg")
+    (tmp_path / "in/closed").chmod(0)
+    try:
+        photos = found(gather([str(tmp_path / "in")]))
+    finally:
+        (tmp_path / "in/closed").chmod(0o700)
+    assert {photo.name: photo.error and photo.error.code for photo in photos} == {
+        "q.jpg": None,
+        "closed": "unreadable",
+    }
+
+
+def test_a_folder_that_vanishes_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg", tmp_path / "in/sub/q.jpg")
+    photos = gather([str(tmp_path / "in")]).photos(".png", several=False)
+    next(photos)
+    (tmp_path / "in/sub/q.jpg").unlink()
+    (tmp_path / "in/sub").rmdir()
+    (gone,) = photos
+    assert (gone.name, gone.error and gone.error.code) == ("sub", "not_found")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes as a name")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/\xff\xfe.jpg", "wb") as file:  # noqa: PTH123
+        file.write(b"x")
+    (photo,) = found(gather([str(tmp_path / "in")]))
+    assert os.fsencode(photo.name) == b"\xff\xfe.jpg"
+    assert photo.error is None

@@ -1,0 +1,132 @@
+"""A real generator, small and untrained, drawn by every engine: all must give the same grey levels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engines.base import EngineError
+from engines.model import read_metadata
+from engines.portrait import PortraitBatch
+from engines.select import ENGINES, open_engine, shipped_model
+from train.export import export_onnx, synthetic_portraits
+from train.model_file import load_generator, save_generator
+from train.networks import Generator, GeneratorConfig
+from train.networks.graph import DrawingGraph
+
+ABOUT = {"name": "small", "version": "1.2", "licence": "CC0-1.0", "training_data": "nothing"}
+
+
+def make_generator(statistics: str, seed: int) -> Generator:
+    """Fresh weights whose drawings have contrast; running averages of the portraits they will draw."""
+    torch.manual_seed(seed)
+    generator = Generator(GeneratorConfig(8, norm_statistics=statistics))
+    with torch.no_grad():
+        for name, weight in generator.named_parameters():
+            if name == "fusion.last.weight" or name.endswith("up.0.conv.weight"):
+                weight.mul_(20)
+        for module in generator.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        some = synthetic_portraits(2)
+        photo = torch.from_numpy(some.photo).permute(0, 3, 1, 2) / 127.5 - 1
+        mask = torch.from_numpy(some.mask)[:, None] / 255
+        generator.train()(photo, torch.from_numpy(some.landmarks), mask)
+    return generator.eval()
+
+
+def load_module(path: Path) -> torch.nn.Module:
+    return DrawingGraph(load_generator(path)[0])
+
+
+@pytest.fixture(scope="module", params=["running", "photo"])
+def pair(request, tmp_path_factory):
+    """A `.safetensors` file and the `.onnx` exported from it, of one stem; the latter's path."""
+    folder = tmp_path_factory.mktemp(request.param)
+    weights, model = folder / "small.safetensors", folder / "small.onnx"
+    save_generator(weights, make_generator(request.param, seed=0), ABOUT)
+    generator, metadata = load_generator(weights)
+    export_onnx(generator, model, metadata)
+    return model
+
+
+@pytest.fixture(scope="module")
+def engines(pair):
+    return {name: open_engine(pair, engine=name, precision="fp32", load_module=load_module) for name in ENGINES}
+
+
+@pytest.fixture(scope="module")
+def eight():
+    return synthetic_portraits(8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def drawn_by_torch(engines, eight):
+    return engines["torch"].draw(eight)
+
+
+# With statistics of the photo and random weights a reduced precision changes single pixels by much.
+running = pytest.mark.parametrize("pair", ["running"], indirect=True)
+
+
+def first(batch, count):
+    return PortraitBatch(batch.photo[:count], batch.landmarks[:count], batch.mask[:count])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("name", ENGINES)
+def test_all_engines_draw_the_same_alone_and_in_a_batch(engines, eight, drawn_by_torch, name, count):
+    drawing = engines[name].draw(first(eight, count))
+    assert min(one.std() for one in drawing) > 5
+    assert np.abs(drawing.astype(int) - drawn_by_torch[:count]).max() <= 1
+
+
+def test_a_pair_tells_the_same_of_itself(pair):
+    model, weights = read_metadata(pair), read_metadata(pair.with_suffix(".safetensors"))
+    assert model == weights
+    assert (model.name, model.version, model.licence) == ("small", "1.2", "CC0-1.0")
+    assert model.norm_statistics == pair.parent.name.rstrip("0123456789")
+    assert len(model.generator_sha256) == 64
+
+
+@running
+def test_weights_retrained_after_the_export_are_noticed(pair, tmp_path):
+    model, weights = tmp_path / "small.onnx", tmp_path / "small.safetensors"
+    model.write_bytes(pair.read_bytes())
+    save_generator(weights, make_generator("running", seed=1), ABOUT)
+    with pytest.raises(EngineError, match="not made of the same weights"):
+        open_engine(model, engine="torch", load_module=load_module)
+
+
+@running
+def test_openvino_in_bf16_keeps_every_region_in_its_place_or_refuses(pair, eight, drawn_by_torch):
+    try:
+        engine = open_engine(pair, engine="openvino", precision="bf16")
+    except EngineError as error:
+        pytest.skip(str(error))
+    assert engine.precision == "bf16"
+    far = (np.abs(engine.draw(eight).astype(int) - drawn_by_torch) > 48).mean()
+    assert far < 0.002
+
+
+@running
+def test_torch_in_bf16_is_close(pair, eight, drawn_by_torch):
+    engine = open_engine(pair, engine="torch", precision="bf16", load_module=load_module)
+    assert engine.precision == "bf16"
+    drawing = engine.draw(first(eight, 2))
+    difference = np.abs(drawing.astype(int) - drawn_by_torch[:2])
+    assert difference.max() > 1
+    assert (difference > 48).mean() < 0.002
+
+
+def test_the_shipped_pair_draws_the_same_in_every_engine():
+    model = shipped_model()
+    assert read_metadata(model).generator_sha256 == read_metadata(model.with_suffix(".safetensors")).generator_sha256
+    portrait = synthetic_portraits(1)
+    drawings = []
+    for name in ENGINES:
+        engine = open_engine(model, engine=name, precision="fp32", load_module=load_module)
+        drawings.append(engine.draw(portrait).astype(int))
+        engine.close()
+    assert np.ptp(np.stack(drawings), axis=0).max() <= 1
