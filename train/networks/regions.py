@@ -78,7 +78,7 @@ def local_boxes(landmarks: Tensor, dtype: torch.dtype = torch.float32) -> tuple[
     """
     # Whole numbers from here on: a coordinate over 256 is not exact in bfloat16.
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.round().to(torch.int32).unbind(dim=1)
-    mouth = torch.div(left_mouth + right_mouth, 2, rounding_mode="floor")
+    mouth = (left_mouth + right_mouth) // 2  # not torch.div, which is exported by way of floats
 
     def box(point: Tensor, region: LocalRegion, above: int = 0) -> Box:
         x, y = point.unbind(dim=1)
