@@ -13,7 +13,7 @@ import typer
 
 from apdraw_cli import __version__
 from apdraw_cli.console import Console
-from apdraw_cli.errors import ApdrawError, UnfitError
+from apdraw_cli.errors import ApdrawError, UnfitError, UsageError
 
 EXAMPLES = """
 Examples:
@@ -41,6 +41,11 @@ Exit codes:
   2    the command was used wrongly
   3    this machine or the model is not fit for it
   130  interrupted; what was drawn is kept
+"""
+
+PREPARE_EXAMPLES = """
+Example:
+  apdraw prepare photos dataset --npr --workers 2
 """
 
 IMPORT_EXAMPLES = """
@@ -239,6 +244,39 @@ def convert(
             result = run(options, progress, debug=debug)
         console.converted(result)
         raise typer.Exit(result.exit_code)
+
+
+@app.command(epilog=PREPARE_EXAMPLES)
+def prepare(
+    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
+    dataset: Annotated[Path, typer.Argument(help="The folder to write.")],
+    npr: Annotated[bool, typer.Option("--npr", help="Make two-tone drawings by filtering.")] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label maps, NAME.png: 0 background, 1 person, 2 face.", show_default="made by the segmenter"
+        ),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with columns file and split: train, val.", show_default="a tenth is val"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Makes a training set out of photos: aligned portraits, landmarks, masks and drawings."""
+    console = Console(as_json=as_json, debug=debug)
+    with _reporting(console):
+        from apdraw_cli.commands.prepare import prepare as run
+
+        if not npr:
+            raise UsageError("where the drawings come from was not said: use --npr to make them by filtering")
+        result = run(photos, dataset, labels=labels, index=index, workers=workers)
+        console.result(result)
+        console.say(f"Prepared {result.prepared} portraits in {result.dataset}")
+        for reason, count in sorted(result.left_out.items()):
+            console.say(f"  left out {count}: {reason}")
 
 
 @app.command("import-weights", epilog=IMPORT_EXAMPLES)

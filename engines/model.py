@@ -84,7 +84,7 @@ def read_metadata(path: Path) -> ModelInfo:
         ) from error
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path} is no generator of this program; make one with apdraw train, import-weights or export"
+            f"{path} is no generator of this program; make one with apdraw import-weights or apdraw export"
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise ModelFileError(
