@@ -3,8 +3,9 @@
     python -m train.pretrain DATASET --output RUN
 
 Each step: the seven discriminators on the artist's and the generated drawing, then the generator on
-L_adv + 100 L_1 + 25 L_local (eq. 1). The generator that is kept is the running mean of the trained weights, with norm
-statistics measured anew without dropout: it draws more evenly than the last step's.
+L_adv + 100 L_1 + 25 L_local (eq. 1). The generator that is kept is the running mean of the trained weights: it draws
+more evenly than the last step's. With batches of one it has learnt with each photo's own norm statistics, and keeps
+drawing with them unless told otherwise.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import nn
@@ -24,8 +26,12 @@ from train.dataset import Augmentation, Pair, PortraitPairs
 from train.losses import LossWeights, discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
 from train.model_file import save_generator
 from train.networks import Discriminators, Generator, GeneratorConfig, Regions
+from train.networks.config import NormStatistics
 
 Network = TypeVar("Network", bound=nn.Module)
+
+CALIBRATION: Final = 100
+"""Batches that running norm statistics are measured on."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class PretrainOptions:
         seed: of weights, order and augmentation.
         bf16: whether to compute in bfloat16 where that is safe.
         no_dropout: whether to leave out the dropout that the paper uses as noise.
+        norm_statistics: what the norms of the kept generator use; see `GeneratorConfig`.
         save_every: steps between checkpoints.
         licence: of the weights, for the model's description.
         training_data: what it learns from, for the model's description.
@@ -59,6 +66,7 @@ class PretrainOptions:
     seed: int = 0
     bf16: bool = False
     no_dropout: bool = False
+    norm_statistics: NormStatistics = "photo"
     save_every: int = 200
     licence: str = ""
     training_data: str = ""
@@ -74,6 +82,7 @@ class Pretraining:
             local_width=options.local_width or options.width,
             region_width=options.region_width or options.width,
             fusion_width=options.fusion_width or options.width,
+            norm_statistics=options.norm_statistics,
         )
         self.options = options
         self.weights = LossWeights()
@@ -129,8 +138,10 @@ class Pretraining:
         return {name: round(float(value.detach()), 4) for name, value in losses.items()}
 
     def kept_generator(self, batches: list[Pair]) -> Generator:
-        """The mean of the weights, with norm statistics of `batches` seen without dropout."""
+        """The mean of the weights; running norm statistics are measured on `batches` without dropout."""
         kept = copy.deepcopy(self.mean)
+        if self.options.norm_statistics == "photo":
+            return kept.eval()
         norms = [module for module in kept.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.reset_running_stats()
@@ -217,11 +228,7 @@ def pretrain(dataset: Path, run: Path, options: PretrainOptions) -> Path:
                 _save(training.state(), checkpoint)
             if training.step >= options.steps:
                 break
-    calibration = []
-    for pair in loader:
-        calibration.append(Pair(*pair))
-        if len(calibration) == 100:
-            break
+    calibration = [Pair(*pair) for pair in islice(loader, CALIBRATION)] if options.norm_statistics == "running" else []
     model = run / "generator.safetensors"
     metadata = {
         "name": "apdraw",

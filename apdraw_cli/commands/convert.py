@@ -109,7 +109,11 @@ def _model(options: ConvertOptions) -> tuple[Path, str]:
 
 def _torch_module(model: Path) -> Any:
     """Reads a model for the torch engine, which knows nothing of its networks."""
-    from train.model_file import load_generator
-    from train.networks.graph import DrawingGraph
-
+    try:
+        from train.model_file import load_generator
+        from train.networks.graph import DrawingGraph
+    except ImportError as error:
+        raise UnfitError(
+            f"reading it needs {error.name}; install it with: python -m pip install 'apdraw[torch]'"
+        ) from error
     return DrawingGraph(load_generator(model)[0])

@@ -76,7 +76,7 @@ def test_a_reader_never_sees_half_a_drawing(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=look)
     thread.start()
-    for _ in range(30):
+    for _ in range(8):
         writer(tmp_path).write("p", [DRAWING])
     stop.set()
     thread.join()

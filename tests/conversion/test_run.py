@@ -137,7 +137,7 @@ def test_a_photo_that_kills_its_worker_costs_only_itself(desk: Desk) -> None:
     for number in range(8):
         save_photo(desk.photos / f"p{number}.png", 10 + number)
     save_photo(desk.photos / "p3x.png", mark=CRASHES)
-    result = desk.convert(workers=2)
+    result = desk.convert(workers=1)
     assert codes(result) == {"p3x.png": "worker_died"}
     assert desk.drawings() == {f"p{number}.png": 10 + number for number in range(8)}
 

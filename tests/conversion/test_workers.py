@@ -46,7 +46,7 @@ def test_results_of_all_tasks() -> None:
 
 def test_a_killed_worker_costs_only_its_task() -> None:
     numbers = [1, 2, -3, 4, 5, 6]
-    results = dict(WorkerPool(double, fine, 2, never).results((n, n) for n in numbers))
+    results = dict(WorkerPool(double, fine, 1, never).results((n, n) for n in numbers))
     assert results == {n: None if n < 0 else 2 * n for n in numbers}
 
 
