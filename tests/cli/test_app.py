@@ -17,7 +17,7 @@ from apdraw_cli.faces.detect import DETECTORS
 from engines.model import PRECISIONS
 from engines.select import ENGINES
 
-COMMANDS = ("convert", "import-weights", "export", "doctor")
+COMMANDS = ("convert", "prepare", "import-weights", "export", "doctor")
 
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "110", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -4,7 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import has_round_frame, prepare, split_of
 from apdraw_cli.errors import UsageError
 from engines.portrait import SIZE
@@ -56,6 +58,16 @@ def test_label_maps_of_ones_own(photos: Path, tmp_path: Path) -> None:
     assert prepare(photos, dataset, labels=labels).left_out["no label map of the photo's size"] == 1
     aligned = cv2.imread(str(dataset / "labels" / "astronaut.png"), cv2.IMREAD_GRAYSCALE)
     assert set(np.unique(aligned)) == {0, 2}
+
+
+def test_the_command_tells_what_it_did(photos: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke(app, ["prepare", str(photos), str(tmp_path / "dataset"), "--npr", "--json"])
+    assert run.exit_code == 0
+    assert json.loads(run.stdout)["prepared"] == 2
+    unsaid = CliRunner().invoke(app, ["prepare", str(photos), str(tmp_path / "other")])
+    assert unsaid.exit_code == 2
+    assert "--npr" in unsaid.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_nothing_to_prepare_is_one_line(tmp_path: Path) -> None:
