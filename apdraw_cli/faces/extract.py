@@ -85,7 +85,7 @@ class PortraitExtractor:
         if self.aligned:
             return [self._aligned_portrait(photo, timings, landmarks)]
         with _timed(timings, "detect"):
-            found = self.detector.detect(photo)
+            found = self.detector.detect(photo, every_face=self.faces == "all")
         large = [face for face in found if face.size >= self.min_face]
         if not large:
             largest = (

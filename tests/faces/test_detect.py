@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apdraw_cli.errors import UnfitError
-from apdraw_cli.faces.detect import Face, TinyRetinaFace, open_detector
+from apdraw_cli.faces.detect import Face, TinyRetinaFace, open_detector, overlap
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -49,6 +49,27 @@ def test_the_largest_face_comes_first(detector: TinyRetinaFace, astronaut: np.nd
     assert len(faces) == 2
     assert faces[0].size > faces[1].size
     assert faces[0].landmarks[2][0] > 500 > faces[1].landmarks[2][0]
+
+
+def test_small_faces_of_a_large_photo_are_found(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    page = np.full((3000, 4000, 3), 255, np.uint8)
+    page[100:356, 100:356] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)  # a face of 60 pixels
+    (alone,) = detector.detect(page)
+    assert alone.landmarks[2] == pytest.approx([100 + 112, 100 + 64], abs=6)
+    page[1000:3000, 1500:3500] = cv2.resize(astronaut, (2000, 2000), interpolation=cv2.INTER_CUBIC)
+    assert len(detector.detect(page)) == 1
+    large, small = detector.detect(page, every_face=True)
+    assert large.size > 300
+    assert overlap(alone, small) > 0.5
+
+
+def test_overlap() -> None:
+    def face(*box: float) -> Face:
+        return Face(box, 1.0, np.zeros((5, 2), np.float32))  # type: ignore[arg-type]
+
+    assert overlap(face(0, 0, 10, 10), face(0, 0, 10, 10)) == 1
+    assert overlap(face(0, 0, 10, 10), face(5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert overlap(face(0, 0, 10, 10), face(20, 20, 5, 5)) == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (64, 64)])
