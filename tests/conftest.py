@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,3 +13,10 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the reference folder `shared` beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A background job of a shell ignores Ctrl-C, and so would every process that the tests start from one."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
