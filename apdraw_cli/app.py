@@ -217,11 +217,13 @@ def convert(
     """Draws the faces in photos."""
     console = Console(quiet=quiet, as_json=as_json, debug=debug)
     with _reporting(console):
+        from apdraw_cli.commands.convert import check_model, plan
         from apdraw_cli.commands.convert import convert as run
-        from apdraw_cli.commands.convert import plan
         from apdraw_cli.conversion.job import ConvertOptions, FaceOptions
         from apdraw_cli.conversion.sources import read_list
 
+        if aligned and (faces is Faces.ALL or min_face):
+            raise UsageError("an aligned portrait holds one face: leave out --aligned, or --faces all and --min-face")
         options = ConvertOptions(
             sources=tuple(source for source in sources if source != "-"),
             listed=tuple(read_list(sys.stdin.buffer.read())) if "-" in sources else (),
@@ -237,6 +239,7 @@ def convert(
             existing=existing.value,
             retry_failed=retry_failed,
         )
+        check_model(options)
         if dry_run:
             console.planned(plan(options))
             return

@@ -54,7 +54,7 @@ class Engine(Protocol):
     `draw` may be called from `concurrency` threads at once; more calls than that only wait.
 
     Attributes:
-        name: `openvino`, `onnxruntime`, `torch` or `tensorrt`.
+        name: `openvino`, `onnxruntime` or `torch`.
         device: `cpu`, `cuda:0`, ...
         precision: what the generator computes in: `fp32`, `fp16` or `bf16`.
         batch_size: how many portraits a call should carry for the best throughput.

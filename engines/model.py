@@ -58,7 +58,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}; check the path") from error
 
 
 def read_metadata(path: Path) -> ModelInfo:

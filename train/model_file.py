@@ -128,7 +128,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ModelError(
+            f"cannot write {path}: {error.strerror or error}; check its folder and the space there"
+        ) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -138,11 +140,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist") from None
+        raise ModelError(f"there is no model {path}; check the path") from None
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise ModelError(f"{path} is no .safetensors file, or a damaged one: {error}") from error
+        raise ModelError(f"{path} is no .safetensors file, or a damaged one: {error}; get it again") from error
 
 
 def _rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -94,6 +94,22 @@ def plan(options: ConvertOptions) -> Iterator[Step]:
     yield from Planner(options, sources, history, _model(options)[1]).steps()
 
 
+def check_model(options: ConvertOptions) -> None:
+    """Makes sure, before anything is written, that the model is one.
+
+    Raises:
+        UnfitError: it is missing, damaged, or no generator of this program.
+    """
+    from engines.base import EngineError
+    from engines.model import read_metadata
+    from engines.select import shipped_model
+
+    try:
+        read_metadata(options.model or shipped_model())
+    except EngineError as error:
+        raise UnfitError(str(error)) from error
+
+
 def _model(options: ConvertOptions) -> tuple[Path, str]:
     """The generator's file and its checksum."""
     from engines.base import EngineError

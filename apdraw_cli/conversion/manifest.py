@@ -55,16 +55,21 @@ class History:
     """The last record of every photo in a manifest."""
 
     def __init__(self, path: Path) -> None:
-        """Reads a manifest; one that does not exist is empty."""
+        """Reads a manifest; one that does not exist is empty.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
         self._records: dict[str, Record] = {}
         self._owners: dict[str, str] = {}
         if not path.exists():
             return
-        with path.open("rb") as lines:
-            for line in lines:
-                record = _parsed(line)
-                if record is not None:
+        try:
+            with path.open("rb") as lines:
+                for record in filter(None, map(_parsed, lines)):
                     self.add(record)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
 
     def add(self, record: Record) -> None:
         """Takes in a newer record."""
@@ -163,6 +168,8 @@ def _parsed(line: bytes) -> Record | None:
 
 def _record(line: dict[str, Any]) -> Record:
     error = line["error"] or {"code": "", "message": ""}
+    if not all(isinstance(name, str) for name in (line["source"], *line["outputs"])):
+        raise TypeError("names are text")
     return Record(
         line["source"],
         sys.intern(line.get("root", "")),

@@ -66,7 +66,7 @@ class Planner:
         if source.error is not None:
             return Step(source, drawing, options, Outcome(source, "failed", options, error=source.error))
         record = self._history.of(source.name)
-        known = record is not None and (record.size, record.mtime_ns) == (source.size, source.mtime_ns)
+        known = record is not None and _same_photo(record, source)
         if record is not None and known and record.options == options:
             settled = self._still_true(source, drawing, record)
             if settled is not None:
@@ -113,13 +113,29 @@ class Planner:
         owner = self._history.owner(drawing)
         if owner is None or known or self._options.existing == "overwrite":
             return None
-        if owner.root not in ("", source.root):
-            other = os.path.join(owner.root, owner.source)  # noqa: PTH118
+        if _is_another(owner, source):
             return PhotoError(
                 "name_taken",
-                f"{drawing} is the drawing of {other}: name another --output, or use --existing overwrite",
+                f"{drawing} is the drawing of {_path(owner)}: name another --output, or use --existing overwrite",
             )
         return None
+
+
+def _same_photo(record: Record, source: Source) -> bool:
+    """Whether a record of that name tells of this very photo, unchanged."""
+    unchanged = (record.size, record.mtime_ns) == (source.size, source.mtime_ns)
+    return unchanged and not _is_another(record, source)
+
+
+def _is_another(record: Record, source: Source) -> bool:
+    """Whether a record tells of another photo that is still there; one that is gone was moved here, or is no matter."""
+    if record.root in ("", source.root) and record.source == source.name:
+        return False
+    return os.path.lexists(_path(record))
+
+
+def _path(record: Record) -> str:
+    return os.path.join(record.root, record.source)  # noqa: PTH118
 
 
 def _has_content(path: Path) -> bool:

@@ -144,7 +144,8 @@ def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | 
 
     One folder is mirrored into the output folder itself. Several are mirrored into folders of their names or,
     if those are not unique, below their common parent. Files lie flat in the output folder if their names are
-    unique, else below their common parent.
+    unique, else below their common parent. Files of a list lie as they lie below the current folder, so that the
+    next list, which may be longer, puts them into the same places.
 
     Args:
         arguments: photos and folders from the command line; they must exist.
@@ -157,7 +158,8 @@ def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | 
     for argument in arguments:
         if not os.path.lexists(argument):
             raise UsageError(f"there is no {argument}: check the path")
-    paths = list(dict.fromkeys(os.path.abspath(path) for path in (*arguments, *listed)))
+    listed = [os.path.abspath(path) for path in listed]
+    paths = list(dict.fromkeys((*(os.path.abspath(path) for path in arguments), *listed)))
     folders = [path for path in paths if os.path.isdir(path)]
     files = [path for path in paths if not os.path.isdir(path)]
     if not paths:
@@ -172,7 +174,10 @@ def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | 
         raise UsageError(f"{output} is not a folder: name another --output")
     if output.exists() and _identity(output) in {_identity(folder) for folder in folders}:
         raise UsageError(f"the output folder {output} is a source: name another --output")
-    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(_laid_out_files(files)), output)
+    own = set(listed)  # a list made by `find` names the drawings of the last run too
+    files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
+    laid_out = _laid_out_below_here(files) if listed else _laid_out_files(files)
+    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output)
 
 
 def read_list(data: bytes) -> list[str]:
@@ -214,6 +219,14 @@ def _laid_out_files(paths: list[str]) -> Iterator[_File]:
     parent = _common_parent([os.path.dirname(path) for path in paths])
     for path in paths:
         yield _File(path, parent, os.path.relpath(path, parent))
+
+
+def _laid_out_below_here(paths: list[str]) -> Iterator[_File]:
+    here = os.getcwd()  # noqa: PTH109
+    if not all(path.startswith(os.path.join(here, "")) for path in paths):
+        here = _common_parent([os.path.dirname(path) for path in paths])
+    for path in paths:
+        yield _File(path, here, os.path.relpath(path, here))
 
 
 def _common_parent(paths: list[str]) -> str:

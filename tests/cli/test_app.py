@@ -160,8 +160,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_folder_without_photos(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "m.onnx").touch()
-    result = apdraw("convert", tmp_path / "photos", "--model", tmp_path / "m.onnx")
+    result = apdraw("convert", tmp_path / "photos")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "There are no photos" in result.stdout
     assert ".jpg" in result.stdout
@@ -185,9 +184,8 @@ def test_names_that_would_upset_a_terminal_are_shown_without_harm(tmp_path: Path
 def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path: Path) -> None:
     for number in range(500):
         (tmp_path / f"{number:0200}.jpg").touch()
-    (tmp_path / "m.onnx").touch()
     with subprocess.Popen(
-        [sys.executable, "-m", "apdraw_cli.app", "convert", ".", "--dry-run", "--model", "m.onnx"],
+        [sys.executable, "-m", "apdraw_cli.app", "convert", ".", "--dry-run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -204,8 +202,7 @@ def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path: Path) -> None:
 def test_dry_run_lists_what_would_be_done(tmp_path: Path) -> None:
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     (tmp_path / "photos" / "sub" / "p.jpg").touch()
-    (tmp_path / "m.onnx").touch()
-    arguments = ["convert", tmp_path / "photos", "--dry-run", "--model", tmp_path / "m.onnx"]
+    arguments = ["convert", tmp_path / "photos", "--dry-run"]
     result = apdraw(*arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
@@ -219,14 +216,31 @@ def test_dry_run_lists_what_would_be_done(tmp_path: Path) -> None:
         "fail": 0,
         "photos": [{"source": "sub/p.jpg", "action": "draw", "drawing": "sub/p.png", "reason": ""}],
     }
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_a_bad_model_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "p.jpg").touch()
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    for extra in ((), ("--dry-run",)):
+        for model in ("bad.onnx", "none.onnx"):
+            result = apdraw("convert", tmp_path / "photos", "--model", tmp_path / model, *extra)
+            assert result.exit_code == 3
+            assert model in error_line(result)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.onnx", "photos"]
+
+
+def test_options_that_contradict_each_other(tmp_path: Path) -> None:
+    result = apdraw("convert", tmp_path, "--aligned", "--faces", "all")
+    assert result.exit_code == 2
+    assert "leave out --aligned" in error_line(result)
 
 
 def test_lists_come_on_standard_input(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    (tmp_path / "m.onnx").touch()
     paths = f"{tmp_path / 'a.jpg'}\n{tmp_path / 'none.jpg'}\n"
-    result = apdraw("convert", "-", "--dry-run", "--model", tmp_path / "m.onnx", typed=paths)
+    result = apdraw("convert", "-", "--dry-run", typed=paths)
     assert result.stdout.splitlines()[:2] == ["draw  a.jpg  -> a.png", "fail  none.jpg  (there is no such file)"]
 
 

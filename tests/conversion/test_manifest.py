@@ -83,6 +83,22 @@ def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     assert History(tmp_path / NAME).of("other.jpg") is None
 
 
+def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(UsageError, match="name another --output"):
+        History(tmp_path / NAME)
+
+
+def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done("p.jpg"), "model", "torch")
+    path = tmp_path / NAME
+    line = json.loads(path.read_text(encoding="utf-8"))
+    for wrong in ({"outputs": [["a"]]}, {"outputs": 3}, {"source": ["p.jpg"]}, {"status": 7}):
+        path.write_text(json.dumps({**line, **wrong}) + "\n", encoding="utf-8")
+        assert History(path).of("p.jpg") is None
+
+
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
         manifest.append(done("p.jpg"), "model", "torch")

@@ -323,6 +323,35 @@ def test_photos_of_another_folder_do_not_replace_drawings(desk: Desk, tmp_path: 
     assert desk.drawings() == {"p.png": 50}
 
 
+def test_a_photo_named_alone_does_not_replace_the_drawing_of_its_neighbour(desk: Desk) -> None:
+    first = save_photo(desk.photos / "p.bmp", 40)
+    second = save_photo(desk.photos / "p.png", 50)
+    desk.convert(sources=(str(first),), output=desk.out)
+    assert codes(desk.convert(no_engine, sources=(str(second),), output=desk.out)) == {"p.png": "name_taken"}
+    assert desk.drawings() == {"p.png": 40}
+    first.unlink()
+    assert desk.convert(sources=(str(second),), output=desk.out).done == 1
+    assert desk.drawings() == {"p.png": 50}
+
+
+def test_a_photo_of_the_same_name_size_and_time_elsewhere_is_another_photo(desk: Desk, tmp_path: Path) -> None:
+    save_photo(desk.photos / "p.bmp", 40)
+    other = save_photo(tmp_path / "other" / "p.bmp", 50)
+    for path in (desk.photos / "p.bmp", other):
+        os.utime(path, ns=(1, 1))
+    desk.convert()
+    result = desk.convert(no_engine, sources=(str(other.parent),), output=desk.out)
+    assert codes(result) == {"p.bmp": "name_taken"}
+    assert desk.drawings() == {"p.png": 40}
+
+
+def test_a_folder_that_was_moved_is_known(desk: Desk, tmp_path: Path) -> None:
+    save_photo(desk.photos / "p.bmp", 40)
+    desk.convert()
+    moved = desk.photos.rename(tmp_path / "moved")
+    assert desk.convert(no_engine, sources=(str(moved),), output=desk.out).skipped == 1
+
+
 def test_files_of_the_user_are_never_replaced(desk: Desk) -> None:
     save_photo(desk.photos / "p.jpg", 40)
     save_photo(desk.out / "p.png", 90)

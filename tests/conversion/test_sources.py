@@ -131,6 +131,15 @@ def test_what_is_missing_in_a_list_is_a_photo_that_fails(tmp_path: Path) -> None
     assert there.error is None
 
 
+def test_files_of_a_list_lie_as_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "x/p.jpg", tmp_path / "y/q.jpg", tmp_path / "out/old.jpg")
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "out"
+    assert drawings(gather([], ["x/p.jpg"], output)) == {"x/p.jpg": "x/p"}
+    longer = drawings(gather([], ["x/p.jpg", "./y/q.jpg", "out/old.jpg"], output))
+    assert longer == {"x/p.jpg": "x/p", "y/q.jpg": "y/q"}
+
+
 def test_lists_end_their_lines_in_any_way() -> None:
     assert read_list(b"a.jpg\n b.jpg\r\n\nc d.jpg") == ["a.jpg", " b.jpg", "c d.jpg"]
     assert read_list(b"a\nb.jpg\0c.jpg\0") == ["a\nb.jpg", "c.jpg"]

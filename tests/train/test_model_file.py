@@ -96,7 +96,7 @@ def refusal(path):
 
 
 def test_no_such_file(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "m.safetensors")
+    assert "there is no model" in refusal(tmp_path / "m.safetensors")
 
 
 def test_a_folder(tmp_path):
