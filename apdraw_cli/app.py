@@ -376,7 +376,20 @@ class _Warnings(logging.Handler):
 
 def main() -> None:
     """What the command `apdraw` runs."""
-    app(prog_name="apdraw")
+    try:
+        code = app(prog_name="apdraw", standalone_mode=False)
+    except typer.Abort:  # Ctrl-C outside a conversion
+        sys.exit(130)
+    except Exception as error:
+        explain = getattr(error, "format_message", None)  # of wrong usage; its class moves between versions of typer
+        if explain is None:
+            raise
+        message = explain().rstrip(".").replace("Value error, ", "")
+        if message:
+            command = getattr(getattr(error, "ctx", None), "command_path", "apdraw")
+            Console().error(f"{message}; see: {command} --help")
+        sys.exit(UsageError.exit_code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -62,11 +62,7 @@ class PortraitPairs(Dataset[Pair]):
     def __init__(self, folder: Path, split: Literal["train", "val"], augmentation: Augmentation | None = None) -> None:
         self.folder = folder
         self.augmentation = augmentation
-        try:
-            lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ValueError(f"{folder} is no prepared data set: {error.strerror} (index.jsonl)") from error
-        entries = [json.loads(line) for line in lines]
+        entries = read_index(folder)
         self.names: list[str] = [e["name"] for e in entries if e["split"] == split and not e["left_out"]]
         if not self.names:
             raise ValueError(f"{folder} holds no portraits of the split {split}")
@@ -91,6 +87,19 @@ class PortraitPairs(Dataset[Pair]):
             torch.from_numpy(np.rint(landmarks).astype(np.float32)),
             torch.from_numpy((mask > 127).astype(np.float32))[None],
         )
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a data set's index.
+
+    Raises:
+        ValueError: the folder is no prepared data set.
+    """
+    try:
+        lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ValueError(f"{folder} is no prepared data set: {error.strerror} (index.jsonl)") from error
+    return [json.loads(line) for line in lines]
 
 
 def vary(

@@ -33,6 +33,9 @@ Network = TypeVar("Network", bound=nn.Module)
 CALIBRATION: Final = 100
 """Batches that running norm statistics are measured on."""
 
+FREE_ON_RESUME: Final = {"steps", "save_every", "licence", "training_data", "norm_statistics"}
+"""Options that may change while a run goes on."""
+
 
 @dataclass(frozen=True)
 class PretrainOptions:
@@ -206,15 +209,25 @@ def pretrain(dataset: Path, run: Path, options: PretrainOptions) -> Path:
 
     Returns:
         The model file, `generator.safetensors` in the run folder.
+
+    Raises:
+        ValueError: the data set or the options cannot be used, or the checkpoint was made with others.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=1), encoding="utf-8")
+    pairs = PortraitPairs(dataset, "train", Augmentation())
+    if len(pairs) < options.batch_size:
+        raise ValueError(
+            f"{dataset} holds {len(pairs)} portraits to train on, fewer than one batch of {options.batch_size}: "
+            "prepare more photos or lower the batch size"
+        )
+    loader = DataLoader(pairs, options.batch_size, shuffle=True, drop_last=True, num_workers=1, prefetch_factor=4)
     training = Pretraining(options)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
-        training.load_state(torch.load(checkpoint, weights_only=True))
-    pairs = PortraitPairs(dataset, "train", Augmentation())
-    loader = DataLoader(pairs, options.batch_size, shuffle=True, drop_last=True, num_workers=1, prefetch_factor=4)
+        state = torch.load(checkpoint, weights_only=True)
+        _check_options(state.get("options", {}), options, checkpoint)
+        training.load_state(state)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=1), encoding="utf-8")
     started, first = time.monotonic(), training.step
     while training.step < options.steps:
         for pair in loader:
@@ -252,8 +265,18 @@ def _save(state: dict[str, Any], path: Path) -> None:
     temporary.replace(path)
 
 
-def _options() -> tuple[Path, Path, PretrainOptions]:
-    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__.splitlines()[0])
+def _check_options(saved: dict[str, Any], options: PretrainOptions, checkpoint: Path) -> None:
+    for name, value in dataclasses.asdict(options).items():
+        if name not in FREE_ON_RESUME and saved.get(name, value) != value:
+            raise ValueError(
+                f"{checkpoint} was made with {name} {saved[name]}, not {value}: "
+                "go on with that value or name another run folder"
+            )
+
+
+def main() -> None:
+    """Trains as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     for field in dataclasses.fields(PretrainOptions):
@@ -264,8 +287,12 @@ def _options() -> tuple[Path, Path, PretrainOptions]:
             kind = int if field.default is None else type(field.default)
             parser.add_argument(flag, type=kind, default=field.default)
     values = vars(parser.parse_args())
-    return values.pop("dataset"), values.pop("output"), PretrainOptions(**values)
+    try:
+        pretrain(values.pop("dataset"), values.pop("output"), PretrainOptions(**values))
+    except (ValueError, OSError) as error:
+        # An error from the loader's process carries a whole traceback; the last line says what failed.
+        parser.exit(2, f"{parser.prog}: error: {str(error).rstrip().splitlines()[-1]}\n")
 
 
 if __name__ == "__main__":
-    pretrain(*_options())
+    main()

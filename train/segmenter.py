@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image
-from train.dataset import Floats
+from train.dataset import Floats, read_index
 from train.model_file import write_atomically
 
 CLASSES: Final = 3
@@ -103,16 +103,21 @@ def train(dataset: Path, *, steps: int, batch_size: int, seed: int, log_every: i
 
 
 def load(dataset: Path, split: str, size: int) -> tuple[list[Image], list[Image]]:
-    """Photos uint8 [size, size, 3] RGB and label maps uint8 [size, size] of a prepared data set."""
+    """Photos uint8 [size, size, 3] RGB and label maps uint8 [size, size] of a prepared data set.
+
+    Raises:
+        ValueError: the folder is no prepared data set, or holds no portraits of that split.
+    """
     photos, labels = [], []
-    for line in (dataset / "index.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in read_index(dataset):
         if entry["split"] != split or entry["left_out"] not in (None, "round frame"):
             continue
         photo = cv2.imread(str(dataset / "photos" / f"{entry['name']}.png"), cv2.IMREAD_COLOR_RGB)
         label = cv2.imread(str(dataset / "labels" / f"{entry['name']}.png"), cv2.IMREAD_GRAYSCALE)
         photos.append(np.asarray(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), np.uint8))
         labels.append(np.asarray(cv2.resize(label, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8))
+    if not photos:
+        raise ValueError(f"{dataset} holds no portraits of the split {split}")
     return photos, labels
 
 
@@ -234,9 +239,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    segmenter = train(options.dataset, steps=options.steps, batch_size=options.batch_size, seed=options.seed)
-    export(segmenter, options.output)
-    print(json.dumps(evaluate(segmenter, options.dataset)))  # noqa: T201
+    try:
+        segmenter = train(options.dataset, steps=options.steps, batch_size=options.batch_size, seed=options.seed)
+        export(segmenter, options.output)
+        print(json.dumps(evaluate(segmenter, options.dataset)))  # noqa: T201
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -231,6 +231,25 @@ def test_a_bad_model_is_told_before_anything_is_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.onnx", "photos"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["convert", "x", "--nope"], "--nope"),
+        (["convert"], "SOURCE"),
+        (["convert", "x", "--engine", "tensorrt"], "'tensorrt' is not one of 'auto', 'openvino'"),
+        (["convert", "x", "--workers", "-1"], "--workers"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], told: str) -> None:
+    result = process("-m", "apdraw_cli.app", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("apdraw: error: ")
+    assert told in line
+    assert line.endswith("--help")
+
+
 def test_options_that_contradict_each_other(tmp_path: Path) -> None:
     result = apdraw("convert", tmp_path, "--aligned", "--faces", "all")
     assert result.exit_code == 2

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import has_round_frame, prepare, split_of
-from apdraw_cli.errors import UsageError
+from apdraw_cli.errors import UnfitError, UsageError
 from engines.portrait import SIZE
 from train.dataset import PortraitPairs
 
@@ -48,7 +48,36 @@ def test_photos_become_pairs(photos: Path, tmp_path: Path) -> None:
     assert PortraitPairs(dataset, "val").names == ["grace_hopper"]
 
 
-def test_label_maps_of_ones_own(photos: Path, tmp_path: Path) -> None:
+def test_photos_of_one_name_do_not_meet(photos: Path, tmp_path: Path) -> None:
+    (photos / "astronaut.webp").write_bytes((photos / "nobody.png").read_bytes())
+    (photos / "grace_HOPPER.png").write_bytes((photos / "astronaut.png").read_bytes())
+    dataset = tmp_path / "dataset"
+    result = prepare(photos, dataset)
+    assert result.left_out["another photo has this name"] == 2
+    assert result.prepared == 2
+    lines = [json.loads(line) for line in (dataset / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {line["source"]: line["name"] for line in lines} == {
+        "astronaut.png": "astronaut",
+        "astronaut.webp": "astronaut.webp",
+        "broken.jpg": "broken",
+        "grace_HOPPER.png": "grace_HOPPER",
+        "grace_hopper.jpg": "grace_hopper.jpg",
+        "nobody.png": "nobody",
+    }
+    assert sorted(path.name for path in (dataset / "photos").iterdir()) == ["astronaut.png", "grace_HOPPER.png"]
+
+
+def test_a_photo_now_left_out_leaves_no_files(photos: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    for path in ("photos/nobody.png", "drawings/nobody.png", "landmarks/nobody.txt", "masks/nobody.png"):
+        (dataset / path).parent.mkdir(parents=True)
+        (dataset / path).write_bytes(b"of an earlier run")
+    prepare(photos, dataset)
+    assert list(dataset.rglob("nobody.*")) == []
+    assert len(list(dataset.rglob("astronaut.*"))) == 5
+
+
+def test_label_maps_of_ones_own(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     labels = tmp_path / "labels"
     labels.mkdir()
     page = np.zeros((512, 512), np.uint8)
@@ -56,6 +85,7 @@ def test_label_maps_of_ones_own(photos: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(labels / "astronaut.png"), page)
     dataset = tmp_path / "dataset"
     assert prepare(photos, dataset, labels=labels).left_out["no label map of the photo's size"] == 1
+    assert "imread" not in capfd.readouterr().err
     aligned = cv2.imread(str(dataset / "labels" / "astronaut.png"), cv2.IMREAD_GRAYSCALE)
     assert set(np.unique(aligned)) == {0, 2}
 
@@ -77,10 +107,49 @@ def test_nothing_to_prepare_is_one_line(tmp_path: Path) -> None:
         prepare(tmp_path / "nowhere", tmp_path / "dataset")
 
 
-def test_a_bad_index_is_one_line(photos: Path, tmp_path: Path) -> None:
-    (photos / "index.csv").write_text("name\nx\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="columns file and split"):
+def test_a_folder_that_cannot_be_used_is_one_line(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="label maps"):
+        prepare(photos, tmp_path / "dataset", labels=tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    for dataset in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="cannot be made"):
+            prepare(photos, dataset)
+    before = (photos / "nobody.png").read_bytes()
+    with pytest.raises(UsageError, match="written over"):
+        prepare(photos, photos.parent)
+    assert (photos / "nobody.png").read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset" / "drawings" / "astronaut.png").mkdir(parents=True)
+    with pytest.raises(UnfitError, match=r"cannot write .*drawings.astronaut\.png .*make room"):
+        prepare(photos, tmp_path / "dataset")
+
+
+def test_no_portrait_at_all_names_the_reason(photos: Path, tmp_path: Path) -> None:
+    for name in ("astronaut.png", "grace_hopper.jpg"):
+        (photos / name).write_bytes((photos / "nobody.png").read_bytes())
+    with pytest.raises(UsageError, match=r"none of the 4 photos .* 3 for this reason: no face"):
+        prepare(photos, tmp_path / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"name\nx\n", "columns file and split"),
+        (b"", "columns file and split"),
+        (b"file,name\n", "columns file and split"),
+        (b"file,split\n\xff\xfe,train\n", "cannot be read"),
+        (b"file,split\nastronaut.png,test\n", "split 'test': write train or val"),
+        (b"file,split\nastronaut.png\n", "write train or val"),
+    ],
+)
+def test_a_bad_index_is_one_line(photos: Path, tmp_path: Path, content: bytes, match: str) -> None:
+    (photos / "index.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=match) as caught:
         prepare(photos, tmp_path / "dataset", index=photos / "index.csv")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_round_frame_shows_in_the_corners() -> None:

@@ -1,6 +1,8 @@
 """A few steps on a tiny data set: it learns, goes on where it stopped, and leaves a model."""
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 import torch
 
 from engines.portrait import SIZE, TEMPLATE
+from train import segmenter
 from train.dataset import Augmentation, Pair, PortraitPairs, vary
 from train.export import synthetic_portraits
 from train.model_file import load_generator
-from train.pretrain import Pretraining, PretrainOptions, pretrain
+from train.pretrain import Pretraining, PretrainOptions, main, pretrain
 
 TINY = PretrainOptions(steps=2, width=4, discriminator_width=4, save_every=1)
 
@@ -111,3 +114,57 @@ def test_it_leaves_a_model_and_its_metrics(dataset: Path, tmp_path: Path) -> Non
     assert "train.pretrain" in metadata["provenance"]
     assert all(torch.isfinite(value).all() for value in generator.state_dict().values())
     assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_batch_that_cannot_be_filled_ends_the_run_before_it_starts(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 portraits to train on, fewer than one batch of 3"):
+        pretrain(dataset, tmp_path / "run", replace(TINY, batch_size=3))
+    with pytest.raises(ValueError, match="no prepared data set"):
+        pretrain(tmp_path / "nowhere", tmp_path / "run", TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_other_options_is_refused(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pretrain(dataset, run, replace(TINY, steps=1))
+    before = (run / "options.json").read_bytes()
+    with pytest.raises(ValueError, match=r"made with lr 0\.0002, not 0\.1"):
+        pretrain(dataset, run, replace(TINY, lr=0.1))
+    assert (run / "options.json").read_bytes() == before
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    del state["options"]["bf16"]  # as if made before there was such an option
+    torch.save(state, run / "checkpoint.pt")
+    others = replace(TINY, bf16=True, save_every=5, licence="CC0-1.0", training_data="x", norm_statistics="running")
+    pretrain(dataset, run, others)
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert json.loads((run / "options.json").read_text(encoding="utf-8"))["licence"] == "CC0-1.0"
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "extra", "message"),
+    [
+        (main, "train.pretrain", [], "no prepared data set"),
+        (main, "train.pretrain", ["--width", "-1"], "width must be"),
+        (segmenter.main, "train.segmenter", [], "no prepared data set"),
+    ],
+)
+def test_a_bad_command_line_ends_in_one_line(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[[], None],
+    program: str,
+    extra: list[str],
+    message: str,
+) -> None:
+    folder = dataset if extra else tmp_path / "nowhere"
+    monkeypatch.setattr(sys, "argv", ["x", str(folder), "--output", str(tmp_path / "out"), *extra])
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"python -m {program}: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
