@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
@@ -17,7 +17,12 @@ from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import EXTENSIONS
 
 if TYPE_CHECKING:
+    from apdraw_cli.commands.build_engine import BuildResult
     from apdraw_cli.commands.doctor import Diagnosis
+    from apdraw_cli.commands.evaluate import EvaluateResult
+    from apdraw_cli.commands.export import ExportResult
+    from apdraw_cli.commands.train import TrainPlan, TrainResult
+    from apdraw_cli.preparation.job import PrepareResult
     from engines.base import Engine
 
 LISTED: Final = 20
@@ -98,21 +103,107 @@ class Console:
             self._object({"dry_run": True, **totals, "photos": listed})
         self.say(f"Would draw {totals['draw']}, skip {totals['skip']}, fail {totals['fail']}; wrote nothing.")
 
+    def prepared(self, result: "PrepareResult") -> None:
+        """What became of photos and drawings on the way into a data set."""
+        self.result(result)
+        for line in _preparation(result):
+            self.say(line)
+
+    def training(self) -> "TrainingLines":
+        """A listener that shows how a training run goes."""
+        return TrainingBar() if sys.stderr.isatty() else TrainingLines()
+
+    def training_planned(self, plan: "TrainPlan") -> None:
+        """What `apdraw train` would do."""
+        self.result(plan)
+        self.say(plan.config)
+        for network, weights in plan.weights.items():
+            self.say(f"{network}: {weights:,} weights")
+        per_step = f"{plan.gflop_per_step:,.0f} GFLOP a step"
+        self.say(
+            f"{plan.pairs} portraits, {plan.steps} steps, {per_step}, about {plan.memory_bytes / 1e9:.1f} GB of memory."
+        )
+        self.say("Wrote nothing.")
+
+    def trained(self, result: "TrainResult", commands: Sequence[str]) -> None:
+        """How a training run ended; on another process than the first there is nothing to tell."""
+        if result.interrupted_at is not None:
+            self.result(result)
+            self.say(f"Stopped at step {result.interrupted_at}; go on with the same command and --resume.")
+        elif result.result is not None:
+            self.result(result)
+            self.say(f"Wrote {result.result}. What next:")
+            for command in commands:
+                self.say(f"  {command}")
+
     def diagnosed(self, diagnosis: "Diagnosis") -> None:
         """What `apdraw doctor` found."""
         self.result(diagnosis)
         self.say(f"apdraw {diagnosis.version}, Python {diagnosis.python}, {diagnosis.system}")
-        for title, rows in (("Engines", diagnosis.engines), ("Parts", diagnosis.parts)):
-            self.say(f"\n{title}")
+        sections = (
+            ("Engines", diagnosis.engines),
+            ("GPU", diagnosis.gpu),
+            ("Parts", diagnosis.parts),
+            ("Folders", diagnosis.folders),
+            ("Model", (diagnosis.model,) if diagnosis.model else ()),
+        )
+        for title, rows in sections:
+            if rows:
+                self.say(f"\n{title}")
             for line in _columns([(row.name, row.version or "-", row.state) for row in rows]):
                 self.say(f"  {line}")
-        remedies = [(row.name, row.remedy) for row in (*diagnosis.engines, *diagnosis.parts) if row.remedy]
+        remedies: dict[str, str] = {}
+        for row in (row for _, rows in sections for row in rows if row.remedy):
+            remedies.setdefault(str(row.remedy), row.name)
         if remedies:
             self.say("\nWhat is missing, and how to get it")
-            for line in _columns(remedies):
+            for line in _columns([(name, remedy) for remedy, name in remedies.items()]):
                 self.say(f"  {line}")
-        verdict = f"cannot draw: {diagnosis.trouble}" if diagnosis.trouble else "can draw here."
+        drawn_with = f"can draw here, with {diagnosis.picked}."
+        verdict = f"cannot draw: {diagnosis.trouble}" if diagnosis.trouble else drawn_with
         self.say(f"\napdraw convert {verdict}")
+        for advice in () if diagnosis.trouble else diagnosis.advice:
+            self.say(f"Next: {advice}")
+
+    def steps(self, doing: str, unit: str) -> "Steps":
+        """Shows how far a command is."""
+        return Steps(doing, unit)
+
+    def exported(self, result: "ExportResult") -> None:
+        """What `apdraw export` wrote."""
+        self.result(result)
+        precision = result.metadata["precision"]
+        self.say(f"Wrote {result.onnx}: {result.size / 1e6:.1f} MB, {precision}.")
+        if precision == "fp16":
+            self.say(f"  in half precision: {', '.join(result.metadata['half_networks'].split())}")
+            self.say(f"  grey levels from fp32, tried on portraits: {result.metadata['half_difference']}")
+
+    def built(self, result: "BuildResult") -> None:
+        """What `apdraw build-engine` built."""
+        self.result(result)
+        sidecar, layers = result.sidecar, result.sidecar.layers
+        size = f"{result.size / 1e6:.1f} MB, {sidecar.precision}, built in {_duration(result.seconds)}"
+        self.say(f"Wrote {result.engine}: {size}; {result.sidecar_file.name} beside it has to stay with it.")
+        capabilities = ", ".join(sidecar.compute_capabilities)
+        self.say(f"  runs with {sidecar.flavor} {sidecar.version} on {sidecar.platform}, GPUs of {capabilities}")
+        self.say(f"  batches of 1 to {sidecar.batch_size}, the fastest of {sidecar.batch_size}")
+        half, single = (layers.get(f"CONVOLUTION {dtype}", 0) for dtype in ("HALF", "FLOAT"))
+        self.say(f"  convolutions: {half} in half precision, {single} in single")
+        if result.trial is None:
+            self.say(f"  not tried: {result.not_tried}")
+            return
+        trial = result.trial
+        difference = f"{trial.largest_difference} at most, {trial.mean_difference:.3f} on average"
+        self.say(f"  grey levels from ONNX Runtime's drawings, on {trial.device}: {difference}")
+        for latency in trial.latencies:
+            times = f"{latency.p50:.1f} ms, 90 % under {latency.p90:.1f}, 99 % under {latency.p99:.1f}"
+            self.say(f"  a batch of {latency.batch_size} takes {times}")
+
+    def evaluated(self, result: "EvaluateResult") -> None:
+        """What `apdraw evaluate` measured."""
+        self.result(result)
+        for line in _evaluation(result):
+            self.say(line)
 
     def _object(self, value: dict[str, Any]) -> None:
         _write(sys.stdout, json.dumps(value, default=str))
@@ -207,6 +298,71 @@ class Lines(Progress):
         _write(sys.stderr, line)
 
 
+class TrainingLines:
+    """How a training run goes, as one plain line now and then."""
+
+    def __init__(self) -> None:
+        self._first = self._steps = 0
+        self._start = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the console tidy."""
+
+    def begun(self, step: int, steps: int) -> None:
+        """The run starts, or goes on, at `step` of `steps`."""
+        self._first, self._steps = step, steps
+        self._start = self._told = time.monotonic()
+        _write(sys.stderr, f"Training, step {step} of {steps}.")
+
+    def stepped(self, step: int, losses: Mapping[str, float]) -> None:
+        """A step is done."""
+        now = time.monotonic()
+        if now - self._told < LINE_SECONDS and step < self._steps:
+            return
+        self._told = now
+        rate = (step - self._first) / max(now - self._start, 1e-9)
+        left = _duration((self._steps - step) / rate)
+        _write(sys.stderr, f"step {step} of {self._steps}, {rate:.2f} steps/s, about {left} left; {_losses(losses)}")
+
+
+class TrainingBar(TrainingLines):
+    """How a training run goes, as a bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+
+    def close(self) -> None:
+        """See `TrainingLines`."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def begun(self, step: int, steps: int) -> None:
+        """See `TrainingLines`."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=steps, initial=step, unit=" step", desc="Training", dynamic_ncols=True, file=sys.stderr, smoothing=0.1
+        )
+
+    def stepped(self, step: int, losses: Mapping[str, float]) -> None:
+        """See `TrainingLines`."""
+        self._bar.set_postfix_str(_losses(losses), refresh=False)
+        self._bar.update()
+
+
+def _losses(losses: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+
+
 STOPPING: Final = "Stopping: what is being drawn is finished first; Ctrl-C again leaves at once."
 
 
@@ -270,6 +426,47 @@ class Bar(Lines):
             self._bar.write(line, file=sys.stderr)
 
 
+class Steps:
+    """How far a command is: a bar on a terminal, elsewhere one plain line now and then.
+
+    Args:
+        doing: what the command does.
+        unit: what it does it to, in the singular.
+    """
+
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing = doing
+        self._unit = unit
+        self._bar: Any = None
+        self._start = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tells that `done` of `total` are done."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(
+                    total=total, unit=f" {self._unit}", desc=self._doing, dynamic_ncols=True, file=sys.stderr
+                )
+            self._bar.update(done - self._bar.n)
+            return
+        now = time.monotonic()
+        if 0 < done < total and now - self._told >= LINE_SECONDS:
+            self._told = now
+            left = _duration((total - done) * (now - self._start) / done)
+            _write(sys.stderr, f"{self._doing}: {done} of {total} {self._unit}s, about {left} left")
+
+
 def _was_tried(outcome: Outcome) -> bool:
     return outcome.status != "skipped" and not outcome.remembered
 
@@ -314,6 +511,71 @@ def _write_summary(result: ConvertResult, stream: TextIO) -> None:
     if result.interrupted:
         _write(stream, "Interrupted: what is drawn is kept, and the same command goes on from here.")
     _write(stream, f"Drawings and {result.manifest.name} are in {result.output}")
+
+
+def _preparation(result: "PrepareResult") -> list[str]:
+    """The lines that tell what was prepared and what was not."""
+    lines = []
+    if result.left_out:
+        lines.append("Left out:")
+        shown = result.left_out[:LISTED]
+        lines += [f"  {line}" for line in _columns([(each.name, each.reason, each.detail) for each in shown])]
+        if len(result.left_out) > len(shown):
+            lines.append(f"  and {len(result.left_out) - len(shown)} more: {result.dataset / 'index.jsonl'} names them")
+        lines += [f"{count} left out: {reason}" for reason, count in result.reasons.items()]
+    if result.unread:
+        named = ", ".join(result.unread[:LISTED]) + ", ..." * (len(result.unread) > LISTED)
+        lines.append(_shown(f"Not looked into, prepare each by itself: {named}"))
+    count = f"{result.prepared} portrait{'s' * (result.prepared != 1)}"
+    if result.interrupted:
+        return [*lines, f"Interrupted: {count} finished are kept, and the same command goes on from here."]
+    notes = [f"{result.kept} from before"] if result.kept else []
+    notes += [f"{result.registered} with a drawing moved onto the photo"] if result.registered else []
+    lines.append(f"Prepared {count} in {result.dataset}" + (f" ({', '.join(notes)})" if notes else ""))
+    if result.contact_sheet:
+        lines.append(f"Look at {result.contact_sheet} before training.")
+    return lines
+
+
+def _evaluation(result: "EvaluateResult") -> list[str]:
+    """The lines that tell what was measured."""
+    mean = result.mean
+    lines = [
+        f"{result.model} on {result.dataset}, split {result.split}: "
+        f"measured {result.measured} of {result.split_portraits} portraits"
+        + (f", drawn with {result.engine}" if result.engine else ""),
+        "",
+    ]
+    fid = "not measured" if result.fid is None else f"{result.fid:.2f}"
+    lines += _columns(
+        [
+            ("Mean over portraits", "drawings", "data set's own"),
+            ("  L1, 0 to 1, lower is better", f"{mean.l1:.4f}", ""),
+            ("  SSIM, up to 1, higher is better", f"{mean.ssim:.4f}", ""),
+            ("  Chamfer distance in pixels, lower is better", f"{mean.chamfer:.2f}", ""),
+            ("  Two-tone pixels", f"{mean.two_tone:.1%}", f"{mean.reference_two_tone:.1%}"),
+            ("  Background, 0 to 255", _level(mean.background), _level(mean.reference_background)),
+        ]
+    )
+    paper = [(f"  {method}", f"{value:.2f}") for method, value in result.paper_fid.items()]
+    lines += ["", *_columns([("FID, lower is better", ""), ("  these drawings", fid), *paper])]
+    chamfer = {portrait.name: portrait.scores.chamfer for portrait in result.portraits}
+    lines += [
+        "All but the first are the paper's (Table 1), over its 70 test pairs: only FIDs over those compare with them.",
+        *result.fid_notes,
+        "",
+        f"Largest Chamfer distances: {', '.join(f'{name} ({chamfer[name]:.2f})' for name in result.worst)}",
+    ]
+    if result.left_out:
+        lines += ["Not measured:", *_columns([(f"  {left.name}", left.reason) for left in result.left_out[:LISTED]])]
+        more = len(result.left_out) - LISTED
+        if more > 0:
+            lines.append(f"  and {more} more: --json names them")
+    return lines
+
+
+def _level(brightness: float | None) -> str:
+    return "-" if brightness is None else f"{brightness:.1f}"
 
 
 def _intention(step: Step) -> tuple[str, str]:

@@ -54,18 +54,23 @@ class Engine(Protocol):
     `draw` may be called from `concurrency` threads at once; more calls than that only wait.
 
     Attributes:
-        name: `openvino`, `onnxruntime` or `torch`.
-        device: `cpu`, `cuda:0`, ...
+        name: `openvino`, `onnxruntime`, `torch` or `tensorrt`.
+        device: `cpu`, `cuda:0`, `cuda:0,cuda:1`, ...
         precision: what the generator computes in: `fp32`, `fp16` or `bf16`.
-        batch_size: how many portraits a call should carry for the best throughput.
+        batch_size: how many portraits a call should carry for the best throughput; may become smaller where a
+            GPU's memory is short.
         concurrency: how many calls at once keep the device busy.
     """
 
     name: str
     device: str
     precision: str
-    batch_size: int
     concurrency: int
+
+    @property
+    def batch_size(self) -> int:
+        """See above."""
+        ...
 
     def draw(self, batch: PortraitBatch) -> Image:
         """Draws a batch.

@@ -91,10 +91,11 @@ def read_metadata(path: Path) -> ModelInfo:
             f"{path} is of format version {metadata.get('format_version')!r}, "
             f"this program reads {FORMAT_VERSION}: update it, or export the model again"
         )
-    return _info(metadata)
+    return model_info(metadata)
 
 
-def _info(metadata: Mapping[str, str]) -> ModelInfo:
+def model_info(metadata: Mapping[str, str]) -> ModelInfo:
+    """What a model says about itself, from the texts that its file holds."""
     listed = metadata.get("precisions", "").replace(",", " ").split()
     return ModelInfo(
         **{

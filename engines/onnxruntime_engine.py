@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.cuda import Gpu
 from engines.graph import Port, check_batch, check_signature
 from engines.model import ModelInfo
 from engines.portrait import Image, PortraitBatch
 
 NAME: Final = "onnxruntime"
 INSTALL: Final = "python -m pip install onnxruntime"
-INSTALL_CUDA: Final = "python -m pip uninstall -y onnxruntime && python -m pip install 'onnxruntime-gpu[cuda,cudnn]'"
+INSTALL_CUDA: Final = (
+    "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
+"""Both are one Python module: whichever is removed last takes the other's files along."""
 
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
 
 
-def status(gpus: tuple[str, ...]) -> EngineStatus:
+def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     """Tells whether ONNX Runtime can be imported, and whether this build of it can use the GPUs."""
     try:
         import onnxruntime as ort

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from engines.base import CPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.cuda import Gpu
 from engines.graph import Port, check_batch, check_signature
 from engines.model import ModelInfo
 from engines.portrait import Image, PortraitBatch
@@ -18,7 +19,7 @@ REQUESTS: Final = 2
 """Calls in flight: while one is copied in and out, the other keeps the cores busy."""
 
 
-def status(gpus: tuple[str, ...]) -> EngineStatus:
+def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     """Tells whether OpenVINO can be imported; `gpus` make no difference to it."""
     del gpus
     try:

@@ -1,5 +1,6 @@
 """Chooses the engine that draws: the one asked for, or the fastest that can run here."""
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -7,17 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from engines import onnxruntime_engine, openvino_engine, torch_engine
+from engines import cache, onnxruntime_engine, openvino_engine, tensorrt_engine, torch_engine
 from engines.base import Engine, EngineError, EngineStatus, ModelFileError
-from engines.cuda import gpu_names
-from engines.model import PRECISIONS, ModelInfo, read_metadata
+from engines.cuda import CudaError, Gpu, find_gpus
+from engines.model import PRECISIONS, ModelInfo, model_info, read_metadata
+from engines.several import SeveralEngines
+from engines.sidecar import read_sidecar
 
-__all__ = ["ENGINES", "EngineStatus", "open_engine", "shipped_model", "survey"]
+__all__ = ["ENGINES", "EngineStatus", "open_engine", "read_model", "shipped_model", "survey"]
 
-ENGINES: Final = ("openvino", "onnxruntime", "torch")
+ENGINES: Final = ("openvino", "onnxruntime", "torch", "tensorrt")
 """The names of the engines."""
 
 _FASTEST_FIRST: Final = (
+    ("tensorrt", "cuda"),
     ("onnxruntime", "cuda"),
     ("torch", "cuda"),
     ("openvino", "cpu"),
@@ -25,10 +29,18 @@ _FASTEST_FIRST: Final = (
     ("torch", "cpu"),
 )
 
-_STATUS: Final = {
+_STATUS: Final[dict[str, Callable[[tuple[Gpu, ...]], EngineStatus]]] = {
     "openvino": openvino_engine.status,
     "onnxruntime": onnxruntime_engine.status,
     "torch": torch_engine.status,
+    "tensorrt": tensorrt_engine.status,
+}
+
+_SUFFIXES: Final = {
+    "openvino": (".onnx",),
+    "onnxruntime": (".onnx",),
+    "torch": (".safetensors",),
+    "tensorrt": (".engine", ".onnx"),
 }
 
 
@@ -37,9 +49,20 @@ def shipped_model() -> Path:
     return Path(__file__).parent / "weights" / "apdraw.onnx"
 
 
+def read_model(model: Path) -> ModelInfo:
+    """Reads what a model says about itself; a `.engine` file says it in its sidecar.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or no generator of this program.
+    """
+    if model.suffix.lower() == ".engine":
+        return model_info(read_sidecar(model).model)
+    return read_metadata(model)
+
+
 def survey() -> list[EngineStatus]:
     """What each engine can do on this machine, in the order of `ENGINES`; imports no torch."""
-    gpus = gpu_names()
+    gpus = find_gpus()
     found = {name: _STATUS[name](gpus) for name in ENGINES}
     order = _candidates("auto", "auto", gpus)
     picked = next((name for name, device in order if device in found[name].devices), None)
@@ -59,74 +82,57 @@ def open_engine(
     """Opens a model in an engine. What is asked for by name is what is used, or an error.
 
     OpenVINO and ONNX Runtime draw `.onnx` models, torch draws `.safetensors` ones. Where the other kind is
-    given, the file of the same stem beside it is used, if it was made of the same weights.
+    given, the file of the same stem beside it is used, if it was made of the same weights. TensorRT draws
+    `.engine` files; from an `.onnx` model it builds one on first use and keeps it (`engines.cache`).
+
+    Where `auto` cannot have the fastest engine for a GPU that is here, it says so in a warning.
 
     Args:
-        model: a `.onnx` or `.safetensors` file.
+        model: a `.onnx`, `.safetensors` or `.engine` file.
         engine: `auto` or one of `ENGINES`.
-        device: `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`.
+        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` (all GPUs), `cuda:N`, or several of these:
+            `cuda:0,cuda:1`. Several GPUs draw with an engine each.
         precision: `auto`, `fp32`, `fp16` or `bf16`. `auto` takes what is known to keep this
             model's drawings.
         batch_size: portraits in a call, None for the engine's default.
-        threads: CPU threads, None for the engine's default.
+        threads: CPU threads, None for the engine's default; TensorRT takes no notice.
         load_module: reads a `.safetensors` file for torch; see `engines.torch_engine.TorchEngine`.
 
     Raises:
         EngineError: the model or what was asked for cannot be used here; one line that says what to do.
     """
     _check_options(engine, precision, batch_size, threads)
-    info = read_metadata(model)
-    gpus = gpu_names()
-    choices = _choices(model, info, engine, _named_device(device, gpus), gpus)
+    if engine == "auto" and model.suffix.lower() == ".engine":
+        engine = "tensorrt"
+    info = read_model(model)
+    gpus = find_gpus()
     options = {"precision": precision, "batch_size": batch_size, "threads": threads}
-    failures: list[EngineError] = []
-    for choice in choices:
-        try:
-            opened = _open(choice, load_module, options)
-        except ModelFileError:
-            raise
-        except EngineError as error:
-            failures.append(error)
-            continue
-        if failures and choice.device == "cpu" and choices[0].device != "cpu":
-            logging.getLogger(__name__).warning("drawing on the CPU: %s", failures[0])
-        return opened
-    raise failures[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Choice:
-    """An engine on a device, with the file it would draw with."""
-
-    engine: str
-    device: str
-    file: Path
-    info: ModelInfo
-
-
-def _choices(model: Path, info: ModelInfo, engine: str, device: str, gpus: tuple[str, ...]) -> list[_Choice]:
-    """The engines that should be able to draw a model here, the fastest first; at least one."""
-    choices: list[_Choice] = []
-    not_here: list[EngineError] = []
     no_file: list[EngineError] = []
-    for name, place in _candidates(engine, device, gpus):
+    not_here: list[EngineError] = []
+    failed: list[EngineError] = []
+    passed_over: list[EngineError] = []
+    for name, place in _candidates(engine, _named_device(device, gpus), gpus):
+        reasons = no_file
         try:
             file, file_info = _file_for(name, model, info)
-        except EngineError as error:
-            no_file.append(error)
-            continue
-        try:
+            reasons = not_here
             _check_status(_STATUS[name](gpus), place)
+            reasons = failed
+            opened = _open(name, place, file, file_info, gpus, load_module, options)
         except EngineError as error:
-            not_here.append(error)
+            if isinstance(error, ModelFileError) and reasons is failed:
+                raise
+            reasons.append(error)
+            if place != "cpu":
+                passed_over.append(error)
             continue
-        choices.append(_Choice(name, place, file, file_info))
-    if not choices:
-        raise (not_here + no_file)[0]
-    return choices
+        if passed_over:
+            logging.getLogger(__name__).warning("drawing with %s on %s: %s", name, place, passed_over[0])
+        return opened
+    raise (failed + not_here + no_file)[0]
 
 
-def _candidates(engine: str, device: str, gpus: tuple[str, ...]) -> list[tuple[str, str]]:
+def _candidates(engine: str, device: str, gpus: tuple[Gpu, ...]) -> list[tuple[str, str]]:
     """Engine and device of everything that was asked for, the fastest first; at least one."""
     first = {"cpu": "cpu", "cuda": "cuda:0"}
     found = [
@@ -134,18 +140,22 @@ def _candidates(engine: str, device: str, gpus: tuple[str, ...]) -> list[tuple[s
         for name, kind in _FASTEST_FIRST
         if engine in ("auto", name) and device.partition(":")[0] in ("auto", kind) and (gpus or kind == "cpu")
     ]
-    return found or [(engine, device)]
+    return found or [(engine, "cuda:0" if engine == "tensorrt" and device == "auto" else device)]
 
 
 def _file_for(engine: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
-    """The model's file in the format that an engine draws: itself, or its twin beside it.
+    """The model's file in a format that an engine draws: itself, or its twin beside it.
 
     Raises:
         EngineError: there is no such twin, or it holds other weights.
     """
-    wanted = ".safetensors" if engine == "torch" else ".onnx"
-    if model.suffix.lower() == wanted:
+    if model.suffix.lower() in _SUFFIXES[engine]:
         return model, info
+    if model.suffix.lower() == ".engine":
+        raise EngineError(
+            f"{engine} cannot draw {model}: only tensorrt draws it; name the .onnx file it was built from"
+        )
+    wanted = _SUFFIXES[engine][-1]
     twin = model.with_suffix(wanted)
     if not twin.exists():
         remedy = (
@@ -164,22 +174,63 @@ def _file_for(engine: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInf
 
 
 def _check_status(status: EngineStatus, device: str) -> None:
-    if device in status.devices:
+    if {*device.split(",")} <= {*status.devices}:
         return
     why = status.reason or f"it draws on {' and '.join(status.devices)} only"
     remedy = f"install it with: {status.remedy}" if status.remedy else "choose another --engine or --device"
     raise EngineError(f"cannot draw with {status.name} on {device}: {why}; {remedy}")
 
 
-def _open(choice: _Choice, load_module: Callable[[Path], Any] | None, options: dict[str, Any]) -> Engine:
-    arguments = {"device": choice.device, **options}
-    if choice.engine == "openvino":
-        return openvino_engine.OpenVinoEngine(choice.file, choice.info, **arguments)
-    if choice.engine == "onnxruntime":
-        return onnxruntime_engine.OnnxRuntimeEngine(choice.file, choice.info, **arguments)
+def _open(
+    engine: str,
+    devices: str,
+    file: Path,
+    info: ModelInfo,
+    gpus: tuple[Gpu, ...],
+    load_module: Callable[[Path], Any] | None,
+    options: dict[str, Any],
+) -> Engine:
+    """Opens a file in an engine on each device."""
+    with contextlib.ExitStack() as opened:
+        engines = []
+        for device in devices.split(","):
+            if engine == "tensorrt":
+                one: Engine = _open_tensorrt(file, info, device, gpus, options)
+            else:
+                one = _open_one(engine, file, info, load_module, {"device": device, **options})
+            opened.callback(one.close)
+            engines.append(one)
+        opened.pop_all()
+    return engines[0] if len(engines) == 1 else SeveralEngines(engines)
+
+
+def _open_one(
+    engine: str, file: Path, info: ModelInfo, load_module: Callable[[Path], Any] | None, options: dict[str, Any]
+) -> Engine:
+    if engine == "openvino":
+        return openvino_engine.OpenVinoEngine(file, info, **options)
+    if engine == "onnxruntime":
+        return onnxruntime_engine.OnnxRuntimeEngine(file, info, **options)
     if load_module is None:
-        raise EngineError(f"torch cannot draw {choice.file}: the calling program passed no `load_module`")
-    return torch_engine.TorchEngine(choice.file, choice.info, load_module=load_module, **arguments)
+        raise EngineError(f"torch cannot draw {file}: the calling program passed no `load_module`")
+    return torch_engine.TorchEngine(file, info, load_module=load_module, **options)
+
+
+def _open_tensorrt(
+    file: Path, info: ModelInfo, device: str, gpus: tuple[Gpu, ...], options: dict[str, Any]
+) -> tensorrt_engine.TensorRTEngine:
+    precision, batch_size = options["precision"], options["batch_size"]
+    try:
+        if file.suffix.lower() == ".onnx":
+            if precision not in ("auto", info.precision):
+                raise EngineError(
+                    f"tensorrt cannot draw {file} in {precision}: its graph computes in {info.precision}; make one "
+                    f"with: apdraw export MODEL.safetensors OUT.onnx --precision {precision}, and name it with --model"
+                )
+            file = cache.engine_for(file, info, device, gpus[int(device.partition(":")[2])], batch_size)
+        return tensorrt_engine.TensorRTEngine(file, device=device, precision=precision, batch_size=batch_size)
+    except CudaError as error:
+        raise EngineError(f"tensorrt cannot draw {file} on {device}: {error}") from error
 
 
 def _check_options(engine: str, precision: str, batch_size: int | None, threads: int | None) -> None:
@@ -191,17 +242,18 @@ def _check_options(engine: str, precision: str, batch_size: int | None, threads:
             raise EngineError(f"the {option} cannot be {number}: it must be at least 1")
 
 
-def _named_device(device: str, gpus: tuple[str, ...]) -> str:
-    """`auto`, `cpu` or `cuda:N` of a GPU that is here."""
+def _named_device(device: str, gpus: tuple[Gpu, ...]) -> str:
+    """`auto`, `cpu`, or `cuda:N` of GPUs that are here, with commas between them."""
     if device in ("auto", "cpu"):
         return device
-    match = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if match is None:
-        raise EngineError(f"there is no device {device!r}: choose auto, cpu, cuda or cuda:N")
-    number = int(match[1] or 0)
+    if not re.fullmatch(r"cuda|cuda:\d+(,cuda:\d+)*", device):
+        raise EngineError(f"there is no device {device!r}: choose auto, cpu, cuda, cuda:N or cuda:N,cuda:M")
     if not gpus:
         raise EngineError(f"cannot draw on {device}: the NVIDIA driver shows no GPU here; use --device cpu")
-    if number >= len(gpus):
-        here = ", ".join(f"cuda:{index} ({name})" for index, name in enumerate(gpus))
-        raise EngineError(f"cannot draw on {device}: the GPUs here are {here}; choose one of them")
-    return f"cuda:{number}"
+    here = [f"cuda:{number}" for number in range(len(gpus))]
+    asked = list(dict.fromkeys(device.split(","))) if device != "cuda" else here
+    for place in asked:
+        if place not in here:
+            known = ", ".join(f"{name} ({gpu.name})" for name, gpu in zip(here, gpus, strict=True))
+            raise EngineError(f"cannot draw on {place}: the GPUs here are {known}; choose one of them")
+    return ",".join(asked)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.cuda import Gpu
 from engines.graph import check_batch, check_drawing
 from engines.model import ModelInfo
 from engines.portrait import Image, PortraitBatch
@@ -20,7 +21,7 @@ INSTALL: Final = "python -m pip install 'apdraw[torch]'"
 INSTALL_CUDA: Final = "python -m pip install --force-reinstall torch"
 
 
-def status(gpus: tuple[str, ...]) -> EngineStatus:
+def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     """Tells whether PyTorch is installed and this build of it can use the GPUs; does not import it."""
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:

@@ -170,7 +170,7 @@ def _cleaned(key: str, state: Any) -> dict[str, Tensor]:
 
 def _config(states: Mapping[str, Mapping[str, Tensor]]) -> GeneratorConfig:
     """The widths are the numbers of channels of the first convolutions."""
-    widths = {}
+    widths: dict[str, Any] = {}
     fields = {"G": "width", "GLEyel": "local_width", "GLHair": "region_width", "GCombine": "fusion_width"}
     for key, field in fields.items():
         name = "model.1.weight" if key == "GCombine" else "model.model.0.weight"

@@ -1,20 +1,40 @@
-"""A prepared data set as training batches: pairs of portrait and drawing, moved and altered together (sec. 6)."""
+"""A data set as training pairs: portrait and drawing, moved and altered together (sec. 6).
+
+Two layouts are read. One is what `apdraw prepare` writes:
+
+    index.jsonl   photos/NAME.png   drawings/NAME.png   landmarks/NAME.txt   masks/NAME.png
+
+The other is the authors' own, photo and drawing side by side in one picture of 1024 x 512; `data/test` is the split
+`val`. The folders in brackets are those of their example.
+
+    data/train/NAME.png   data/test/NAME.png   landmark/ALL/NAME.txt [lm/]   mask/ALL/NAME.png [bg/]
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from engines.portrait import SIZE, WHITE, Image, Landmarks
+from engines.portrait import SIZE, Image, Landmarks
+from train.augmentation import Augmentation, Floats, vary
 
-Floats = npt.NDArray[np.float32]
+__all__ = ["Augmentation", "DatasetError", "Floats", "Pair", "PortraitPairs", "read_index"]
+
+Split = Literal["train", "val"]
+
+AUTHORS_SPLITS: Final = {"train": "data/train", "val": "data/test"}
+AUTHORS_LANDMARKS: Final = ("landmark/ALL", "lm")
+AUTHORS_MASKS: Final = ("mask/ALL", "bg")
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be used. The message is one line: what failed, why, what to do."""
 
 
 class Pair(NamedTuple):
@@ -27,59 +47,64 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training pairs are varied. The paper's: rotation, scale and flip (sec. 6); the rest is for robustness.
+class _Entry:
+    """The files of one pair; without one of its own, the drawing is the right half of the photo's."""
 
-    Attributes:
-        rotation: degrees, to either side.
-        scale: largest factor; the smallest is 1.
-        shift: pixels, in any direction; alignment is never exact.
-        landmark_jitter: pixels, of each landmark by itself.
-        mask_jitter: pixels by which the person mask grows or shrinks.
-        photometric: whether light, colour, sharpness and JPEG quality vary.
-    """
-
-    rotation: float = 10.0
-    scale: float = 1.1
-    shift: float = 6.0
-    landmark_jitter: float = 1.5
-    mask_jitter: int = 3
-    photometric: bool = True
+    name: str
+    photo: Path
+    drawing: Path | None
+    landmarks: Path
+    mask: Path
 
 
 class PortraitPairs(Dataset[Pair]):
-    """The portraits of one split.
+    """The pairs of one split.
+
+    `pairs[epoch, index]` depends on nothing but the files, the seed and these two, so that a run that was stopped can
+    go on exactly; `pairs[index]` is that of epoch 0.
 
     Args:
-        folder: a prepared data set.
+        folder: a prepared data set, or one in the authors' layout.
         split: `train` or `val`.
         augmentation: None leaves the pairs as they are.
+        seed: of the augmentation.
+
+    Attributes:
+        names: of the pairs, in their order.
 
     Raises:
-        ValueError: the folder holds no portraits of that split.
+        DatasetError: the folder is no data set, or holds no portraits of that split.
     """
 
-    def __init__(self, folder: Path, split: Literal["train", "val"], augmentation: Augmentation | None = None) -> None:
+    def __init__(self, folder: Path, split: Split, augmentation: Augmentation | None = None, seed: int = 0) -> None:
         self.folder = folder
         self.augmentation = augmentation
-        entries = read_index(folder)
-        self.names: list[str] = [e["name"] for e in entries if e["split"] == split and not e["left_out"]]
-        if not self.names:
-            raise ValueError(f"{folder} holds no portraits of the split {split}")
+        self.seed = seed
+        authors = not (folder / "index.jsonl").exists() and any(
+            (folder / data).is_dir() for data in AUTHORS_SPLITS.values()
+        )
+        self._entries = _authors_entries(folder, split) if authors else _prepared_entries(folder, split)
+        if not self._entries:
+            raise DatasetError(f"{folder} holds no portraits of the split {split}: prepare more photos, or use another")
+        self.names = [entry.name for entry in self._entries]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._entries)
 
-    def __getitem__(self, index: int) -> Pair:
-        """Pair `index`, without a batch dimension; varied anew at each call."""
-        name = self.names[index]
-        photo = _read(self.folder / "photos" / f"{name}.png", cv2.IMREAD_COLOR_RGB)
-        drawing = _read(self.folder / "drawings" / f"{name}.png", cv2.IMREAD_GRAYSCALE)
-        mask = _read(self.folder / "masks" / f"{name}.png", cv2.IMREAD_GRAYSCALE)
-        landmarks = np.loadtxt(self.folder / "landmarks" / f"{name}.txt", dtype=np.float32)
+    def __getitem__(self, key: int | tuple[int, int]) -> Pair:
+        """Pair `index` as it is in `epoch`, without a batch dimension.
+
+        Raises:
+            DatasetError: one of its files is missing, damaged or of the wrong size.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        entry = self._entries[index]
+        photo, drawing = _read_pair(entry)
+        mask = _read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
+        mask = np.where(mask > mask.max() / 2, 255, 0).astype(np.uint8)  # a mask may be 0 and 1
+        landmarks = _read_landmarks(entry.landmarks)
         if self.augmentation:
-            # Numbers from torch's generator: the one that a training run seeds and keeps.
-            rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+            rng = np.random.default_rng([self.seed, epoch, index])
             photo, drawing, mask, landmarks = vary(photo, drawing, mask, landmarks, self.augmentation, rng)
         return Pair(
             torch.from_numpy(photo.astype(np.float32) / 127.5 - 1).permute(2, 0, 1),
@@ -90,80 +115,95 @@ class PortraitPairs(Dataset[Pair]):
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a data set's index.
+    """The lines of a prepared data set's index; each has `name`, `split` and `left_out`.
 
     Raises:
-        ValueError: the folder is no prepared data set.
+        DatasetError: the folder is no prepared data set, or its index is damaged.
     """
+    path = folder / "index.jsonl"
     try:
-        lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ValueError(f"{folder} is no prepared data set: {error.strerror} (index.jsonl)") from error
-    return [json.loads(line) for line in lines]
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        if (folder / ".apdraw-prepare").is_dir():
+            raise DatasetError(f"{folder} is not finished: run its apdraw prepare again") from error
+        reason = error.strerror if isinstance(error, OSError) else "not in UTF-8"
+        raise DatasetError(
+            f"{folder} is no prepared data set: {reason} (index.jsonl); make one with apdraw prepare"
+        ) from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            entry["name"], entry["split"], entry["left_out"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DatasetError(f"{path} is damaged at line {number}: run apdraw prepare again") from error
+        entries.append(entry)
+    return entries
 
 
-def vary(
-    photo: Image,
-    drawing: Image,
-    mask: Image,
-    landmarks: Landmarks,
-    how: Augmentation,
-    rng: np.random.Generator,
-) -> tuple[Image, Image, Image, Landmarks]:
-    """Moves photo, drawing, mask and landmarks alike, and alters the photo alone."""
-    flip = rng.random() < 0.5
-    angle = rng.uniform(-how.rotation, how.rotation)
-    matrix = cv2.getRotationMatrix2D((SIZE / 2 - 0.5, SIZE / 2 - 0.5), angle, rng.uniform(1, how.scale))
-    matrix[:, 2] += rng.uniform(-how.shift, how.shift, 2)
-    if flip:
-        matrix = matrix @ np.array([[-1, 0, SIZE - 1], [0, 1, 0], [0, 0, 1]])
-    size = (SIZE, SIZE)
-    photo = cv2.warpAffine(photo, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(WHITE,) * 3)
-    drawing = cv2.warpAffine(drawing, matrix, size, flags=cv2.INTER_CUBIC, borderValue=WHITE)
-    mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=0)
-    landmarks = (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    if flip:
-        landmarks = landmarks[[1, 0, 2, 4, 3]]
-    landmarks = landmarks + rng.uniform(-how.landmark_jitter, how.landmark_jitter, (5, 2)).astype(np.float32)
-    if how.mask_jitter:
-        side = int(rng.integers(0, how.mask_jitter + 1)) * 2 + 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        mask = cv2.dilate(mask, kernel) if rng.random() < 0.5 else cv2.erode(mask, kernel)
-    if how.photometric:
-        photo = _relight(photo, rng)
-    return (
-        photo.astype(np.uint8),
-        drawing.astype(np.uint8),
-        mask.astype(np.uint8),
-        landmarks.astype(np.float32),
+def _prepared_entries(folder: Path, split: Split) -> list[_Entry]:
+    return [
+        _Entry(
+            name,
+            folder / "photos" / f"{name}.png",
+            folder / "drawings" / f"{name}.png",
+            folder / "landmarks" / f"{name}.txt",
+            folder / "masks" / f"{name}.png",
+        )
+        for name in (str(e["name"]) for e in read_index(folder) if e["split"] == split and not e["left_out"])
+    ]
+
+
+def _authors_entries(folder: Path, split: Split) -> list[_Entry]:
+    landmarks, masks = (
+        next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+        for names in (AUTHORS_LANDMARKS, AUTHORS_MASKS)
     )
+    pairs = sorted((folder / AUTHORS_SPLITS[split]).glob("*.png"))
+    entries = [_Entry(p.stem, p, None, landmarks / f"{p.stem}.txt", masks / f"{p.stem}.png") for p in pairs]
+    for entry in entries:
+        for path in (entry.landmarks, entry.mask):
+            if not path.is_file():
+                raise DatasetError(f"{path} is missing, which belongs to {entry.photo}: add it, or take the pair away")
+    return entries
 
 
-def _relight(photo: Image, rng: np.random.Generator) -> Image:
-    """Another light, camera and compression; the face stays."""
-    values: Floats = photo.astype(np.float32) / np.float32(WHITE)
-    if rng.random() < 0.7:
-        values = values ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
-        values = (values - 0.5) * np.float32(rng.uniform(0.8, 1.15)) + 0.5
-    if rng.random() < 0.4:
-        values = values * rng.uniform(0.85, 1.15, 3).astype(np.float32)
-    if rng.random() < 0.15:
-        values = np.repeat(values.mean(axis=2, keepdims=True, dtype=np.float32), 3, axis=2)
-    if rng.random() < 0.3:
-        sigma = float(rng.uniform(0.4, 1.2))
-        values = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
-    if rng.random() < 0.3:
-        noise = rng.standard_normal(values.shape, dtype=np.float32)
-        values = values + np.float32(rng.uniform(0.005, 0.025)) * noise
-    varied: Image = np.clip(values * WHITE + 0.5, 0, WHITE).astype(np.uint8)
-    if rng.random() < 0.3:
-        _, encoded = cv2.imencode(".jpg", varied, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])
-        varied = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), np.uint8)
-    return varied
+def _read_pair(entry: _Entry) -> tuple[Image, Image]:
+    """Photo uint8 [512, 512, 3] RGB and drawing uint8 [512, 512]."""
+    if entry.drawing:
+        photo = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, SIZE)
+        return photo, _read_picture(entry.drawing, cv2.IMREAD_GRAYSCALE, SIZE)
+    both = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, 2 * SIZE)
+    drawing = cv2.cvtColor(np.ascontiguousarray(both[:, SIZE:]), cv2.COLOR_RGB2GRAY)
+    return np.ascontiguousarray(both[:, :SIZE]), np.asarray(drawing, np.uint8)
 
 
-def _read(path: Path, flags: int) -> Image:
-    image = cv2.imread(str(path), flags)
-    if image is None or image.shape[:2] != (SIZE, SIZE):
-        raise ValueError(f"{path} is no readable picture of {SIZE} x {SIZE}: prepare the data set again")
+def _read_picture(path: Path, flags: int, width: int) -> Image:
+    data = np.frombuffer(_read(path), np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise DatasetError(f"{path} is damaged: prepare the data set again, or take the pair away")
+    if image.shape[:2] != (SIZE, width):
+        height, found = image.shape[:2]
+        sizes = f"{found} x {height} pixels, not {width} x {SIZE}"
+        raise DatasetError(f"{path} is {sizes}: prepare the data set again, or take the pair away")
     return np.asarray(image, np.uint8)
+
+
+def _read_landmarks(path: Path) -> Landmarks:
+    try:
+        points = np.array([line.split() for line in _read(path).decode().splitlines() if line.strip()], np.float32)
+    except ValueError:
+        points = np.empty(0, np.float32)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise DatasetError(f"{path} does not hold five lines 'x y': prepare the data set again, or take the pair away")
+    return points
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}): prepare the data set again, or take the pair away"
+        ) from error

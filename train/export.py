@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -18,25 +18,40 @@ from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
 from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sha256, write_atomically
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
+from train.precision import LARGEST_DIFFERENCE, HalfGenerator, halved
+from train.samples import sample_portraits
 
 OPSET: Final = 20
 TOLERANCE: Final = 1
 """Grey levels by which a runtime's drawing may differ from torch's."""
 
+HALF_TOLERANCE: Final = 2 * LARGEST_DIFFERENCE
+"""The same for half precision: either may be so far from the drawing in float32, to different sides."""
+
+Precision = Literal["fp32", "fp16"]
+
 _LARGE: Final = 1024  # values from which on storing a weight in half precision is worth a node
 
 
 def export_onnx(
-    generator: Generator, path: Path, metadata: Mapping[str, str], *, half_weights: bool = False
+    generator: Generator,
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    precision: Precision = "fp32",
+    half_weights: bool = False,
 ) -> dict[str, str]:
     """Writes a generator as an ONNX file, once ONNX Runtime has drawn with it what torch draws.
 
-    The graph computes in float32. Its inputs and output are `engines.graph.INPUTS` and `OUTPUT`.
+    Its inputs and output are `engines.graph.INPUTS` and `OUTPUT` in either precision.
 
     Args:
         generator: on the CPU.
         path: the `.onnx` file; replaced where it exists.
         metadata: of the model file; kept in the ONNX file, with what is known about the graph.
+        precision: what the graph computes in. With `fp16`, as many networks do as keep the drawings of real and
+            made-up portraits (see `train.precision.halved`); torch draws those, for ONNX Runtime computes in
+            float32 on a CPU and would hide an overflow.
         half_weights: stores the convolutions' weights in float16 with a cast behind them, which runtimes
             take out when they load it. The weights are rounded first, unless they already fit: then the file
             draws exactly the same.
@@ -45,13 +60,14 @@ def export_onnx(
         The metadata as written.
 
     Raises:
-        ModelError: ONNX Runtime draws something else, a weight does not fit float16, or the file cannot be
-            written.
+        ModelError: ONNX Runtime draws something else, a weight does not fit float16, half precision overflows
+            or changes the drawing, or the file cannot be written.
     """
     if half_weights:
         generator = copy.deepcopy(generator)
         round_to_half(generator)
-    graph = DrawingGraph(generator)
+    half = _checked_half(generator, metadata) if precision == "fp16" else None
+    graph = DrawingGraph(half.generator if half else generator)
     model = _traced(graph)
     if half_weights:
         _store_in_half(model)
@@ -64,21 +80,34 @@ def export_onnx(
         "norm_statistics": config.norm_statistics,
         "width": str(config.width),
         "input_size": str(SIZE),
-        "precision": "fp32",
+        "precision": precision,
         CHECKSUM_KEY: weights_sha256(generator.state_dict()),
     }
-    _describe(model, described)
+    if half:
+        described |= {
+            "precisions": f"{metadata.get('precisions', '')} fp32 fp16".strip(),
+            "half_networks": " ".join(half.networks),
+            "half_difference": f"{half.largest} at most, {half.mean:.3f} on average",
+        }
+    describe(model, described)
     content = model.SerializeToString(deterministic=True)
-    verify(graph, content)
+    verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
     write_atomically(path, content)
     return described
 
 
-def verify(graph: DrawingGraph, model: bytes) -> None:
+def _checked_half(generator: Generator, metadata: Mapping[str, str]) -> HalfGenerator:
+    try:
+        return halved(generator, _joined(sample_portraits(), synthetic_portraits(2)))
+    except ModelError as error:
+        raise ModelError(f"cannot export {metadata.get('name') or 'the model'} in fp16: {error}") from error
+
+
+def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> None:
     """Checks that ONNX Runtime draws made-up portraits like torch, singly and in a batch.
 
     Raises:
-        ModelError: a drawing differs by more than `TOLERANCE`.
+        ModelError: a drawing differs by more than `tolerance` grey levels.
     """
     import onnxruntime
 
@@ -91,7 +120,7 @@ def verify(graph: DrawingGraph, model: bytes) -> None:
         with torch.inference_mode():
             wanted = graph(*(torch.from_numpy(array) for array in inputs.values())).numpy()
         difference = int(np.abs(found.astype(np.int16) - wanted).max())
-        if difference > TOLERANCE:
+        if difference > tolerance:
             raise ModelError(
                 f"nothing was written: ONNX Runtime's drawings of {count} differ from torch's by up to "
                 f"{difference} grey levels; update torch, onnxscript and onnxruntime"
@@ -112,6 +141,11 @@ def synthetic_portraits(count: int, seed: int = 0) -> PortraitBatch:
         masks.append(np.where(reach < 1, 255, 0).astype(np.uint8))
     landmarks = TEMPLATE + rng.uniform(-12, 12, (count, 5, 2))
     return PortraitBatch(np.stack(photos), landmarks.astype(np.float32), np.stack(masks))
+
+
+def _joined(*batches: PortraitBatch) -> PortraitBatch:
+    arrays = zip(*(batch.inputs().values() for batch in batches), strict=True)
+    return PortraitBatch(*(np.concatenate(parts) for parts in arrays))
 
 
 def _traced(graph: DrawingGraph) -> Any:
@@ -181,8 +215,13 @@ def _store_in_half(model: Any) -> None:
     model.graph.node.extend(nodes)
 
 
-def _describe(model: Any, metadata: Mapping[str, str]) -> None:
-    """Sets the file's metadata, and takes out the exporter's notes, which name files of this machine."""
+def describe(model: Any, metadata: Mapping[str, str]) -> None:
+    """Sets an ONNX model's metadata, and takes out the exporter's notes, which name files of this machine.
+
+    Args:
+        model: an `onnx.ModelProto`, changed in place.
+        metadata: everything that it will tell about itself.
+    """
     graph = model.graph
     ports = (*graph.input, *graph.output, *graph.value_info)
     for part in (model, graph, *graph.node, *graph.initializer, *ports):

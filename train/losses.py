@@ -1,21 +1,28 @@
-"""The losses of the paper that need no further network (sec. 4.3): L_adv, L_1 and L_local.
+"""The losses of the paper (sec. 5): L_adv, L_1, L_DT and L_local.
 
 The discriminators minimise `discriminator_loss`. The generator minimises (eq. 1)
 
-    generator_adversarial_loss + 100 * pixel_loss + 25 * sum(local_losses)
+    generator_adversarial_loss + 100 * pixel_loss + 0.1 * distance_transform_loss + 25 * sum(local_losses)
 
 with the weights of `LossWeights`. All are computed in float32.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from train.distance import RADIUS, exact_distances, soft_distances
 from train.networks.discriminators import Verdicts
+from train.networks.lines import LineDetectors
 from train.networks.regions import LocalParts, Regions, masked
+
+SCALES: Final = (176.0, 32.0)
+"""Pixels that count as 1 in the distance maps to black and to white. The released program divides each map by its own
+maximum; these are the mean maxima of two-tone portraits, which keep its balance and do not jump with a single pixel."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,14 @@ class LossWeights:
 
     Attributes:
         pixel: lambda_1, of L_1.
+        distance: lambda_2, of L_DT.
         local: lambda_3, of L_local.
         local_adversarial: of each local discriminator's part of L_adv; the paper's sum counts them fully, the
             authors' released program 0.25 each.
     """
 
     pixel: float = 100.0
+    distance: float = 0.1
     local: float = 25.0
     local_adversarial: float = 1.0
 
@@ -44,7 +53,8 @@ def generator_adversarial_loss(fake: Verdicts, local_weight: float = 1.0) -> Ten
     Returns:
         A scalar, not negative.
     """
-    return _cross_entropy(fake.whole, 1.0) + local_weight * _total(_cross_entropy(v, 1.0) for v in fake.parts)
+    whole = _cross_entropy(fake.whole, 1.0)
+    return whole if fake.parts is None else whole + local_weight * _total(_cross_entropy(v, 1.0) for v in fake.parts)
 
 
 def discriminator_loss(real: Verdicts, fake: Verdicts) -> Tensor:
@@ -59,12 +69,68 @@ def discriminator_loss(real: Verdicts, fake: Verdicts) -> Tensor:
 
 def verdict_loss(verdicts: Verdicts, truth: float) -> Tensor:
     """The cross entropy of the verdicts against 1 (an artist's drawing) or 0, summed over the seven."""
-    return _cross_entropy(verdicts.whole, truth) + _total(_cross_entropy(v, truth) for v in verdicts.parts)
+    return _total(_cross_entropy(v, truth) for v in (verdicts.whole, *(verdicts.parts or ())))
 
 
 def pixel_loss(drawing: Tensor, target: Tensor) -> Tensor:
     """L_1 (eq. 3): the mean absolute difference of two drawings, float [B, 1, H, W] in [-1, 1]."""
     return F.l1_loss(drawing.float(), target.float())
+
+
+def distance_transform_loss(
+    drawing: Tensor,
+    target: Tensor,
+    detectors: LineDetectors,
+    *,
+    radius: int = RADIUS,
+    scales: tuple[float, float] = SCALES,
+) -> Tensor:
+    """L_DT (eq. 5): Chamfer matching of lines both ways, d_CM(a, G(p)) + d_CM(G(p), a), mean over the batch.
+
+    The first asks for a line wherever the artist drew one, through the distance maps of the generated drawing. The
+    second asks for no line where the artist drew none, through the detectors: by itself it would be content with a
+    drawing without any line, which the first, L_1 and L_adv do not let pass.
+
+    Args:
+        drawing: generated, float [B, 1, H, W] in [-1, 1]; H and W multiples of 8.
+        target: the artist's, likewise; no gradient reaches it.
+        detectors: trained; their weights should not require a gradient. The gradient passes through them.
+        radius: pixels beyond which a distance counts no more.
+        scales: pixels that count as 1, to black and to white.
+
+    Returns:
+        A scalar, not negative: a sum over line pixels.
+    """
+    return torch.stack(chamfer_terms(drawing, target, detectors, radius=radius, scales=scales)).sum()
+
+
+def chamfer_terms(
+    drawing: Tensor,
+    target: Tensor,
+    detectors: LineDetectors,
+    *,
+    radius: int = RADIUS,
+    scales: tuple[float, float] = SCALES,
+) -> tuple[Tensor, Tensor]:
+    """The two terms of L_DT, d_CM(a, G(p)) and d_CM(G(p), a); see `distance_transform_loss`."""
+    with torch.autocast(drawing.device.type, enabled=False):
+        drawing, target = drawing.float(), target.detach().float()
+        with torch.no_grad():
+            wanted = [(logits > 0).float() for logits in detectors(target)]
+            wanted_distances = [distance.clamp(max=radius) for distance in exact_distances(target)]
+        # Nothing below a probability of a half: a little doubt on every blank pixel would add up to more than lines.
+        drawn = [(2 * logits.sigmoid() - 1).clamp(min=0) for logits in detectors(drawing)]
+        drawn_distances = soft_distances(drawing, radius)
+        return (
+            _chamfer_distance(wanted, drawn_distances, scales),
+            _chamfer_distance(drawn, wanted_distances, scales),
+        )
+
+
+def _chamfer_distance(lines: Sequence[Tensor], distances: Sequence[Tensor], scales: tuple[float, float]) -> Tensor:
+    """d_CM (eq. 4), mean over the batch: lines and distance maps of black, then of white, float [B, 1, H, W]."""
+    terms = ((line * distance).sum() / scale for line, distance, scale in zip(lines, distances, scales, strict=True))
+    return _total(terms) / len(lines[0])
 
 
 def local_losses(drawings: LocalParts, target: Tensor, regions: Regions) -> LocalParts:

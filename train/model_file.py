@@ -1,7 +1,6 @@
 """The project's model file: one `.safetensors` with a generator's weights and all that is known about it."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engines import files
+from engines.base import EngineError
 from engines.model import FORMAT, FORMAT_VERSION
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
@@ -112,25 +113,15 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it.
+    """Writes a file that is there whole or not at all.
 
     Raises:
         ModelError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(
-            f"cannot write {path}: {error.strerror or error}; check its folder and the space there"
-        ) from error
+        files.write_atomically(path, content)
+    except EngineError as error:
+        raise ModelError(str(error)) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,239 +1,292 @@
 """Two-tone portrait drawings by filtering, the targets of pre-training (sec. 6, in the spirit of the paper's [27]).
 
-The way of a photo: lightness -> evened out on skin -> edge-tangent flow from the structure tensor -> difference of
-Gaussians across the flow, smoothed along it -> soft threshold -> jaw line. A difference of Gaussians added to the tone
-itself gives lines at edges and solid black in dark areas alike, and white lines where light strands cross dark hair.
+A drawing is made of lines and blocks. The way of a photo: its parts are told apart (`train.parts`); each part's
+lightness is brought to a scale of its own, so that dark and light skin, fair and black hair draw alike; a difference of
+Gaussians across the edges' flow, smoothed along it, finds strokes (`train.flow`). Then
+- hair: tone and strokes under a threshold, set so that the darker the hair, the more of it is solid black, crossed by
+  white strands;
+- eyes, brows, mouth, beard: tone and strokes under a fixed threshold;
+- skin and clothes: only confident lines, redrawn by a pen of even width, so that they stay thin however blurred the
+  photo is; on skin only what is dark and narrow (a frame of glasses, a nostril) is filled, never a shadow;
+- the jaw and the outline against the background: one thin line.
+Thresholds are taken at twice the size and the drawing is reduced, which leaves grey only on the rims of strokes.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engines.portrait import WHITE, Image, Landmarks
+from engines.portrait import SIZE, WHITE, Image, Landmarks
+from train.flow import Plane, confident, difference_across, ridges, smooth_along, soften, tangent_flow, weighted_mean
+from train.parts import FACE, PERSON, Mask, Parts, find_parts
+from train.pen import PenZone, drop_specks, enlarged, jaw_line, pen_lines, person_outline
 
-Plane = npt.NDArray[np.float32]
-"""float32 [H, W]."""
+BLACK_LINE, WHITE_LINE, NO_LINE = 0, 255, 128
+"""Values of a line map."""
 
-PERSON, FACE = 1, 2
-"""Labels of a label map: person, and the face oval within it; 0 is background."""
+
+class NprDrawing(NamedTuple):
+    """A drawing and where its lines run.
+
+    Attributes:
+        drawing: uint8 [512, 512], 0 black to 255 white, few values between.
+        lines: uint8 [512, 512], 0 on a black line, 255 on a white line (a light stroke through black), 128 elsewhere;
+            what the line detectors of eq. 4 are trained on.
+    """
+
+    drawing: Image
+    lines: Image
 
 
 @dataclass(frozen=True)
 class NprParameters:
-    """How the lines look. Lengths in pixels of a 512 x 512 portrait.
+    """How a drawing looks. Lengths in pixels of a 512 x 512 portrait; tones from 0 to 1, 1 being bare skin or white.
 
     Attributes:
         flow_sigma: smoothing of the structure tensor; larger gives longer, calmer strokes.
-        line_sigma: width of the inner Gaussian across a line in hair and clothes; lines are about 2.5 times as wide.
-        face_sigma: the same on skin.
+        line_sigma: inner Gaussian across a line; lines about 2.5 times as wide answer most.
         feature_sigma: the same around eyes and mouth.
-        ratio: outer over inner Gaussian.
-        gain: weight of the difference of Gaussians against the tone.
-        face_gain: the same on skin.
-        feature_gain: the same around eyes and mouth.
-        feature_contrast: factor on the tone there, so that brows, pupils and lips stand out on any skin.
         stroke_sigma: smoothing along the flow.
-        hair_level: lightness, relative to skin, under which hair and clothes turn black.
-        face_level: the same on skin, whose shading has been evened out before.
-        sharpness: steepness of the soft threshold.
-        shading_sigma: scale of the light and shadow that is evened out on skin.
-        jaw_width: width of the jaw line.
+        gain: weight of strokes against tone.
+        hair_black: the share of hair that turns black, at each of `hair_lightness`.
+        hair_lightness: lightness of hair over that of skin.
+        feature_level: tone under which eyes, brows and lips turn black.
+        eye_black: the largest share of an eye that may turn black.
+        beard_level: lightness over that of skin under which a beard turns black.
+        clothes_level: lightness under which clothes turn black.
+        narrow_size: what is narrower than this and `narrow_depth` darker than its surroundings is filled on skin.
+        narrow_depth: tone.
+        skin_strength: how strong a line on skin must be somewhere, and everywhere.
+        skin_length: of the shortest line on skin.
+        clothes_strength: as `skin_strength`, in clothes.
+        clothes_length: as `skin_length`, in clothes.
+        pen: widths of the weakest and the strongest line on skin and in clothes.
+        contour: width of jaw line and outline.
+        speck: area of the smallest spot that is kept, black or white.
+        line_width: what is no wider counts as a line in the line map.
+        line_length: of the shortest line there.
     """
 
-    flow_sigma: float = 2.5
-    line_sigma: float = 1.1
-    face_sigma: float = 1.0
-    feature_sigma: float = 0.8
-    ratio: float = 1.6
-    gain: float = 22.0
-    face_gain: float = 11.0
-    feature_gain: float = 16.0
-    feature_contrast: float = 1.15
+    flow_sigma: float = 2.0
+    line_sigma: float = 0.85
+    feature_sigma: float = 0.65
     stroke_sigma: float = 4.0
-    hair_level: float = 0.42
-    face_level: float = 0.52
-    sharpness: float = 32.0
-    shading_sigma: float = 26.0
-    jaw_width: float = 2.0
+    gain: float = 5.0
+    hair_black: tuple[float, ...] = (0.88, 0.75, 0.50, 0.24, 0.15)
+    hair_lightness: tuple[float, ...] = (0.20, 0.45, 0.70, 1.00, 1.25)
+    feature_level: float = 0.52
+    eye_black: float = 0.45
+    beard_level: float = 0.59
+    clothes_level: float = 0.24
+    narrow_size: int = 15
+    narrow_depth: float = 0.42
+    skin_strength: tuple[float, float] = (0.040, 0.018)
+    skin_length: float = 13.0
+    clothes_strength: tuple[float, float] = (0.055, 0.025)
+    clothes_length: float = 35.0
+    pen: tuple[float, float] = (1.3, 2.2)
+    contour: float = 1.6
+    speck: float = 10.0
+    line_width: int = 7
+    line_length: float = 6.0
 
 
-def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParameters | None = None) -> Image:
+def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParameters | None = None) -> NprDrawing:
     """Draws an aligned portrait in two tones.
 
     Args:
         photo: uint8 [512, 512, 3], RGB.
         labels: uint8 [512, 512], 0 background, 1 person, 2 face oval.
         landmarks: float32 [5, 2], pixels.
-        parameters: how the lines look.
+        parameters: how the drawing looks.
 
     Returns:
-        uint8 [512, 512], 0 black to 255 white, few values between.
+        The drawing and its line map.
     """
     p = parameters or NprParameters()
-    person = soften((labels >= PERSON).astype(np.float32), 2.0)
-    skin = skin_map(photo, labels)
-    features = feature_map(landmarks, labels.shape)
-    tone = even_tone(lightness(photo), skin, features, labels, p.shading_sigma, p.feature_contrast)
-    tone = 1 - (1 - tone) * person  # a white background leaves no lines of its own
-    flow = tangent_flow(tone, p.flow_sigma)
-    lines = flow_difference(tone, flow, p.line_sigma, p)
-    face_lines = flow_difference(tone, flow, p.face_sigma, p)
-    feature_lines = flow_difference(tone, flow, p.feature_sigma, p)
-    face_lines = features * feature_lines + (1 - features) * face_lines
-    hair_response = tone + p.gain * lines - p.hair_level
-    skin_response = tone + (p.face_gain + features * (p.feature_gain - p.face_gain)) * face_lines - p.face_level
-    response = skin * skin_response + (1 - skin) * hair_response
-    ink: Plane = np.maximum(-np.tanh(p.sharpness * response), 0).astype(np.float32)
-    ink = np.maximum(ink, jaw_line(labels, landmarks, p.jaw_width))
-    ink *= soften((labels >= PERSON).astype(np.float32), 1.0)
-    return np.rint((1 - drop_specks(ink)) * WHITE).astype(np.uint8)
-
-
-def lightness(photo: Image) -> Plane:
-    """L* of a photo with local contrast (CLAHE) and without grain (bilateral filter), 0 to 1."""
-    channel = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)[..., 0])
-    channel = cv2.createCLAHE(clipLimit=1.5, tileGridSize=(4, 4)).apply(channel)
-    return np.asarray(cv2.bilateralFilter(channel, 7, 20, 4), np.float32) / np.float32(WHITE)
-
-
-def skin_map(photo: Image, labels: Image) -> Plane:
-    """How much each pixel is skin, 0 to 1: the face oval, and what has its colour below and beside it (neck, ears)."""
+    parts = find_parts(photo, labels, landmarks)
+    features = np.maximum(np.maximum(parts.eyes, parts.brows), parts.mouth)
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)
+    light = cv2.bilateralFilter(lab[..., 0], 5, 14, 3).astype(np.float32) / np.float32(WHITE)
+    redness = soften(lab[..., 1].astype(np.float32) / np.float32(WHITE), 1.0)
     face = labels == FACE
-    if not face.any():
-        return np.zeros(labels.shape, np.float32)
-    lab = cv2.cvtColor(cv2.GaussianBlur(photo, (0, 0), 3), cv2.COLOR_RGB2LAB).astype(np.float32)
-    inner = cv2.erode(face.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
-    colour = np.median(lab[inner if inner.any() else face], axis=0)
-    distance = (lab - colour) / np.array([60, 9, 9], np.float32)
-    alike = np.exp(-0.5 * (distance**2).sum(-1)) * (labels >= PERSON)
-    oval = cv2.dilate(face.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
-    return soften(np.maximum(oval, np.clip(2 * alike - 0.4, 0, 1)).astype(np.float32), 3.0)
+    level = float(np.median(light[face])) if face.any() else 0.7
+    black_share = float(np.interp(_middle(light, parts.hair) / max(level, 0.35), p.hair_lightness, p.hair_black))
+
+    skin = skin_tone(light, redness, face, parts)
+    skin += parts.beard * (0.25 + 0.9 * light / max(level, 0.3) - skin)
+    inside = np.clip(parts.skin + parts.hair + parts.clothes, 0, 1)
+    tone = parts.skin * skin + parts.hair * hair_tone(light, parts.hair) + parts.clothes * 1.2 * light + 1 - inside
+    person = soften(parts.person, 2.0)
+    tone = np.clip(1 + person * (tone - 1), -0.3, 1.4).astype(np.float32)  # a white page has no lines of its own
+
+    flow = tangent_flow(tone, p.flow_sigma)
+    sigma = p.line_sigma + features * (p.feature_sigma - p.line_sigma)
+    strokes = np.stack([difference_across(tone, flow, sigma.astype(np.float32)), tone], axis=-1)
+    strokes = smooth_along(strokes, flow, p.stroke_sigma)
+    blocks = 1 + person * (ink_level(tone, strokes, parts, labels, black_share, p) - 1)
+    ink = np.clip(0.5 - 100 * enlarged(blocks), 0, 1)
+
+    jaw = jaw_line(labels, landmarks, 2 * p.contour)
+    looks = np.maximum(parts.eyes, parts.brows)
+    bare = enlarged(parts.skin * (1 - np.float32(0.9) * looks) * (1 - parts.beard)) > 0.5
+    zones = (
+        PenZone(bare, *p.skin_strength, 2 * p.skin_length),
+        PenZone(enlarged(parts.clothes) > 0.5, *p.clothes_strength, 2 * p.clothes_length),
+    )
+    strength = enlarged(-strokes[..., 0] * (parts.skin + 1.9 * parts.clothes))
+    widths = (2 * p.pen[0], 2 * p.pen[1])
+    pen = pen_lines(strength, flow.repeat(2, axis=0).repeat(2, axis=1), zones, jaw, widths)
+    outline = person_outline(parts, ink, black_share, 2 * p.contour)
+    ink = np.maximum.reduce([ink, pen, outline, jaw * (1 - enlarged(parts.beard))])
+    ink = drop_specks(1 - drop_specks(1 - ink, 4 * p.speck), 4 * p.speck)
+    drawing = np.rint((1 - cv2.resize(ink, (SIZE, SIZE), interpolation=cv2.INTER_AREA)) * WHITE).astype(np.uint8)
+    return NprDrawing(drawing, line_map(drawing, p))
 
 
-def feature_map(landmarks: Landmarks, shape: tuple[int, ...]) -> Plane:
-    """How much each pixel belongs to eyes, brows, nostrils or mouth, 0 to 1."""
-    eyes = [landmarks[0] - (0, 10), landmarks[1] - (0, 10)]
-    mouth = (landmarks[3] + landmarks[4]) / 2
-    canvas = np.zeros(shape, np.float32)
-    for centre, axes in [
-        (eyes[0], (46, 30)),
-        (eyes[1], (46, 30)),
-        (mouth, (60, 30)),
-        (landmarks[2] + (0, 6), (38, 20)),
-    ]:
-        cv2.ellipse(canvas, tuple(int(v) for v in np.rint(centre)), axes, 0, 0, 360, 1.0, -1)
-    return soften(canvas, 6.0)
-
-
-def even_tone(light: Plane, skin: Plane, features: Plane, labels: Image, sigma: float, contrast: float) -> Plane:
-    """Lightness with skin brought to one level: dark and light skin, and the shadowed cheek, draw alike.
+def skin_tone(light: Plane, redness: Plane, face: Mask, parts: Parts) -> Plane:
+    """Lightness against the skin around it: 1 on bare skin however dark or shaded, about 0.25 in pupils and brows.
 
     Args:
         light: lightness, 0 to 1.
-        skin: skin map, 0 to 1.
-        features: feature map, 0 to 1.
-        labels: label map, for the face that sets the level.
-        sigma: scale of the shading that is taken out, pixels.
-        contrast: factor on the tone's differences at the features.
+        redness: a* of CIELAB, 0 to 1; makes lips stand out.
+        face: the face oval.
+        parts: the portrait's parts.
+    """
+    mean = weighted_mean(light, parts.skin, 14)
+    # Brows, eyes and lips must not pull their surroundings' level down towards themselves.
+    bare = parts.skin * (light > mean - 0.04) * (1 - 0.9 * np.maximum(parts.eyes, parts.mouth))
+    difference = light - weighted_mean(light, bare.astype(np.float32), 22)
+    # Each side of the face has a contrast of its own: one eye may lie in the shade.
+    looks = (np.maximum(parts.eyes, parts.brows) > 0.5) & (parts.skin > 0.5)
+    contrasts = []
+    for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
+        found = difference[half][looks[half]]
+        contrasts.append(float(np.clip(-np.percentile(found, 6), 0.10, 0.45)) if found.size > 50 else 0.4)
+    most = max(contrasts)
+    left, right = (max(contrast, most / 2) for contrast in contrasts)
+    contrast = np.interp(np.arange(SIZE), (SIZE / 2 - 40, SIZE / 2 + 40), (left, right)) + np.zeros_like(light)
+    for part in (parts.mouth, parts.nose):  # they are paler than eyes
+        found = difference[(part > 0.5) & (parts.skin > 0.5)]
+        own = float(np.clip(-np.percentile(found, 4), 0.4 * most, most)) if found.size else most
+        contrast += part * (own - contrast)
+    tone = 1 + 0.75 * difference / contrast
+    usual = float(np.median(redness[face])) if face.any() else 0.55
+    tone -= parts.mouth * np.clip(6 * (redness - usual - 0.012), 0, 0.3)
+    return np.maximum(tone, 0.1).astype(np.float32)  # no darker than hair, or there would be a halo between the two
+
+
+def hair_tone(light: Plane, hair: Plane) -> Plane:
+    """Lightness spread over the hair's own range, 0 to 1."""
+    found = light[hair > 0.6]
+    if found.size < 400:
+        return light
+    low, high = np.percentile(found, (3, 97))
+    spread = (light - np.float32(low)) / np.float32(max(high - low, 0.16))
+    return np.asarray(np.clip(spread, -0.3, 1.3), np.float32)
+
+
+def ink_level(tone: Plane, strokes: Plane, parts: Parts, labels: Image, black_share: float, p: NprParameters) -> Plane:
+    """What turns black (below 0) and what stays white, before lines are added.
+
+    Args:
+        tone: each part's tone.
+        strokes: [H, W, 2], difference of Gaussians and tone, both smoothed along the flow.
+        parts: the portrait's parts.
+        labels: the label map.
+        black_share: of the hair.
+        p: how the drawing looks.
+    """
+    difference, smooth = strokes[..., 0], strokes[..., 1]
+    features = np.clip(np.maximum(parts.eyes, parts.brows) + parts.mouth, 0, 1)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (p.narrow_size, p.narrow_size))
+    depth = cv2.morphologyEx(tone, cv2.MORPH_CLOSE, kernel) - tone
+
+    mean = weighted_mean(smooth, parts.hair, 9)
+    spread = np.sqrt(weighted_mean((smooth - mean) ** 2, parts.hair, 9))
+    evenly = 0.2 + 0.5 * black_share  # light hair has its strands everywhere, not only where it is in the shade
+    hair = 0.10 * (smooth - mean) / np.maximum(spread, 0.05) + evenly * mean + 1.4 * p.gain * difference
+    within = (parts.hair > 0.6) & (cv2.erode(labels, np.ones((7, 7), np.uint8)) > 0)
+    middle = float(np.quantile(hair[within], black_share)) if within.sum() > 500 else 0.35
+    hair -= middle + (0.04 if black_share > 0.5 else -0.04)  # what has no strands is all black or all white, not grey
+
+    looks = tone + p.gain * difference - p.feature_level
+    for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
+        eye = looks[half][parts.eyes[half] > 0.5]
+        # An eye that lies in the shade must not turn into a black hole.
+        excess = max(-float(np.quantile(eye, p.eye_black)), 0.0) if eye.size else 0.0
+        looks[half] += (excess + 0.02 * (excess > 0)) * parts.eyes[half]
+
+    skin = p.narrow_depth - depth
+    nose = np.maximum(tone + p.gain * difference - 0.36, 0.7 * p.narrow_depth - depth)
+    for part, level in (
+        (parts.nose, nose),
+        (features, looks),
+        (parts.beard * (1 - features), smooth + p.gain * difference - 0.25 - 0.9 * p.beard_level),
+    ):
+        skin = skin + part * (np.clip(level, -0.5, 0.5) - np.clip(skin, -0.5, 0.5))
+    clothes = smooth + p.gain * difference - 1.2 * p.clothes_level
+    planes = ((parts.skin, skin), (parts.hair, hair), (parts.clothes, clothes))
+    total = sum((part * np.clip(level, -0.5, 0.5) for part, level in planes), np.zeros_like(tone))
+    return np.asarray(total + 0.5 * np.clip(1 - parts.skin - parts.hair - parts.clothes, 0, 1), np.float32)
+
+
+def line_map(drawing: Image, p: NprParameters) -> Image:
+    """Where the lines of a two-tone drawing run: the middle of its strokes, across the flow, 1 or 2 pixels wide.
+
+    Args:
+        drawing: uint8 [H, W], 0 black to 255 white.
+        p: how the drawing looks.
 
     Returns:
-        0 to 1; undisturbed skin at about 0.85.
+        uint8 [H, W], BLACK_LINE on black strokes, WHITE_LINE on white strokes through black, NO_LINE elsewhere; what is
+        wider than `p.line_width` is an area and has none.
     """
-    face = labels == FACE
-    reference = float(np.median(light[face])) if face.any() else 0.7
-    # Masked mean, so that hair and collar do not darken the skin's own level.
-    mean = _weighted_mean(light, skin, sigma)
-    # Brows, eyes and lips must not pull their own level down towards themselves.
-    bare = _weighted_mean(light, skin * (light > mean - 0.06), sigma)
-    mean += features * (bare - mean)
-    # L* differences look alike at any depth of skin; ratios would not.
-    flat = 0.85 + (1 + features * (contrast - 1)) * (light - mean)
-    level = 0.85 / max(reference, 0.45)
-    return np.clip(skin * flat + (1 - skin) * light * min(level, 1.4), 0, 1).astype(np.float32)
+    tone = drawing.astype(np.float32) / np.float32(WHITE)
+    flow = tangent_flow(soften(tone, 1.0), 1.5)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (p.line_width + 1, p.line_width + 1))
+    lines = np.full(tone.shape, NO_LINE, np.uint8)
+    for value, ink in ((BLACK_LINE, 1 - tone), (WHITE_LINE, tone)):
+        strokes = np.asarray(cv2.morphologyEx(ink, cv2.MORPH_TOPHAT, kernel), np.float32)
+        middle = ridges(soften(strokes, 1.5), flow) & (strokes > 0.5)
+        lines[confident(middle, strokes, 0.5, 0.5, p.line_length)] = value
+    return lines
 
 
-def tangent_flow(tone: Plane, sigma: float) -> npt.NDArray[np.float32]:
-    """Unit vectors along the edges, [H, W, 2] (x, y): the structure tensor's minor direction."""
-    dx = cv2.Sobel(tone, cv2.CV_32F, 1, 0, ksize=3)
-    dy = cv2.Sobel(tone, cv2.CV_32F, 0, 1, ksize=3)
-    xx, xy, yy = (soften(plane, sigma) for plane in (dx * dx, dx * dy, dy * dy))
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+def quality(drawing: Image, labels: Image, landmarks: Landmarks) -> float:
+    """How far a drawing can serve as a teacher: 0 (an eye is missing, the face is empty or black) to 1.
+
+    The product of five checks, each 1 where nothing is wrong: ink on both eyes, ink on the face, ink on the person, few
+    short strokes on the face, none on the background.
+
+    Args:
+        drawing: uint8 [512, 512], 0 black to 255 white.
+        labels: uint8 [512, 512], 0 background, 1 person, 2 face oval.
+        landmarks: float32 [5, 2], pixels.
+    """
+    ink = drawing < WHITE // 2
+    face = cv2.erode((labels == FACE).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    beyond = cv2.dilate((labels >= PERSON).astype(np.uint8), np.ones((13, 13), np.uint8)) == 0
+    if not face.any():
+        return 0.0
+    score = 1.0
+    for x, y in np.rint(landmarks[:2]).astype(int):
+        eye = ink[max(y - 16, 0) : y + 16, max(x - 34, 0) : x + 34]
+        score *= _between(float(eye.mean()) if eye.size else 0.0, 0.03, 0.08, 0.60, 0.80)
+    score *= _between(float(ink[face].mean()), 0.015, 0.04, 0.35, 0.55)
+    score *= _between(float(ink[labels >= PERSON].mean()), 0.03, 0.06, 0.75, 0.90)
+    _, _, stats, _ = cv2.connectedComponentsWithStats((ink & face).astype(np.uint8), connectivity=8)
+    score *= _between(float((stats[1:, cv2.CC_STAT_AREA] < 40).sum()), -2, -1, 30, 80)
+    return score * (_between(float(ink[beyond].mean()), -2, -1, 0.002, 0.02) if beyond.any() else 1.0)
 
 
-def flow_difference(tone: Plane, flow: npt.NDArray[np.float32], sigma: float, p: NprParameters) -> Plane:
-    """Difference of Gaussians across the flow, smoothed along it; negative on the dark side of an edge."""
-    height, width = tone.shape
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    across = np.stack([-flow[..., 1], flow[..., 0]], axis=-1)
-    outer = sigma * p.ratio
-    reach = int(np.ceil(2.5 * outer))
-    offsets = np.arange(-reach, reach + 1, dtype=np.float32)
-    inner_weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    outer_weights = np.exp(-0.5 * (offsets / outer) ** 2)
-    weights = inner_weights / inner_weights.sum() - outer_weights / outer_weights.sum()
-    difference = np.zeros_like(tone)
-    for offset, weight in zip(offsets, weights, strict=True):
-        difference += np.float32(weight) * _sample(tone, x + offset * across[..., 0], y + offset * across[..., 1])
-    total = difference.copy()
-    norm = 1.0
-    for sign in (1, -1):
-        px, py, vx, vy = x, y, sign * flow[..., 0], sign * flow[..., 1]
-        for step in range(1, int(2 * p.stroke_sigma) + 1):
-            px, py = px + vx, py + vy
-            weight = float(np.exp(-0.5 * (step / p.stroke_sigma) ** 2))
-            total += np.float32(weight) * _sample(difference, px, py)
-            norm += weight
-            nx, ny = _sample(flow[..., 0], px, py), _sample(flow[..., 1], px, py)
-            # The flow has no sign: keep walking the way we came.
-            turn = np.where(nx * vx + ny * vy < 0, -1, 1).astype(np.float32)
-            vx, vy = nx * turn, ny * turn
-    return np.asarray(total / np.float32(norm), np.float32)
+def _between(value: float, none: float, low: float, high: float, too_much: float) -> float:
+    """1 from `low` to `high`, falling to 0 at `none` and `too_much`."""
+    return float(np.interp(value, (none, low, high, too_much), (0, 1, 1, 0)))
 
 
-def jaw_line(labels: Image, landmarks: Landmarks, width: float) -> Plane:
-    """The lower rim of the face oval as a closed line, ink 0 to 1: filters miss it where chin and neck are alike."""
-    face = (labels == FACE).astype(np.uint8)
-    contours, _ = cv2.findContours(face, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    canvas = np.zeros(labels.shape, np.uint8)
-    if contours:
-        rim = max(contours, key=len)[:, 0, :].astype(np.float32)
-        rim = np.stack([_smooth_closed(rim[:, 0], 6.0), _smooth_closed(rim[:, 1], 6.0)], axis=1)
-        points = np.rint(rim * 16).astype(np.int32).reshape(-1, 1, 2)
-        cv2.polylines(canvas, [points], True, 255, max(1, round(width)), cv2.LINE_AA, 4)
-    y = np.arange(labels.shape[0], dtype=np.float32)[:, None]
-    start = float(landmarks[2, 1])  # from the height of the nose tip downwards, fading in
-    fade = np.clip((y - start) / 24, 0, 1)
-    return (canvas.astype(np.float32) / 255 * fade).astype(np.float32)
-
-
-def drop_specks(ink: Plane, area: int = 9) -> Plane:
-    """Ink without spots smaller than `area` pixels."""
-    count, components, stats, _ = cv2.connectedComponentsWithStats((ink > 0.25).astype(np.uint8), connectivity=8)
-    if count <= 1:
-        return ink
-    small = stats[:, cv2.CC_STAT_AREA] < area
-    small[0] = False
-    return np.where(small[components], 0, ink).astype(np.float32)
-
-
-def soften(plane: Plane, sigma: float) -> Plane:
-    """Gaussian blur."""
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
-
-
-def _weighted_mean(plane: Plane, weight: Plane, sigma: float) -> Plane:
-    weight = weight.astype(np.float32) + np.float32(1e-4)
-    return soften(plane * weight, sigma) / soften(weight, sigma)
-
-
-def _sample(plane: Plane, x: Plane, y: Plane) -> Plane:
-    return np.asarray(cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
-
-
-def _smooth_closed(values: Plane, sigma: float) -> Plane:
-    reach = int(3 * sigma)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(np.pad(values, reach, mode="wrap"), weights / weights.sum(), mode="valid").astype(np.float32)
+def _middle(light: Plane, part: Plane) -> float:
+    found = light[part > 0.6]
+    return float(np.median(found)) if found.size else 0.5

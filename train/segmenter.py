@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image
 from train.dataset import Floats, read_index
+from train.export import describe
 from train.model_file import write_atomically
 
 CLASSES: Final = 3
@@ -158,7 +159,9 @@ def export(segmenter: Segmenter, path: Path) -> None:
         verbose=False,
     )
     assert program is not None
-    write_atomically(path, program.model_proto.SerializeToString())
+    model = program.model_proto
+    describe(model, {})
+    write_atomically(path, model.SerializeToString())
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -101,23 +101,25 @@ def check_model(options: ConvertOptions) -> None:
         UnfitError: it is missing, damaged, or no generator of this program.
     """
     from engines.base import EngineError
-    from engines.model import read_metadata
-    from engines.select import shipped_model
+    from engines.select import read_model, shipped_model
 
     try:
-        read_metadata(options.model or shipped_model())
+        read_model(options.model or shipped_model())
     except EngineError as error:
         raise UnfitError(str(error)) from error
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:
-    """The generator's file and its checksum."""
+    """The generator's file and its checksum; an engine counts as the model that it was built from."""
     from engines.base import EngineError
     from engines.model import sha256
     from engines.select import shipped_model
+    from engines.sidecar import read_sidecar
 
     model = options.model or shipped_model()
     try:
+        if model.suffix.lower() == ".engine":
+            return model, read_sidecar(model).onnx_sha256
         return model, sha256(model)
     except EngineError as error:
         raise UnfitError(str(error)) from error

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from apdraw_cli.errors import UnfitError, UsageError
 
 INSTALL = "python -m pip install 'apdraw[export]'"
+
+Precision = Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,15 @@ class ExportResult:
     metadata: dict[str, str]
 
 
-def export(model: Path, onnx: Path, *, half_weights: bool = False) -> ExportResult:
+def export(model: Path, onnx: Path, *, precision: Precision = "fp32", half_weights: bool = False) -> ExportResult:
     """Exports a model, after checking that ONNX Runtime draws with it what torch draws.
 
     Args:
         model: a `.safetensors` file of this program.
         onnx: the `.onnx` file to write; replaced where it exists.
+        precision: what the graph computes in. `fp16` is refused where it overflows or changes the drawing.
         half_weights: stores the weights in half precision, for a file of half the size; the drawing is still
-            computed in single precision.
+            computed in single precision, where `precision` says so.
 
     Raises:
         UsageError: `model` or `onnx` is of another kind.
@@ -50,7 +54,7 @@ def export(model: Path, onnx: Path, *, half_weights: bool = False) -> ExportResu
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
     try:
         generator, metadata = load_generator(model)
-        written = export_onnx(generator, onnx, metadata, half_weights=half_weights)
+        written = export_onnx(generator, onnx, metadata, precision=precision, half_weights=half_weights)
     except ModelError as error:
         raise UnfitError(str(error)) from error
     return ExportResult(onnx, onnx.stat().st_size, written)

@@ -51,7 +51,7 @@ class ConvertOptions:
         output: the output folder.
         model: the generator's file.
         engine: `auto` or an engine's name.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,cuda:M`.
         precision: `auto`, `fp32`, `fp16` or `bf16`.
         batch_size: portraits in a call of the engine.
         workers: processes that prepare photos; 0 for this one.

@@ -17,7 +17,7 @@ from apdraw_cli.faces.detect import DETECTORS
 from engines.model import PRECISIONS
 from engines.select import ENGINES
 
-COMMANDS = ("convert", "prepare", "import-weights", "export", "doctor")
+COMMANDS = ("convert", "prepare", "train", "evaluate", "import-weights", "export", "build-engine", "doctor")
 
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "110", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -115,13 +115,14 @@ def test_choices_are_those_of_the_parts() -> None:
         ["convert", "p.jpg", "--engine", "abacus"],
         ["convert", "p.jpg", "--device", "gpu"],
         ["convert", "p.jpg", "--device", "cuda:x"],
+        ["convert", "p.jpg", "--device", "cuda:0,cpu"],
         ["convert", "p.jpg", "--workers", "-1"],
         ["convert", "p.jpg", "--batch-size", "0"],
         ["convert", "p.jpg", "--format", "svg"],
         ["convert", "p.jpg", "--faces", "none"],
         ["convert", "p.jpg", "--no-such-option"],
         ["no-such-command"],
-        ["export", "m.safetensors", "m.onnx", "--precision", "fp16"],
+        ["export", "m.safetensors", "m.onnx", "--precision", "bf16"],
     ],
     ids=" ".join,
 )
@@ -236,7 +237,7 @@ def test_a_bad_model_is_told_before_anything_is_written(tmp_path: Path) -> None:
     [
         (["convert", "x", "--nope"], "--nope"),
         (["convert"], "SOURCE"),
-        (["convert", "x", "--engine", "tensorrt"], "'tensorrt' is not one of 'auto', 'openvino'"),
+        (["convert", "x", "--engine", "abacus"], "'abacus' is not one of 'auto', 'openvino'"),
         (["convert", "x", "--workers", "-1"], "--workers"),
         (["nonsense"], "nonsense"),
     ],
@@ -264,7 +265,7 @@ def test_lists_come_on_standard_input(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_program_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(*arguments: object) -> None:
         raise ZeroDivisionError("division by zero\nin two lines")
 
     monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", broken)

@@ -12,8 +12,10 @@ from engines.base import EngineError, ModelFileError
 from engines.portrait import Portrait, PortraitBatch
 from engines.select import ENGINES, open_engine
 
+CPU_ENGINES = tuple(name for name in ENGINES if name != "tensorrt")
 
-@pytest.fixture(params=ENGINES)
+
+@pytest.fixture(params=CPU_ENGINES)
 def engine(request, tiny_pair, load_tiny):
     opened = open_engine(tiny_pair, engine=request.param, load_module=load_tiny)
     yield opened
@@ -32,7 +34,7 @@ def assert_same(drawing, expected):
 
 
 def test_it_says_what_it_is(engine):
-    assert engine.name in ENGINES
+    assert engine.name in CPU_ENGINES
     assert engine.device == "cpu"
     assert engine.precision == "fp32"
     assert engine.batch_size >= 1
@@ -130,7 +132,7 @@ def test_closing_wakes_calls_that_wait(engine, make_batch):
     assert len(outcomes) == 6
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", CPU_ENGINES)
 def test_batch_size_and_threads_are_respected(tiny_pair, load_tiny, make_batch, expected_drawing, name):
     engine = open_engine(tiny_pair, engine=name, batch_size=5, threads=1, load_module=load_tiny)
     assert engine.batch_size == 5
@@ -140,7 +142,7 @@ def test_batch_size_and_threads_are_respected(tiny_pair, load_tiny, make_batch, 
     engine.close()
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", CPU_ENGINES)
 def test_nothing_is_printed(capfd, tiny_pair, load_tiny, make_batch, name):
     engine = open_engine(tiny_pair, engine=name, load_module=load_tiny)
     engine.draw(make_batch(2))

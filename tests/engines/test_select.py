@@ -6,15 +6,20 @@ import pytest
 
 from engines import openvino_engine, select
 from engines.base import EngineError
+from engines.cuda import Gpu
 from engines.select import open_engine, shipped_model, survey
 
-CPU_ONLY = pytest.mark.skipif(bool(select.gpu_names()), reason="this machine has an NVIDIA GPU")
+CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
+
+CPU_ENGINES = tuple(name for name in select.ENGINES if name != "tensorrt")
+
+GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
 
 
 @pytest.fixture
 def fake_gpus(monkeypatch):
     """A machine whose driver shows two GPUs; nothing can really draw on them."""
-    monkeypatch.setattr(select, "gpu_names", lambda: ("NVIDIA L4", "NVIDIA T4"))
+    monkeypatch.setattr(select, "find_gpus", lambda: GPUS)
 
 
 @pytest.fixture
@@ -82,10 +87,12 @@ def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, withou
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"engine": "tflite"}, "choose auto, openvino, onnxruntime, torch"),
+        ({"engine": "tflite"}, "choose auto, openvino, onnxruntime, torch, tensorrt"),
         ({"precision": "int8"}, "choose auto, fp32, fp16, bf16"),
         ({"device": "tpu"}, "choose auto, cpu, cuda"),
         ({"device": "cuda:x"}, "choose auto, cpu, cuda"),
+        ({"device": "cuda,cuda:1"}, "choose auto, cpu, cuda"),
+        ({"device": "cpu,cuda:1"}, "choose auto, cpu, cuda"),
         ({"batch_size": 0}, "batch size cannot be 0"),
         ({"threads": -1}, "number of threads cannot be -1"),
     ],
@@ -119,7 +126,7 @@ def test_openvino_never_draws_on_a_gpu(tiny_pair, fake_gpus):
 )
 def test_a_build_without_cuda_is_an_error_with_a_remedy(tiny_pair, load_tiny, fake_gpus, monkeypatch, engine, command):
     pretend_builds(monkeypatch, cuda=False)
-    message = refusal(tiny_pair, engine=engine, device="cuda", load_module=load_tiny)
+    message = refusal(tiny_pair, engine=engine, device="cuda:0", load_module=load_tiny)
     assert f"cannot draw with {engine} on cuda:0: this build of {engine} has no CUDA" in message
     assert command in message
 
@@ -130,7 +137,7 @@ def test_a_gpu_library_that_does_not_start_is_an_error_where_named(
     tiny_pair, load_tiny, fake_gpus, monkeypatch, capfd, engine
 ):
     pretend_builds(monkeypatch, cuda=True)
-    message = refusal(tiny_pair, engine=engine, device="cuda", load_module=load_tiny)
+    message = refusal(tiny_pair, engine=engine, device="cuda:0", load_module=load_tiny)
     assert message.startswith(f"{engine} cannot draw on cuda:0")
     assert capfd.readouterr().out == ""
 
@@ -141,7 +148,9 @@ def test_auto_says_when_a_gpu_was_passed_over(tiny_pair, load_tiny, fake_gpus, m
     with caplog.at_level(logging.WARNING):
         engine = open_engine(tiny_pair, load_module=load_tiny)
     assert (engine.name, engine.device) == ("openvino", "cpu")
-    assert "drawing on the CPU: onnxruntime cannot draw on cuda:0" in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage().startswith("drawing with openvino on cpu: ")
+    assert "tensorrt" in record.getMessage()
 
 
 def pretend_builds(monkeypatch, *, cuda):
@@ -155,7 +164,7 @@ def pretend_builds(monkeypatch, *, cuda):
     monkeypatch.setattr(torch_engine, "_cuda_version", lambda: "12.8" if cuda else None)
 
 
-@pytest.mark.parametrize("engine", ["auto", *select.ENGINES])
+@pytest.mark.parametrize("engine", ["auto", *CPU_ENGINES])
 def test_fp16_on_a_cpu_is_an_error(tiny_pair, load_tiny, engine):
     message = refusal(tiny_pair, engine=engine, device="cpu", precision="fp16", load_module=load_tiny)
     assert "fp16" in message
@@ -200,7 +209,7 @@ def test_openvino_never_computes_places_in_bf16(monkeypatch, tiny_model):
 def test_each_engine_takes_its_half_of_a_pair(tiny_pair, load_tiny):
     weights = tiny_pair.with_suffix(".safetensors")
     for given in (tiny_pair, weights):
-        for engine in select.ENGINES:
+        for engine in CPU_ENGINES:
             assert open_engine(given, engine=engine, load_module=load_tiny).name == engine
 
 
@@ -252,6 +261,9 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path):
 def test_the_survey_tells_what_is_installed_and_picked():
     found = {status.name: status for status in survey()}
     assert tuple(found) == select.ENGINES
+    tensorrt = found.pop("tensorrt")
+    assert (tensorrt.runs_here, tensorrt.devices, tensorrt.remedy) == (False, (), None)
+    assert tensorrt.reason == "the NVIDIA driver shows no GPU here"
     for status in found.values():
         assert status.runs_here
         assert status.version
@@ -274,7 +286,8 @@ def test_the_survey_tells_what_is_missing(without):
 
 
 @CPU_ONLY
-def test_the_survey_tells_of_a_gpu_that_is_not_used(fake_gpus, monkeypatch):
+def test_the_survey_tells_of_a_gpu_that_is_not_used(fake_gpus, monkeypatch, without):
+    without("tensorrt", "tensorrt_rtx")
     pretend_builds(monkeypatch, cuda=False)
     found = {status.name: status for status in survey()}
     assert found["onnxruntime"].devices == ("cpu",)
@@ -285,14 +298,16 @@ def test_the_survey_tells_of_a_gpu_that_is_not_used(fake_gpus, monkeypatch):
     found = {status.name: status for status in survey()}
     assert found["onnxruntime"].devices == ("cuda:0", "cuda:1", "cpu")
     assert found["onnxruntime"].picked
+    assert found["tensorrt"].remedy == "python -m pip install 'apdraw[tensorrt-rtx]'"
 
 
 def test_neither_the_module_nor_the_survey_imports_torch():
     code = (
         "import sys, engines.select as s\n"
-        "assert not {'openvino', 'onnxruntime', 'torch'} & sys.modules.keys()\n"
+        "gpu = {'tensorrt', 'tensorrt_rtx', 'cuda.bindings'}\n"
+        "assert not {'openvino', 'onnxruntime', 'torch', *gpu} & sys.modules.keys()\n"
         "s.survey()\n"
-        "assert 'torch' not in sys.modules\n"
+        "assert not {'torch', *gpu} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

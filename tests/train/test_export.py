@@ -10,6 +10,7 @@ from engines.portrait import PortraitBatch
 from train import export as export_module
 from train.export import export_onnx, synthetic_portraits, verify
 from train.model_file import ModelError, round_to_half, weights_sha256
+from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
 
 ABOUT = {"name": "tiny", "licence": "CC0-1.0"}
@@ -148,3 +149,63 @@ def test_synthetic_portraits_differ_and_repeat():
     assert len({photo.tobytes() for photo in portraits.photo}) == 3
     assert np.array_equal(synthetic_portraits(3).photo, portraits.photo)
     assert not np.array_equal(synthetic_portraits(3, seed=1).photo, portraits.photo)
+
+
+@pytest.fixture(scope="module")
+def half_graph(tmp_path_factory):
+    """A generator with fresh weights, and its ONNX file in half precision."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(2, norm_statistics="photo")).eval()
+    path = tmp_path_factory.mktemp("fp16") / "model.onnx"
+    return generator, path, export_onnx(generator, path, ABOUT, precision="fp16")
+
+
+def test_a_graph_in_half_precision_says_so(half_graph):
+    generator, path, written = half_graph
+    info = read_metadata(path)
+    assert (info.precision, info.precisions) == ("fp16", ("fp32", "fp16"))
+    assert info.generator_sha256 == weights_sha256(generator.state_dict())
+    assert written["half_networks"].split()[0] == "whole"
+    assert written["half_networks"].split()[-1] == "fusion"
+    assert written["half_difference"].endswith("on average")
+    onnx.checker.check_model(path, full_check=True)
+
+
+def test_half_precision_is_in_the_convolutions_and_bytes_stay_bytes(half_graph):
+    graph = onnx.shape_inference.infer_shapes(onnx.load(half_graph[1])).graph
+    ports = {port.name: port.type.tensor_type for port in (*graph.input, *graph.output, *graph.value_info)}
+    kinds = {name: onnx.TensorProto.DataType.Name(port.elem_type) for name, port in ports.items()}
+    for name, kind in (("photo", "UINT8"), ("landmarks", "FLOAT"), ("mask", "UINT8"), ("drawing", "UINT8")):
+        assert kinds[name] == kind
+        assert ports[name].shape.dim[0].dim_value == 0  # any batch size
+    results = [kinds[node.output[0]] for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    assert (results.count("FLOAT16"), results.count("FLOAT")) == (54, 8)
+    for operator in ("ReduceMean", "ReduceSum", "Tanh", "MatMul"):  # sums over many pixels, and what makes grey levels
+        nodes = [node for node in graph.node if node.op_type == operator]
+        assert {kinds[node.output[0]] for node in nodes} <= {"FLOAT"}
+    assert {"Tanh", "MatMul"} <= {node.op_type for node in graph.node}
+    assert not any("FLOAT16" in kinds[name] for node in graph.node if node.op_type == "Tanh" for name in node.input)
+
+
+def test_half_precision_is_drawn_like_single(half_graph):
+    generator, path, _ = half_graph
+    portraits = synthetic_portraits(3, seed=2)
+    assert np.abs(drawn_by_onnxruntime(path, portraits).astype(int) - drawn_by_torch(generator, portraits)).max() <= 2
+
+
+def test_a_generator_that_overflows_is_not_exported_in_half(tmp_path):
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(2, norm_statistics="photo")).eval()
+    with torch.no_grad():
+        generator.whole.down[1].conv.weight.mul_(1e9)
+    with pytest.raises(ModelError, match=r"cannot export tiny in fp16: .* overflow half precision in whole\.down\.1"):
+        export_onnx(generator, tmp_path / "model.onnx", ABOUT, precision="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_precisions_that_the_model_file_tells_are_kept(tmp_path, monkeypatch, half_graph):
+    generator, _, _ = half_graph
+    monkeypatch.setattr(export_module, "_traced", lambda graph: onnx.load(half_graph[1]))
+    path = tmp_path / "model.onnx"
+    export_onnx(generator, path, ABOUT | {"precisions": "bf16"}, precision="fp16")
+    assert read_metadata(path).precisions == ("fp32", "fp16", "bf16")

@@ -3,9 +3,19 @@ import math
 import pytest
 import torch
 
-from train.losses import LossWeights, discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
+from train.distance import exact_distances
+from train.losses import (
+    LossWeights,
+    chamfer_terms,
+    discriminator_loss,
+    distance_transform_loss,
+    generator_adversarial_loss,
+    local_losses,
+    pixel_loss,
+)
 from train.networks import LocalParts, Regions
 from train.networks.discriminators import Verdicts
+from train.networks.lines import LineDetectors
 
 
 def verdicts(whole, part):
@@ -82,4 +92,138 @@ def test_what_hair_and_background_draw_outside_their_masks_does_not_count(portra
 
 
 def test_the_paper_s_weights():
-    assert LossWeights() == LossWeights(pixel=100, local=25, local_adversarial=1)
+    assert LossWeights() == LossWeights(pixel=100, distance=0.1, local=25, local_adversarial=1)
+
+
+class InkDetectors(torch.nn.Module):
+    """Takes dark pixels for black lines and light ones on the lower half of the page, which is black, for white."""
+
+    def forward(self, drawing):
+        white = 8 * drawing
+        white[:, :, : drawing.shape[2] // 2] = -20
+        black = -8 * drawing
+        black[:, :, drawing.shape[2] // 2 :] = -20
+        return black, white
+
+
+DETECTORS = InkDetectors()
+DIRECTIONS = pytest.mark.parametrize("direction", [0, 1], ids=["artist-to-drawing", "drawing-to-artist"])
+
+
+def page_with_lines(column, grey=1.0):
+    """A black line on white in the upper half, a white one on black in the lower, two pixels wide."""
+    page = torch.full((1, 1, 48, 48), grey)
+    page[:, :, :24, column : column + 2] = -grey
+    page[:, :, 24:] = -page[:, :, :24]
+    return page
+
+
+def blank_page():
+    page = torch.ones(1, 1, 48, 48)
+    page[:, :, 24:] = -1
+    return page
+
+
+def test_the_artist_s_own_drawing_has_no_line_out_of_place():
+    target = page_with_lines(20)
+    assert distance_transform_loss(target, target, DETECTORS).item() == 0
+
+
+def test_chamfer_terms_sum_over_line_pixels_in_units_of_the_scales():
+    there, back = chamfer_terms(page_with_lines(24), page_with_lines(20), DETECTORS, scales=(10.0, 5.0))
+    # Columns 20 and 21 are 4 and 3 pixels off, black ones over 10, white ones over 5. Across the middle, the white line
+    # has white near it; only far from there the numbers are plain.
+    rows = 24
+    assert there.item() <= rows * (4 + 3) / 10 + rows * (4 + 3) / 5
+    assert there.item() == pytest.approx(rows * 7 / 10 + rows * 7 / 5, rel=0.1)
+    assert back.item() == pytest.approx(there.item(), rel=0.01)
+
+
+def test_no_line_pixel_is_farther_off_than_the_radius():
+    terms = chamfer_terms(page_with_lines(4), page_with_lines(40), DETECTORS, radius=5, scales=(1.0, 1.0))
+    for term in terms:
+        assert 0.8 * 2 * 48 * 5 < term.item() <= 2 * 48 * 5
+
+
+def test_distance_transform_loss_is_both_terms():
+    pair = page_with_lines(23), page_with_lines(20)
+    total = distance_transform_loss(*pair, DETECTORS)
+    assert total.item() == pytest.approx(sum(term.item() for term in chamfer_terms(*pair, DETECTORS)))
+    assert total.item() > 0
+
+
+@DIRECTIONS
+def test_either_direction_falls_as_lines_come_nearer(direction):
+    target = page_with_lines(20)
+    terms = [chamfer_terms(page_with_lines(c), target, DETECTORS)[direction].item() for c in (32, 28, 24, 22, 20)]
+    assert terms == sorted(terms, reverse=True)
+    assert len(set(terms)) == len(terms)
+
+
+def misplaced(lines_of, distances_of):
+    """The sum of exact distances from the line pixels of one drawing to the same tone in another, in pixels."""
+    lines = (logits > 0 for logits in DETECTORS(lines_of))
+    return sum((line * far).sum().item() for line, far in zip(lines, exact_distances(distances_of), strict=True))
+
+
+@DIRECTIONS
+def test_either_direction_alone_improves_a_misaligned_drawing(direction):
+    target = page_with_lines(20)
+    drawing = page_with_lines(25, grey=0.9).requires_grad_()
+    order = 1 if direction == 0 else -1
+    before = misplaced(*(target, drawing)[::order])
+    optimiser = torch.optim.Adam([drawing], lr=0.1)
+    for _ in range(40):
+        optimiser.zero_grad()
+        chamfer_terms(drawing, target, DETECTORS)[direction].backward()
+        optimiser.step()
+        with torch.no_grad():
+            drawing.clamp_(-1, 1)
+    # Where the lines meet the other half of the page, black and white pull at the same pixels for longer.
+    assert misplaced(*(target, drawing)[::order]) < before / 50
+
+
+def test_wiping_every_line_costs_more_than_misplacing_them_a_little():
+    target = page_with_lines(20)
+    wiped = distance_transform_loss(blank_page(), target, DETECTORS)
+    assert wiped > distance_transform_loss(page_with_lines(22), target, DETECTORS)
+
+
+@pytest.mark.parametrize("tone", [1.0, -1.0])
+def test_drawings_of_one_tone_give_finite_losses_and_gradients(tone):
+    page = torch.full((1, 1, 48, 48), tone, requires_grad=True)
+    for pair in ((page, page_with_lines(20)), (page, torch.full_like(page, -tone))):
+        loss = distance_transform_loss(*pair, DETECTORS)
+        assert loss.isfinite()
+        assert loss.item() > 0
+        assert torch.autograd.grad(loss, page)[0].isfinite().all()
+
+
+def test_distance_transform_loss_of_a_batch_is_the_mean_of_its_drawings():
+    drawings = torch.cat([page_with_lines(column) for column in (22, 27, 31)])
+    targets = torch.cat([page_with_lines(column) for column in (20, 21, 20)])
+    alone = [
+        distance_transform_loss(*pair, DETECTORS) for pair in zip(drawings.split(1), targets.split(1), strict=True)
+    ]
+    assert distance_transform_loss(drawings, targets, DETECTORS).item() == pytest.approx(sum(alone).item() / 3)
+
+
+def test_distance_transform_loss_teaches_neither_the_artist_nor_the_detectors():
+    detectors = LineDetectors(2)
+    target = page_with_lines(20).requires_grad_()
+    drawing = page_with_lines(24, grey=0.5).requires_grad_()
+    distance_transform_loss(drawing, target, detectors.requires_grad_(False)).backward()
+    assert target.grad is None
+    assert drawing.grad.isfinite().all()
+    assert all(weight.grad is None for weight in detectors.parameters())
+
+
+def test_distance_transform_loss_is_computed_in_float32_whatever_the_rest_is_in():
+    torch.manual_seed(0)
+    detectors = LineDetectors(4)
+    target, drawing = page_with_lines(20), page_with_lines(24, grey=0.7)
+    wanted = distance_transform_loss(drawing, target, detectors)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = distance_transform_loss(drawing, target, detectors)
+    assert loss.dtype == torch.float32
+    assert loss.item() == wanted.item() != 0

@@ -68,13 +68,22 @@ def test_initialisation():
     assert all(m.bias.eq(0).all() for m in generator.modules() if getattr(m, "bias", None) is not None)
 
 
-def test_norm_trains_as_batch_norm_does():
+def test_norm_with_running_statistics_trains_as_batch_norm_does():
     torch.manual_seed(0)
-    norm, plain = Norm(6, "photo"), nn.BatchNorm2d(6)
+    norm, plain = Norm(6, "running"), nn.BatchNorm2d(6)
     x = torch.randn(3, 6, 5, 7) * 3 + 2
     assert torch.equal(norm(x), plain(x))
     assert torch.equal(norm.running_var, plain.running_var)
     assert norm.running_mean.abs().max() > 0
+
+
+def test_norm_with_photo_statistics_trains_as_it_draws():
+    torch.manual_seed(0)
+    norm, plain = Norm(6, "photo"), nn.BatchNorm2d(6)
+    x = torch.randn(3, 6, 5, 7) * 3 + 2
+    trained = norm(x)
+    torch.testing.assert_close(trained, torch.cat([plain(photo) for photo in x.split(1)]))
+    torch.testing.assert_close(trained, norm.eval()(x))
 
 
 def test_norm_with_running_statistics_uses_them():

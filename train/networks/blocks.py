@@ -2,20 +2,22 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from train.networks.config import NormStatistics
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm that can use the statistics of each single photo once trained.
+    """Batch norm that can use the statistics of each single photo.
 
-    In training: the batch's statistics, which also update the running ones. In evaluation: the running
-    statistics, or with `photo` those of each photo over its own height and width (biased variance, computed
-    in float32), so that a drawing does not depend on what else is in the batch.
+    With `running`: the batch's statistics in training, which also update the running ones, and those in evaluation.
+    With `photo`: in both, those of each photo over its own height and width (biased variance, computed in float32),
+    so that a drawing does not depend on what else is in the batch. For the paper's batches of one photo, training
+    is the same with either.
 
     Args:
         channels: C of its input and output [B, C, H, W].
-        statistics: what evaluation uses.
+        statistics: what is normalised by.
     """
 
     def __init__(self, channels: int, statistics: NormStatistics) -> None:
@@ -24,8 +26,13 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises [B, C, H, W], keeping its dtype."""
-        if self.training or self.statistics == "running":
+        if self.statistics == "running":
             return super().forward(x)
+        if self.training:
+            # torch's own kernel, fast both ways; its instance norm would leave the channels-last format.
+            weight, bias = self.weight, self.bias
+            photos = [F.batch_norm(photo, None, None, weight, bias, True, eps=self.eps) for photo in torch.split(x, 1)]
+            return torch.cat(photos) if len(photos) > 1 else photos[0]
         values = x.float()
         centred = values - values.mean(dim=(2, 3), keepdim=True)
         variance = centred.square().mean(dim=(2, 3), keepdim=True)

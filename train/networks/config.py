@@ -22,11 +22,13 @@ class GeneratorConfig:
         local_width: the four U-Nets of the eyes, the nose and the mouth.
         region_width: the two U-Nets of hair and background.
         fusion_width: the fusion network.
+        local_networks: whether there are local networks and a fusion; without them the global network's drawing is
+            the drawing, as in the paper's ablation (sec. 7.1) and in Pix2Pix. Their widths then mean nothing.
         norm_statistics: `running`: averages kept while training, as usual; `photo`: those of the one photo
             being drawn, as the authors' program does with their weights.
 
     Raises:
-        ValueError: a width that is no whole number from 1 to 1024, or unknown norm statistics.
+        ValueError: a width that is no whole number from 1 to 1024, or another value that means nothing.
     """
 
     width: int = 64
@@ -34,6 +36,7 @@ class GeneratorConfig:
     region_width: int = None  # type: ignore[assignment]
     fusion_width: int = None  # type: ignore[assignment]
     norm_statistics: NormStatistics = "running"
+    local_networks: bool = True
 
     def __post_init__(self) -> None:
         for name in ("local_width", "region_width", "fusion_width"):
@@ -45,6 +48,8 @@ class GeneratorConfig:
                 raise ValueError(f"{name} must be a whole number from 1 to {_MAX_WIDTH}, not {value!r}")
         if self.norm_statistics not in get_args(NormStatistics):
             raise ValueError(f"norm_statistics must be 'photo' or 'running', not {self.norm_statistics!r}")
+        if type(self.local_networks) is not bool:
+            raise ValueError(f"local_networks must be true or false, not {self.local_networks!r}")
 
     def to_json(self) -> str:
         """The configuration as one line of JSON, keys sorted."""

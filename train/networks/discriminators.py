@@ -14,7 +14,7 @@ class Verdicts(NamedTuple):
     """What the seven discriminators say, as logits for each 70 x 70 patch: over 0 for an artist's drawing."""
 
     whole: Tensor  # [B, 1, 62, 62]
-    parts: LocalParts  # [B, 1, h / 8 - 2, w / 8 - 2] each
+    parts: LocalParts | None  # [B, 1, h / 8 - 2, w / 8 - 2] each; None without local discriminators
 
 
 class Discriminators(nn.Module):
@@ -22,12 +22,14 @@ class Discriminators(nn.Module):
 
     Args:
         width: channels of their first convolution; 64 in the paper.
+        local_networks: whether there are the six local ones; without them it is Pix2Pix's.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, *, local_networks: bool = True) -> None:
         super().__init__()
         self.whole = PatchDiscriminator(width)
-        self.parts = nn.ModuleDict({name: PatchDiscriminator(width) for name in LocalParts._fields})
+        names = LocalParts._fields if local_networks else ()
+        self.parts = nn.ModuleDict({name: PatchDiscriminator(width) for name in names})
         initialise(self)
 
     def forward(self, photo: Tensor, drawing: Tensor, regions: Regions) -> Verdicts:
@@ -39,6 +41,8 @@ class Discriminators(nn.Module):
             regions: of these portraits.
         """
         pair = torch.cat((photo, drawing), dim=1)
+        if not self.parts:
+            return Verdicts(self.whole(pair), None)
         parts = regions.parts(pair)._asdict()
         verdicts = LocalParts(**{name: self.parts[name](part) for name, part in parts.items()})
         return Verdicts(self.whole(pair), verdicts)
@@ -59,7 +63,7 @@ class PatchDiscriminator(nn.Module):
         self.norms = nn.ModuleList()
         for inputs, outputs, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
             self.convs.append(nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=False))
-            self.norms.append(Norm(outputs, "running"))
+            self.norms.append(Norm(outputs, "photo"))
         self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
 
     def forward(self, pair: Tensor) -> Tensor:

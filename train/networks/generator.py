@@ -14,13 +14,13 @@ from train.networks.unet import feature_unet, global_unet, region_unet
 class GeneratorOutput(NamedTuple):
     """Everything that the losses look at; floats in [-1, 1], 1 white.
 
-    Under autocast these come in the precision that was computed in.
+    Without local networks there are no local drawings. Under autocast all come in the precision computed in.
     """
 
     drawing: Tensor  # [B, 1, 512, 512]: G(p)
     global_drawing: Tensor  # [B, 1, 512, 512]: I_global
-    local_drawing: Tensor  # [B, 1, 512, 512]: I_local
-    parts: LocalParts  # what each local network drew; hair and background not yet masked
+    local_drawing: Tensor | None  # [B, 1, 512, 512]: I_local
+    parts: LocalParts | None  # what each local network drew; hair and background not yet masked
 
 
 class Generator(nn.Module):
@@ -35,8 +35,13 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        self.whole = global_unet(config.width, config.norm_statistics)
+        if config.local_networks:
+            self._add_local_networks(config)
+        initialise(self)
+
+    def _add_local_networks(self, config: GeneratorConfig) -> None:
         statistics = config.norm_statistics
-        self.whole = global_unet(config.width, statistics)
         self.eye_left = feature_unet(config.local_width, statistics)
         self.eye_right = feature_unet(config.local_width, statistics)
         self.nose = feature_unet(config.local_width, statistics)
@@ -44,7 +49,6 @@ class Generator(nn.Module):
         self.hair = region_unet(config.region_width, statistics)
         self.background = region_unet(config.region_width, statistics)
         self.fusion = Fusion(config.fusion_width, statistics)
-        initialise(self)
 
     def forward(self, photo: Tensor, landmarks: Tensor, mask: Tensor) -> GeneratorOutput:
         """Draws a batch of portraits.
@@ -55,6 +59,9 @@ class Generator(nn.Module):
                 right mouth corner; rounded to whole pixels here.
             mask: float [B, 1, 512, 512], 1 on the person, 0 elsewhere.
         """
+        global_drawing = self.whole(photo)
+        if not self.config.local_networks:
+            return GeneratorOutput(global_drawing, global_drawing, None, None)
         regions = Regions.of(landmarks, mask)
         photos = regions.parts(photo)
         drawings = LocalParts(
@@ -65,7 +72,6 @@ class Generator(nn.Module):
             self.hair(photos.hair),
             self.background(photos.background),
         )
-        global_drawing = self.whole(photo)
         local_drawing = regions.combine(drawings)
         drawing = self.fusion(global_drawing, local_drawing)
         return GeneratorOutput(drawing, global_drawing, local_drawing, drawings)

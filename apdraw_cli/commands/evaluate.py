@@ -1,0 +1,263 @@
+"""`apdraw evaluate`: how close a model's drawings, or drawings made elsewhere, come to a data set's own."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from apdraw_cli.drawings import folder_drawer
+from apdraw_cli.errors import UnfitError, UsageError
+
+if TYPE_CHECKING:
+    from engines.base import Engine
+    from engines.portrait import Image, PortraitBatch
+    from train.evaluate import Draw, LeftOut, Measured, Scores
+    from train.inception import Extractor
+
+INSTALL: Final = "python -m pip install 'apdraw[train]'"
+
+FOLDER_BATCH: Final = 8
+
+SHEET: Final = "worst.png"
+REPORT: Final = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `apdraw evaluate` is asked for.
+
+    Attributes:
+        model: a `.safetensors` or `.onnx` file, or a folder of drawings named like the data set's portraits.
+        dataset: a prepared data set, or one in the authors' layout.
+        split: `val` or `train`.
+        limit: measure the first so many portraits only.
+        fid: True: measure FID or fail; False: do not; None: measure it if that is possible here.
+        features: file of Inception weights; to name it asks for FID.
+        engine: as in `apdraw convert`, like the rest.
+        device: FID's features are computed on it too.
+        precision: of the generator.
+        batch_size: portraits in a call of the engine.
+        output: folder for `save`, made before anything is drawn.
+    """
+
+    model: Path
+    dataset: Path
+    split: str = "val"
+    limit: int | None = None
+    fid: bool | None = None
+    features: Path | None = None
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What was measured; `train.measures` says what the scores are.
+
+    Attributes:
+        model: as named.
+        engine: what drew it, on which device and in which precision; None for a folder.
+        dataset: as named.
+        split: as named.
+        split_portraits: how many portraits the split holds.
+        measured: how many of them were measured.
+        mean: the scores' means over them.
+        fid: Frechet Inception distance between the drawings and the data set's own; None if not measured.
+        fid_notes: why it was not measured, or what is to be known about it; one sentence each.
+        paper_fid: Table 1 of the paper, measured on its 70 test pairs.
+        left_out: the portraits that were not measured, and why.
+        worst: names of the ten with the largest Chamfer distance, the largest first.
+        portraits: all scores.
+    """
+
+    model: Path
+    engine: str | None
+    dataset: Path
+    split: str
+    split_portraits: int
+    measured: int
+    mean: "Scores"
+    fid: float | None
+    fid_notes: tuple[str, ...]
+    paper_fid: dict[str, float]
+    left_out: tuple["LeftOut", ...]
+    worst: tuple[str, ...]
+    portraits: tuple["Measured", ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 1 if portraits were left out."""
+        return 1 if self.left_out else 0
+
+
+def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> "tuple[EvaluateResult, Image]":
+    """Draws the portraits of a data set, or reads drawings of them, and measures these against its own drawings.
+
+    Args:
+        options: what to do.
+        progress: is told how many portraits are done, and of how many.
+
+    Returns:
+        The result, and the worst portraits as a contact sheet: uint8 [H, W, 3], RGB.
+
+    Raises:
+        UsageError: there is nothing to measure, or options contradict each other.
+        UnfitError: a package is missing, the model cannot be used, or FID was asked for and cannot be had.
+    """
+    from engines.base import one_line
+
+    _check_options(options)
+    try:
+        import torchmetrics  # noqa: F401
+
+        from train.dataset import DatasetError, PortraitPairs
+        from train.evaluate import FID_SAMPLES, PAPER_FID, EvaluationError, contact_sheet
+        from train.evaluate import evaluate as run
+    except ImportError as error:
+        raise UnfitError(f"evaluating needs {error.name}; install it with: {INSTALL}") from error
+    except RuntimeError as error:  # torchmetrics loads torchvision where there is one
+        raise UnfitError(
+            f"torchmetrics cannot be loaded ({one_line(error)}); "
+            "if there is a torchvision made for another torch, remove it or install both anew"
+        ) from error
+    try:
+        pairs = PortraitPairs(options.dataset, "train" if options.split == "train" else "val")
+    except DatasetError as error:
+        raise UsageError(str(error)) from error
+    engine = None if options.model.is_dir() else _open_engine(options)
+    draw = folder_drawer(options.model, pairs.names) if engine is None else _engine_drawer(engine)
+    features, notes = _open_features(options)
+    if options.output is not None:
+        _make_folder(options.output)
+    try:
+        found = run(
+            pairs,
+            draw,
+            batch_size=options.batch_size or (FOLDER_BATCH if engine is None else engine.batch_size),
+            limit=options.limit,
+            features=features,
+            progress=progress,
+        )
+    except EvaluationError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        if engine is not None:
+            engine.close()
+    if features is not None and found.fid is None:
+        if _fid_is_a_must(options):
+            raise UsageError("FID needs two portraits at least, and one was measured: raise --limit or leave out --fid")
+        notes = ["FID was not measured: it needs two portraits at least."]
+    elif found.fid is not None and len(found.portraits) < FID_SAMPLES:
+        notes.append(
+            f"FID over {len(found.portraits)} portraits: with fewer than {FID_SAMPLES} it is biased upwards, "
+            "so that it compares only with FIDs over the same portraits."
+        )
+    result = EvaluateResult(
+        model=options.model,
+        engine=None if engine is None else f"{engine.name} on {engine.device} in {engine.precision}",
+        dataset=options.dataset,
+        split=options.split,
+        split_portraits=len(pairs),
+        measured=len(found.portraits),
+        mean=found.mean,
+        fid=found.fid,
+        fid_notes=tuple(notes),
+        paper_fid=dict(PAPER_FID),
+        left_out=found.left_out,
+        worst=tuple(example.name for example in found.worst),
+        portraits=found.portraits,
+    )
+    return result, contact_sheet(found.worst)
+
+
+def save(result: EvaluateResult, sheet: "Image", output: Path) -> None:
+    """Writes the result as `evaluation.json` and the sheet as `worst.png` into a folder; older ones are replaced.
+
+    Raises:
+        UnfitError: they cannot be written.
+    """
+    import cv2
+
+    try:
+        report = json.dumps(dataclasses.asdict(result), default=str, indent=1)
+        (output / REPORT).write_text(report + "\n", encoding="utf-8")
+        (output / SHEET).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    except OSError as error:
+        raise UnfitError(f"cannot write into {output} ({error.strerror}); name another folder") from error
+
+
+def _check_options(options: EvaluateOptions) -> None:
+    if options.fid is False and options.features is not None:
+        raise UsageError("--no-fid and --features contradict each other: leave out one of them")
+    if options.model.is_dir():
+        named = {"--engine": options.engine != "auto", "--precision": options.precision != "auto"}
+        for option in (name for name, given in named.items() if given):
+            raise UsageError(f"{options.model} is a folder of drawings, which nothing draws: leave out {option}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made ({error.strerror}): name another --output") from error
+
+
+def _open_engine(options: EvaluateOptions) -> "Engine":
+    from apdraw_cli.commands.convert import generator_engine
+    from apdraw_cli.conversion.job import ConvertOptions
+    from engines.base import EngineError
+
+    asked = ConvertOptions(
+        sources=(),
+        engine=options.engine,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+    )
+    try:
+        return generator_engine(asked, options.model)
+    except EngineError as error:
+        raise UnfitError(str(error)) from error
+
+
+def _engine_drawer(engine: "Engine") -> "Draw":
+    from engines.base import EngineError
+
+    def draw(names: Sequence[str], portraits: "PortraitBatch") -> "list[Image | str]":
+        try:
+            return list(engine.draw(portraits))
+        except EngineError as error:
+            raise UnfitError(str(error)) from error
+
+    return draw
+
+
+def _fid_is_a_must(options: EvaluateOptions) -> bool:
+    return options.fid is True or options.features is not None
+
+
+def _open_features(options: EvaluateOptions) -> "tuple[Extractor | None, list[str]]":
+    """The features of FID, if they can be had, and what is to be said about that."""
+    import torch
+
+    from train.inception import WEIGHTS, FeaturesError, inception_features, usual_weights
+
+    if options.fid is False:
+        return None, ["FID was not measured: --no-fid."]
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    notes = []
+    try:
+        if options.features is not None and not usual_weights(options.features):
+            notes.append(f"FID by {options.features}, not the usual {WEIGHTS}: it compares with no other.")
+        return inception_features(options.features, device), notes
+    except FeaturesError as error:
+        if _fid_is_a_must(options):
+            raise UnfitError(str(error)) from error
+        return None, [f"Not measured: {error}"]

@@ -1,0 +1,163 @@
+"""`apdraw train`: the stages of the paper's training (sec. 6)."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from apdraw_cli.errors import UnfitError, UsageError
+
+if TYPE_CHECKING:
+    from train.loop import Listener
+
+INSTALL: Final = "python -m pip install 'apdraw[train]'"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run left.
+
+    Attributes:
+        run: the run folder.
+        stage: that was trained.
+        result: the model file, or the line detectors; None on another process than the first.
+        interrupted_at: the step of the checkpoint saved when the run was asked to stop; None if it came to its end.
+    """
+
+    run: Path
+    stage: str
+    result: Path | None
+    interrupted_at: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What a run would be.
+
+    Attributes:
+        config: the options, as a TOML file.
+        options: the same by name.
+        pairs: portraits to train on.
+        steps: batches in all.
+        weights: that are trained, by network.
+        gflop_per_step: of convolutions and products, on each device.
+        memory_bytes: about what it takes on each device.
+    """
+
+    config: str
+    options: dict[str, Any]
+    pairs: int
+    steps: int
+    weights: dict[str, int]
+    gflop_per_step: float
+    memory_bytes: int
+
+
+def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainPlan:
+    """Resolves the options and counts the work they mean; writes nothing.
+
+    Args:
+        dataset: a prepared data set, or the authors' layout.
+        given: options by name; None where nothing was said.
+        config: a TOML file of options.
+
+    Raises:
+        UsageError: options or a data set that cannot be used.
+        UnfitError: a package is missing.
+    """
+    _check_packages()
+    from train.dataset import DatasetError
+    from train.inputs import training_pairs
+    from train.options import OptionsError, resolve, to_toml
+    from train.work import estimate
+
+    try:
+        options = resolve(given, config)
+        pairs = len(training_pairs(dataset, options))
+        work = estimate(options)
+    except (OptionsError, DatasetError) as error:
+        raise UsageError(str(error)) from error
+    steps = options.steps or options.epochs * (pairs // (options.batch_size * options.devices * options.nodes))
+    return TrainPlan(
+        to_toml(options),
+        dataclasses.asdict(options),
+        pairs,
+        steps,
+        work.weights,
+        work.gflop_per_step,
+        work.memory_bytes,
+    )
+
+
+def train(
+    dataset: Path,
+    run: Path,
+    given: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    start: Path | None = None,
+    lines: Path | None = None,
+    resume: bool = False,
+    listener: "Listener | None" = None,
+) -> TrainResult:
+    """Trains a stage; see `train.loop.train`.
+
+    Args:
+        dataset: a prepared data set, or the authors' layout.
+        run: the run folder.
+        given: options by name; None where nothing was said.
+        config: a TOML file of options; when resuming, by default the run's own.
+        start: a run or a model with pre-trained weights.
+        lines: an auxiliary run or its line detectors.
+        resume: go on from the run's newest checkpoint.
+        listener: is told how it goes.
+
+    Raises:
+        UsageError: options, a data set or a run folder that cannot be used.
+        UnfitError: a package is missing, weights cannot be used, or the run ended before its time.
+    """
+    _check_packages()
+    from train import loop
+    from train.checkpoint import CheckpointError
+    from train.dataset import DatasetError
+    from train.inputs import Inputs
+    from train.model_file import ModelError
+    from train.options import OptionsError, resolve
+
+    if resume and config is None and (run / "config.toml").exists():
+        config = run / "config.toml"
+    try:
+        options = resolve(given, config)
+        inputs = Inputs(dataset, start, lines)
+        result = loop.train(inputs, run, options, resume=resume, listener=listener)
+    except loop.Interrupted as stopped:
+        return TrainResult(run, options.stage, None, stopped.step)
+    except (OptionsError, DatasetError) as error:
+        raise UsageError(str(error)) from error
+    except (ModelError, CheckpointError, loop.TrainingError) as error:
+        raise UnfitError(str(error)) from error
+    return TrainResult(run, options.stage, result)
+
+
+def next_commands(result: TrainResult, dataset: Path) -> list[str]:
+    """What a user would do with a finished run."""
+    if result.result is None:
+        return []
+    if result.stage == "auxiliary":
+        return [f"apdraw train DATASET --stage formal --from PRETRAINED --lines {result.run} --output formal"]
+    onnx = result.result.with_suffix(".onnx")
+    return [
+        f"apdraw evaluate {result.result} {dataset}",
+        f"apdraw export {result.result} {onnx}",
+        f"apdraw convert photos --model {onnx}",
+    ]
+
+
+def _check_packages() -> None:
+    try:
+        import lightning_fabric  # noqa: F401
+        import tensorboard  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UnfitError(f"training needs {error.name}; install it with: {INSTALL}") from error

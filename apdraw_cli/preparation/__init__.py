@@ -1,0 +1,1 @@
+"""The way of photos and drawings into a training set."""

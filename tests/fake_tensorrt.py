@@ -1,0 +1,284 @@
+"""TensorRT on a `FakeCuda`: an "engine" is an ONNX file, and its kernels are ONNX Runtime on the CPU.
+
+Names, parameters and results are those of the real bindings, which `engines/test_tensorrt_names.py` checks.
+"""
+
+import dataclasses
+import enum
+import functools
+import importlib.machinery
+import shutil
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from fake_cuda import FakeCuda, Fault, Stream, Work
+
+from engines.cuda import RUNTIME
+from engines.model import read_metadata, sha256
+from engines.sidecar import Sidecar, this_platform, write_sidecar
+
+
+class Severity(enum.Enum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+    INFO = 3
+    VERBOSE = 4
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    UINT8 = 5
+
+
+class TensorIOMode(enum.Enum):
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
+class CudaGraphStrategy(enum.Enum):
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+class ILogger:
+    Severity = Severity
+
+    def __init__(self) -> None:
+        self.ready = True
+
+    def log(self, severity, msg):
+        raise NotImplementedError
+
+
+class FakeTensorRT:
+    """An installed TensorRT.
+
+    Attributes:
+        portrait_scratch: bytes of GPU memory that one portrait of a batch needs.
+        fail: results by method, with what the log is told then.
+        deserialised: how many engines were loaded.
+        graph_strategies: of the contexts made, where one was given.
+    """
+
+    def __init__(self, cuda: FakeCuda, flavor: str = "tensorrt", version: str = "11.4.0") -> None:
+        self.cuda, self.flavor, self.version = cuda, flavor, version
+        self.portrait_scratch = 1 << 20
+        self.fail: dict[str, tuple[Any, str]] = {}
+        self.deserialised = 0
+        self.graph_strategies: list[CudaGraphStrategy] = []
+
+    def module(self) -> types.ModuleType:
+        name = self.flavor.replace("-", "_")
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.__version__ = self.version
+        module.Runtime = functools.partial(Runtime, self)
+        module.ILogger = ILogger
+        for kind in (DataType, TensorIOMode, ExecutionContextAllocationStrategy):
+            setattr(module, kind.__name__, kind)
+        if self.flavor == "tensorrt-rtx":
+            module.CudaGraphStrategy = CudaGraphStrategy
+        return module
+
+
+def failing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets a test make a method fail."""
+
+    @functools.wraps(method)
+    def tried(self, *arguments):
+        library = self.library
+        if method.__name__ in library.fail:
+            result, message = library.fail[method.__name__]
+            self.logger.log(Severity.ERROR, message)
+            return result
+        return method(self, *arguments)
+
+    return tried
+
+
+class Runtime:
+    def __init__(self, library: FakeTensorRT, logger) -> None:
+        if not library.cuda.capabilities:
+            raise Fault("TensorRT was called without a GPU")
+        if not (isinstance(logger, ILogger) and logger.ready):
+            raise Fault("a logger whose base class was not initialised")
+        self.library, self.logger = library, logger
+
+    @failing
+    def deserialize_cuda_engine(self, serialized_engine):
+        self.library.deserialised += 1
+        try:
+            return ICudaEngine(self, onnxruntime.InferenceSession(bytes(serialized_engine)))
+        except Exception:
+            self.logger.log(Severity.ERROR, "Error Code 1: Serialization (magic tag does not match)")
+            return None
+
+
+class IRuntimeConfig:
+    def __init__(self) -> None:
+        self.strategy = ExecutionContextAllocationStrategy.STATIC
+        self.cuda_graph_strategy = CudaGraphStrategy.DISABLED
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self.strategy = strategy
+
+
+class ICudaEngine:
+    def __init__(self, runtime: Runtime, session: onnxruntime.InferenceSession) -> None:
+        self.runtime, self.session = runtime, session
+        self.library, self.logger = runtime.library, runtime.logger
+        self.device = self.library.cuda.current
+        self.ports = {port.name: port for port in (*session.get_inputs(), *session.get_outputs())}
+        self.num_io_tensors = len(self.ports)
+
+    def get_tensor_name(self, index):
+        return [*self.ports][index]
+
+    def get_tensor_dtype(self, name):
+        return {"tensor(uint8)": DataType.UINT8, "tensor(float)": DataType.FLOAT}[self.ports[name].type]
+
+    def get_tensor_shape(self, name):
+        return tuple(size if isinstance(size, int) else -1 for size in self.ports[name].shape)
+
+    def get_tensor_mode(self, name):
+        inputs = [port.name for port in self.session.get_inputs()]
+        return TensorIOMode.INPUT if name in inputs else TensorIOMode.OUTPUT
+
+    @failing
+    def create_runtime_config(self):
+        return IRuntimeConfig()
+
+    @failing
+    def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
+        if isinstance(strategy, IRuntimeConfig):
+            self.library.graph_strategies.append(strategy.cuda_graph_strategy)
+            strategy = strategy.strategy
+        if strategy is not ExecutionContextAllocationStrategy.USER_MANAGED:
+            raise Fault("a context that takes the memory of the largest batch")
+        return IExecutionContext(self)
+
+
+class IExecutionContext:
+    def __init__(self, engine: ICudaEngine) -> None:
+        self.engine = engine
+        self.library, self.logger = engine.library, engine.logger
+        self.profile: int | None = None
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.scratch: tuple[int, int] | None = None
+
+    @failing
+    def set_optimization_profile_async(self, profile_index, stream_handle):
+        self.profile = profile_index
+        return True
+
+    @failing
+    def set_input_shape(self, name, shape):
+        known = self.engine.get_tensor_shape(name)
+        if len(shape) != len(known) or any(k not in (-1, s) for k, s in zip(known, shape, strict=True)):
+            self.logger.log(Severity.ERROR, f"wrong shape {shape} of {name}")
+            return False
+        self.shapes[name] = shape
+        return True
+
+    @failing
+    def set_tensor_address(self, name, memory):
+        if name not in self.engine.ports:
+            return False
+        self.addresses[name] = memory
+        return True
+
+    def _needed(self) -> int:
+        inputs = [port.name for port in self.engine.session.get_inputs()]
+        if self.profile is None or {*inputs} != {*self.shapes}:
+            return 0
+        return self.shapes[inputs[0]][0] * self.library.portrait_scratch
+
+    @failing
+    def update_device_memory_size_for_shapes(self):
+        return self._needed()
+
+    def set_device_memory(self, memory, size):
+        self.scratch = (memory, size)
+
+    @failing
+    def execute_async_v3(self, stream_handle):
+        cuda = self.library.cuda
+        stream = cuda.handle(stream_handle, Stream)
+        if not {self.engine.device, stream.device} == {cuda.current}:
+            raise Fault("an engine of one GPU run on another")
+        if self.scratch is None or self.scratch[1] < max(self._needed(), 1):
+            raise Fault("a context without the memory that it needs")
+        count = next(iter(self.shapes.values()))[0]
+        tensors = {name: self._tensor(name, count, stream.device) for name in self.engine.ports}
+        scratch = cuda.find(*self.scratch, stream.device)
+        outputs = [port.name for port in self.engine.session.get_outputs()]
+
+        def kernel() -> None:
+            inputs = {name: read() for name, (_, read, _) in tensors.items() if name not in outputs}
+            for name, result in zip(outputs, self.engine.session.run(outputs, inputs), strict=True):
+                tensors[name][2](result)
+
+        self.library.cuda.hand_over(
+            stream, Work(kernel, (self, scratch, *(memory for memory, _, _ in tensors.values())))
+        )
+        return True
+
+    def _tensor(self, name: str, count: int, device: int) -> tuple[Any, Callable[[], Any], Callable[[Any], None]]:
+        """The memory of a tensor, and functions that read and write it."""
+        kind = {DataType.UINT8: np.uint8, DataType.FLOAT: np.float32}[self.engine.get_tensor_dtype(name)]
+        shape = (count, *self.engine.get_tensor_shape(name)[1:])
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        address = self.addresses[name]
+        memory = self.library.cuda.find(address, size, device)
+
+        def read() -> Any:
+            return memory.part(address, size).view(kind).reshape(shape).copy()
+
+        def write(value: Any) -> None:
+            memory.part(address, size)[:] = np.ascontiguousarray(value, kind).view(np.uint8).ravel()
+
+        return memory, read, write
+
+
+def install(monkeypatch, cuda: FakeCuda, library: FakeTensorRT) -> None:
+    """Makes them what a program finds when it imports CUDA and TensorRT."""
+    monkeypatch.setitem(sys.modules, RUNTIME, cuda.module())
+    for flavor in ("tensorrt", "tensorrt-rtx"):
+        module = library.module() if flavor == library.flavor else None
+        monkeypatch.setitem(sys.modules, flavor.replace("-", "_"), module)
+
+
+def write_engine(path: Path, onnx: Path, **changes: Any) -> Path:
+    """Writes an engine of an ONNX file, and its sidecar with some values changed."""
+    shutil.copy(onnx, path)
+    info = dataclasses.asdict(read_metadata(onnx))
+    metadata = {name: text for name, text in info.items() if isinstance(text, str)}
+    values = {
+        "flavor": "tensorrt",
+        "version": "11.4.0",
+        "compute_capabilities": ("8.9",),
+        "platform": this_platform(),
+        "onnx_sha256": sha256(onnx),
+        "engine_sha256": sha256(path),
+        "batch_size": 4,
+        "precision": info["precision"],
+        "layers": {"FLOAT": 1},
+        "options": {},
+        "model": {"format": "apdraw-generator", "format_version": "1", **metadata},
+    }
+    write_sidecar(path, Sidecar(**{**values, **changes}))
+    return path

@@ -1,0 +1,395 @@
+"""Runs of every stage on a few synthetic portraits: they learn, leave what they should, and can be stopped anywhere."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import default_collate
+
+from train import loop
+from train.checkpoint import CheckpointError, checkpoints, load_checkpoint
+from train.dataset import DatasetError, PortraitPairs
+from train.inputs import Inputs
+from train.loop import Interrupted, TrainingError, learning_rate
+from train.metrics import read_metrics
+from train.model_file import load_generator
+from train.networks import LineDetectors
+from train.options import PRESETS, OptionsError, TrainOptions, resolve
+from train.order import PairOrder
+from train.stages import AdversarialStage
+
+KILLS = int(os.environ.get("APDRAW_KILLS", "2"))
+"""How often a run is killed; the project's documents speak of twenty."""
+
+TINY = resolve(
+    {"stage": "pretrain", "steps": 3, "width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0}
+    | {"log_every": 1, "save_every": 1, "picture_every": 2, "detector_width": 2}
+)
+
+
+def run_tiny(dataset: Path, run: Path, resume: bool = False, **changes: Any) -> Path:
+    result = loop.train(Inputs(dataset), run, replace(TINY, **changes), resume=resume)
+    assert result is not None
+    return result
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three steps."""
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    run_tiny(tiny_dataset, run)
+    return run
+
+
+def test_a_run_leaves_what_it_should(unbroken: Path) -> None:
+    generator, metadata = load_generator(unbroken / "generator.safetensors")
+    assert generator.config.width == 4
+    assert 'stage = "pretrain"' in metadata["provenance"]
+    lines = read_metrics(unbroken)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert {"D", "G", "G_adv", "G_L1", "G_local", "lr", "epoch", "images_per_second"} <= lines[0].keys()
+    assert "G_DT" not in lines[0]
+    assert [path.name for path in sorted((unbroken / "pictures").iterdir())] == [
+        "step-00000002.jpg",
+        "step-00000003.jpg",
+    ]
+    assert list((unbroken / "tensorboard").glob("events.out.tfevents.*"))
+    assert len(checkpoints(unbroken)) == 3
+    assert resolve({}, unbroken / "config.toml") == TINY
+
+
+def test_one_pair_is_learnt(tiny_dataset: Path) -> None:
+    torch.manual_seed(0)
+    options = replace(TINY, dropout=False, lr=2e-3)
+    stage = AdversarialStage(loop.make_fabric(options), options)
+    batch = default_collate([PortraitPairs(tiny_dataset, "train")[0]])
+    losses = [float(stage.step(batch)["G_L1"]) for _ in range(12)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    tiny_dataset: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    again = run_tiny(tiny_dataset, tmp_path / "again")
+    assert_same_weights(unbroken / "generator.safetensors", again)
+    other = run_tiny(tiny_dataset, tmp_path / "other", seed=1)
+    assert not torch.equal(weights(again)["whole.down.0.conv.weight"], weights(other)["whole.down.0.conv.weight"])
+
+
+@pytest.mark.parametrize("mean_decay", [0.0, 0.5])
+def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path, mean_decay: float) -> None:
+    whole = run_tiny(tiny_dataset, tmp_path / "whole", mean_decay=mean_decay, steps=4)
+    run = tmp_path / "run"
+    run_tiny(tiny_dataset, run, mean_decay=mean_decay, steps=4, save_every=2)
+    checkpoints(run)[-1].unlink()  # as if it had died after step 2, with metrics up to step 4
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 5, "torn')
+    resumed = run_tiny(tiny_dataset, run, resume=True, mean_decay=mean_decay, steps=4, save_every=2)
+    assert_same_weights(whole, resumed)
+    curves = [
+        [{k: v for k, v in line.items() if k != "images_per_second"} for line in read_metrics(folder)]
+        for folder in (tmp_path / "whole", run)
+    ]
+    assert curves[0] == curves[1]
+    assert [line["step"] for line in curves[1]] == [1, 2, 3, 4]
+
+
+def command(dataset: Path, run: Path, *more: str) -> list[str]:
+    options = ["--stage", "pretrain", "--steps", "12", "--width", "4", "--discriminator-width", "4", "--device", "cpu"]
+    options += ["--save-every", "1", "--log-every", "1", "--picture-every", "5", "--workers", "1"]
+    return [sys.executable, "-m", "apdraw_cli.app", "train", str(dataset), "--output", str(run), *options, *more]
+
+
+@pytest.fixture(scope="module")
+def long_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "long"
+    subprocess.run(command(tiny_dataset, run), check=True, capture_output=True)
+    return run
+
+
+def wait_for(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    """Until the run has written `count` lines of metrics, or ended."""
+    limit = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < limit:
+        file = run / "metrics.jsonl"
+        if file.exists() and len(file.read_bytes().splitlines()) >= count:
+            return
+        time.sleep(0.01)
+
+
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(tiny_dataset: Path, long_run: Path, tmp_path: Path) -> None:
+    run, rng, resume = tmp_path / "run", random.Random(0), []
+    for kill in range(KILLS):
+        process = subprocess.Popen(command(tiny_dataset, run, *resume), stderr=subprocess.DEVNULL)
+        wait_for(run, process, 1 + kill * 10 // KILLS)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+        resume = ["--resume"] if checkpoints(run) else []
+    subprocess.run(command(tiny_dataset, run, *resume), check=True, capture_output=True)
+    assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
+    steps = [line["step"] for line in read_metrics(run)]
+    assert steps == list(range(1, 13))
+    assert not list((run / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_first(tiny_dataset: Path, long_run: Path, tmp_path: Path, number: int) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(tiny_dataset, run, "--save-every", "100"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_for(run, process, 2)
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"go on with the same command and --resume" in said
+    assert b"Traceback" not in errors
+    step = load_checkpoint(run)["step"]
+    assert 2 <= step < 12
+    subprocess.run(command(tiny_dataset, run, "--resume"), check=True, capture_output=True)
+    assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
+
+
+def test_two_processes_have_the_gradients_of_one(tiny_dataset: Path, tmp_path: Path) -> None:
+    script = str(Path(__file__).with_name("ddp_gradients.py"))
+    found = []
+    for devices, batch_size in ((1, 2), (2, 1)):
+        out = tmp_path / f"{devices}.pt"
+        subprocess.run(
+            [sys.executable, script, str(tiny_dataset), str(out), str(devices), str(batch_size)],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            timeout=300,
+        )
+        found.append(torch.load(out, weights_only=True))
+    one, two = found
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        # Some gradients nearly cancel out, and there the order of additions shows; a sum for a mean would be 1 off.
+        allowed = 1e-3 * float(gradient.abs().max()) + 1e-6
+        torch.testing.assert_close(two[name], gradient, atol=allowed, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_and_draws(tiny_dataset: Path, auxiliary: Path, tmp_path: Path, preset: str) -> None:
+    options = resolve(
+        {"preset": preset, "steps": 1, "width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0}
+    )
+    start = None
+    if options.pretrained:
+        run_tiny(tiny_dataset, tmp_path / "pre", steps=1, local_networks=options.local_networks)
+        start = tmp_path / "pre"
+    lines = auxiliary if options.distance_weight else None
+    result = loop.train(Inputs(tiny_dataset, start, lines), tmp_path / "run", options)
+    assert result is not None
+    generator, _ = load_generator(result)
+    assert generator.config.local_networks is (preset not in ("no-local", "pix2pix"))
+    pair = default_collate([PortraitPairs(tiny_dataset, "train")[0]])
+    with torch.inference_mode():
+        assert generator(pair.photo, pair.landmarks, pair.mask).drawing.shape == (1, 1, 512, 512)
+    terms = read_metrics(tmp_path / "run")[-1].keys()
+    assert ("G_DT" in terms) is (preset not in ("no-dt", "pix2pix"))
+    assert ("G_local" in terms) is (preset not in ("no-local", "pix2pix"))
+
+
+@pytest.fixture(scope="module")
+def auxiliary(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the auxiliary stage."""
+    run = tmp_path_factory.mktemp("runs") / "auxiliary"
+    options = resolve(
+        {"stage": "auxiliary", "steps": 4, "batch_size": 2, "detector_width": 2, "device": "cpu", "workers": 0}
+        | {"log_every": 1}
+    )
+    assert loop.train(Inputs(tiny_dataset), run, options) == run / "lines.safetensors"
+    return run
+
+
+def test_the_auxiliary_stage_learns(auxiliary: Path) -> None:
+    losses = [line["lines"] for line in read_metrics(auxiliary)]
+    assert losses[-1] < losses[0]
+    from train.lines import load_detectors
+
+    assert isinstance(load_detectors(auxiliary / "lines.safetensors"), LineDetectors)
+
+
+def test_formal_training_starts_from_pretrained_weights(tiny_dataset: Path, unbroken: Path, tmp_path: Path) -> None:
+    options = replace(TINY, stage="formal", lr=1e-12, steps=1)
+    for start in (unbroken, unbroken / "generator.safetensors"):
+        run = tmp_path / start.name
+        result = loop.train(Inputs(tiny_dataset, start), run, options)
+        assert result is not None
+        for name, value in weights(unbroken / "generator.safetensors").items():
+            torch.testing.assert_close(weights(result)[name], value, atol=1e-6, rtol=0)
+    judges = load_checkpoint(tmp_path / unbroken.name)["networks"]["discriminators"]
+    taught = load_checkpoint(unbroken)["networks"]["discriminators"]
+    torch.testing.assert_close(judges["whole.first.weight"], taught["whole.first.weight"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "changes", "message"),
+    [
+        ({}, {"stage": "formal"}, "--from .*--preset no-pretrain"),
+        ({}, {"distance_weight": 0.1}, "--lines .*--preset no-dt"),
+        ({"start": "unbroken"}, {"width": 8}, "other networks"),
+        ({"start": "empty"}, {}, "holds no generator.safetensors"),
+        ({"lines": "unbroken"}, {"distance_weight": 0.1}, "holds no lines.safetensors"),
+        ({"lines": "unbroken"}, {"stage": "auxiliary"}, "leave out --from and --lines"),
+    ],
+)
+def test_inputs_that_do_not_fit(
+    tiny_dataset: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    inputs: dict[str, str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    paths = {name: unbroken if value == "unbroken" else tmp_path / value for name, value in inputs.items()}
+    with pytest.raises(OptionsError, match=message):
+        loop.train(Inputs(tiny_dataset, **paths), tmp_path / "run", replace(TINY, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_neither_overwritten_nor_gone_on_with_by_mistake(
+    tiny_dataset: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    before = (unbroken / "config.toml").read_bytes()
+    with pytest.raises(OptionsError, match="holds a run already"):
+        run_tiny(tiny_dataset, unbroken)
+    with pytest.raises(OptionsError, match=r"lr was 0\.0002 so far, not 0\.1"):
+        run_tiny(tiny_dataset, unbroken, resume=True, lr=0.1)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run_tiny(tiny_dataset, tmp_path / "nowhere", resume=True)
+    assert (unbroken / "config.toml").read_bytes() == before
+
+
+def test_too_few_pairs_for_a_step(tiny_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="3 portraits to train on, fewer than one step of 4"):
+        run_tiny(tiny_dataset, tmp_path / "run", batch_size=4)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = AdversarialStage.step
+    count = iter(range(10))
+
+    def spoilt(self: AdversarialStage, batch: Any) -> dict[str, torch.Tensor]:
+        losses = step(self, batch)
+        return losses | {"G_L1": torch.tensor(float("nan"))} if next(count) == 2 else losses
+
+    monkeypatch.setattr(AdversarialStage, "step", spoilt)
+    with pytest.raises(TrainingError, match=r"G_L1 is nan at step 3; .*step-00000002.pt is kept: lower --lr"):
+        run_tiny(tiny_dataset, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run")["step"] == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_pair_is_named(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    run_tiny(copy, tmp_path / "run", steps=1)
+    for name in ("0", "1", "2"):
+        (copy / "drawings" / f"{name}.png").write_bytes(b"no picture")
+    # The examples are read first; here they are not what is looked at.
+    monkeypatch.setattr(loop._Loop, "_example", lambda self, pairs: None)
+    with pytest.raises(DatasetError, match=r"drawings.[012]\.png") as raised:
+        run_tiny(copy, tmp_path / "run", resume=True, workers=workers, picture_every=100, steps=9)
+    assert "\n" not in str(raised.value)
+    assert load_checkpoint(tmp_path / "run")["step"] == 1
+
+
+def test_a_full_disk_is_told_and_loses_no_checkpoint(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.save
+
+    def full(state: dict[str, Any], file: Any) -> None:
+        if state["step"] == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device; earlier checkpoints are kept"):
+        run_tiny(tiny_dataset, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run")["step"] == 2
+
+
+def test_stopped_at_the_very_last_step_it_is_done(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at(wanted: int) -> Any:
+        class Asker:
+            def begun(self, step: int, steps: int) -> None:
+                pass
+
+            def stepped(self, step: int, losses: dict[str, float]) -> None:
+                if step == wanted:
+                    signal.raise_signal(signal.SIGTERM)
+
+        return Asker()
+
+    with pytest.raises(Interrupted):
+        loop.train(Inputs(tiny_dataset), tmp_path / "early", TINY, listener=stop_at(2))
+    assert loop.train(Inputs(tiny_dataset), tmp_path / "last", TINY, listener=stop_at(3)) is not None
+
+
+def batches(order: PairOrder) -> Iterator[list[tuple[int, int]]]:
+    return iter(order)
+
+
+def test_the_order_is_every_pair_once_an_epoch_and_shared_by_all_processes() -> None:
+    whole = list(batches(PairOrder(7, 2, 0, 0, 6)))
+    assert [epoch for batch in whole for epoch, _ in batch] == [0] * 6 + [1] * 6
+    assert len({index for batch in whole[:3] for _, index in batch}) == 6
+    assert [[i for _, i in batch] for batch in whole[:3]] != [[i for _, i in batch] for batch in whole[3:]]
+    assert list(batches(PairOrder(7, 2, 0, 4, 6))) == whole[4:]
+    ranks = [list(batches(PairOrder(7, 1, 0, 0, 6, rank, 2))) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == whole
+
+
+def test_the_learning_rate_falls_at_the_end() -> None:
+    constant, falling = TrainOptions(lr=1.0), TrainOptions(lr=1.0, lr_decay=0.5)
+    assert [learning_rate(constant, step, 4) for step in range(4)] == [1, 1, 1, 1]
+    assert [learning_rate(falling, step, 4) for step in range(4)] == [1, 1, 1, 0.5]
+
+
+def test_the_plan_counts_work_without_doing_it(tiny_dataset: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*command(tiny_dataset, tmp_path / "run"), "--dry-run", "--json"], check=True, capture_output=True
+    )
+    plan = json.loads(done.stdout)
+    assert plan["steps"] == 12
+    assert plan["pairs"] == 3
+    assert plan["gflop_per_step"] > 1
+    assert not (tmp_path / "run").exists()

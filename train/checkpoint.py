@@ -1,0 +1,82 @@
+"""Checkpoints of a run: written whole or not at all, the last few kept, the newest sound one read."""
+
+import contextlib
+import logging
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+FOLDER: Final = "checkpoints"
+_NAME: Final = re.compile(r"step-(\d+)\.pt")
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written or read. One line: what failed, why, what to do."""
+
+
+def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Writes a checkpoint; it appears under its name only when it is on the disk as a whole.
+
+    Args:
+        run: the run folder.
+        step: that the state is of.
+        state: tensors and plain containers.
+        keep: how many checkpoints stay, this one included; older ones are removed once this one is safe.
+
+    Raises:
+        CheckpointError: it cannot be written; those before it stay.
+    """
+    folder = run / FOLDER
+    path = folder / f"step-{step:08d}.pt"
+    temporary = folder / f".{path.name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"cannot write {path}: {reason}; earlier checkpoints are kept: make room, then go on with --resume"
+        ) from error
+    for old in checkpoints(run)[:-keep]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return path
+
+
+def load_checkpoint(run: Path) -> dict[str, Any]:
+    """The newest checkpoint that can be read; a damaged one is warned of and passed over.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = checkpoints(run)
+    if not found:
+        raise CheckpointError(f"there is no checkpoint in {run}; leave out --resume to begin a run")
+    for path in reversed(found):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            _log.warning("%s is damaged (%s); going back to the one before it", path, str(error).partition("\n")[0])
+        else:
+            return dict(state)
+    raise CheckpointError(f"every checkpoint in {run} is damaged; begin the run again in another folder")
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first; leftovers of interrupted writes are none."""
+    folder = run / FOLDER
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))

@@ -1,0 +1,235 @@
+"""The auxiliary stage: line detectors for L_DT, trained on two-tone drawings and their lines (sec. 5, footnote 2)."""
+
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import Dataset
+
+from engines.portrait import SIZE, WHITE, Image
+from train.dataset import DatasetError, read_index
+from train.model_file import ModelError, write_atomically
+from train.networks.lines import LineDetectors
+from train.npr import BLACK_LINE, NO_LINE, WHITE_LINE
+
+FORMAT: Final = "apdraw-line-detectors"
+
+
+class LinePair(NamedTuple):
+    """One or more drawings and their lines as tensors."""
+
+    drawing: Tensor  # float32 [B, 1, 512, 512] in [-1, 1], 1 white
+    black: Tensor  # float32 [B, 1, 512, 512], 1 on black lines, else 0
+    white: Tensor  # float32 [B, 1, 512, 512], 1 on white lines, else 0
+
+
+class LinePairs(Dataset[LinePair]):
+    """The drawings of one split with their line maps, those to train on varied.
+
+    `pairs[epoch, index]` depends on nothing but the seed and these two; `pairs[index]` is that of epoch 0.
+
+    Args:
+        folder: a data set made with `apdraw prepare --npr`.
+        split: `train`, which is varied, or `val`, which is left as it is.
+        seed: of the variation.
+
+    Raises:
+        DatasetError: the folder is no data set with line maps, or holds no portraits of that split.
+    """
+
+    def __init__(self, folder: Path, split: Literal["train", "val"], seed: int = 0) -> None:
+        self.folder = folder
+        self.split = split
+        self.seed = seed
+        entries = read_index(folder)
+        if not (folder / "lines").is_dir():
+            raise DatasetError(f"{folder} has no line maps: prepare the photos with apdraw prepare --npr")
+        self.names: list[str] = [e["name"] for e in entries if e["split"] == split and not e["left_out"]]
+        if not self.names:
+            raise DatasetError(f"{folder} holds no portraits of the split {split}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> LinePair:
+        """Pair `index` as it is in `epoch`, without a batch dimension.
+
+        Raises:
+            DatasetError: a picture is missing or cannot be read.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        name = self.names[index]
+        drawing = _read(self.folder / "drawings" / f"{name}.png")
+        lines = _read(self.folder / "lines" / f"{name}.png")
+        if not np.isin(lines, (BLACK_LINE, WHITE_LINE, NO_LINE)).all():
+            raise DatasetError(
+                f"{self.folder / 'lines' / name}.png is no line map: it has values other than 0, 128 and 255; "
+                "prepare the photos with apdraw prepare --npr"
+            )
+        if self.split == "train":
+            drawing, lines = vary(drawing, lines, np.random.default_rng([self.seed, epoch, index]))
+        return LinePair(
+            torch.from_numpy(drawing.astype(np.float32) / 127.5 - 1)[None],
+            torch.from_numpy((lines == BLACK_LINE).astype(np.float32))[None],
+            torch.from_numpy((lines == WHITE_LINE).astype(np.float32))[None],
+        )
+
+
+def vary(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Moves a drawing and its lines alike, and makes the drawing look like one that a network is still learning.
+
+    Args:
+        drawing: uint8 [512, 512], 255 white.
+        lines: its line map, uint8 [512, 512], see `train.npr.line_map`.
+        rng: decides.
+
+    Returns:
+        Both: flipped, rotated by up to 10 degrees, enlarged by up to 1.1; lines broken here and there, and the drawing
+        thicker, thinner, softer, greyer or noisy.
+    """
+    drawing, lines = _moved(drawing, lines, rng)
+    if rng.random() < 0.5:
+        drawing, lines = _broken(drawing, lines, rng)
+    return _altered(drawing, rng), lines
+
+
+def line_loss(found: tuple[Tensor, Tensor], pair: LinePair) -> Tensor:
+    """What the detectors minimise: cross entropy plus 1 - Dice, which does not let the many blank pixels win.
+
+    Args:
+        found: logits [B, 1, H, W] of black and of white lines.
+        pair: the drawings' true lines.
+
+    Returns:
+        A scalar, the sum over black and white, in float32.
+    """
+    terms = []
+    for logits, lines in zip(found, (pair.black, pair.white), strict=True):
+        logits = logits.float()
+        chance = logits.sigmoid()
+        dice = (2 * (chance * lines).sum() + 1) / (chance.sum() + lines.sum() + 1)
+        terms.append(F.binary_cross_entropy_with_logits(logits, lines) + 1 - dice)
+    return torch.stack(terms).sum()
+
+
+def line_f1(logits: Tensor, lines: Tensor, tolerance: int = 1) -> float:
+    """How well lines are found, 0 to 1: the harmonic mean of precision and recall.
+
+    Args:
+        logits: [B, 1, H, W], over 0 where a line was found.
+        lines: the true ones, 0 or 1.
+        tolerance: pixels, in rows and columns, that a found pixel may lie beside a true one and the other way round.
+
+    Returns:
+        1 where there are no lines and none were found.
+    """
+    found = (logits > 0).float()
+    if not (found.any() or lines.any()):
+        return 1.0
+
+    def near(plane: Tensor) -> Tensor:
+        return F.max_pool2d(plane, 2 * tolerance + 1, 1, tolerance)
+
+    precision = float((found * near(lines)).sum() / found.sum().clamp(min=1))
+    recall = float((lines * near(found)).sum() / lines.sum().clamp(min=1))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def save_detectors(path: Path, detectors: LineDetectors, metadata: dict[str, str] | None = None) -> None:
+    """Writes line detectors; the file appears under its name only when it is whole.
+
+    Args:
+        path: the `.safetensors` file; replaced where it exists.
+        detectors: on any device.
+        metadata: whatever is worth keeping about them.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in detectors.state_dict().items()}
+    write_atomically(path, save(tensors, (metadata or {}) | {"format": FORMAT, "width": str(detectors.width)}))
+
+
+def load_detectors(path: Path) -> LineDetectors:
+    """Reads what `save_detectors` wrote.
+
+    Returns:
+        The detectors in evaluation mode, float32 on the CPU, their weights frozen.
+
+    Raises:
+        ModelError: not a readable file of line detectors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot read the line detectors {path}: {error}; train them with --stage auxiliary"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path} holds no line detectors: name what --stage auxiliary wrote")
+    try:
+        detectors = LineDetectors(int(metadata["width"]))
+        detectors.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError):
+        raise ModelError(f"the weights in {path} do not fit their description: train the detectors again") from None
+    return detectors.eval().requires_grad_(False)
+
+
+def _moved(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    matrix = cv2.getRotationMatrix2D((SIZE / 2 - 0.5, SIZE / 2 - 0.5), rng.uniform(-10, 10), rng.uniform(1, 1.1))
+    if rng.random() < 0.5:
+        matrix = matrix @ np.array([[-1, 0, SIZE - 1], [0, 1, 0], [0, 0, 1]])
+    moved = cv2.warpAffine(drawing, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderValue=WHITE)
+    result = np.full_like(lines, NO_LINE)
+    for value in (BLACK_LINE, WHITE_LINE):
+        # The nearest pixel would tear a line one pixel wide.
+        share = cv2.warpAffine((lines == value).astype(np.float32), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+        result[share > 0.4] = value
+    return np.asarray(moved, np.uint8), result
+
+
+def _broken(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Gaps of a few pixels in some lines: there the tone is that beside the line, and there is no line."""
+    drawing, lines = drawing.copy(), lines.copy()
+    for value, tone in ((BLACK_LINE, WHITE), (WHITE_LINE, 0)):
+        rows, columns = np.nonzero(lines == value)
+        for chosen in rng.integers(0, max(len(rows), 1), int(rng.integers(0, 30)) if len(rows) else 0):
+            centre, reach = (int(columns[chosen]), int(rows[chosen])), int(rng.integers(2, 5))
+            cv2.circle(drawing, centre, reach, tone, -1, cv2.LINE_AA)
+            cv2.circle(lines, centre, reach, NO_LINE, -1)
+    return drawing, lines
+
+
+def _altered(drawing: Image, rng: np.random.Generator) -> Image:
+    if rng.random() < 0.5:
+        kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        changed = cv2.erode(drawing, kernel) if rng.random() < 0.5 else cv2.dilate(drawing, kernel)
+        drawing = np.asarray(cv2.addWeighted(drawing, 0.5, changed, 0.5, 0), np.uint8)
+    values = drawing.astype(np.float32) / np.float32(WHITE)
+    if rng.random() < 0.5:
+        values = np.asarray(cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.3)), np.float32)
+    if rng.random() < 0.5:
+        black, white = rng.uniform(0, 0.3), rng.uniform(0.8, 1)
+        values = np.float32(black) + np.float32(white - black) * values
+    if rng.random() < 0.5:
+        noise = rng.standard_normal(values.shape, dtype=np.float32)
+        values = values + np.float32(rng.uniform(0.01, 0.08)) * noise
+    varied: Image = np.clip(values * WHITE + 0.5, 0, WHITE).astype(np.uint8)
+    return varied
+
+
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None or image.shape != (SIZE, SIZE):
+        raise DatasetError(f"{path} is no readable picture of {SIZE} x {SIZE}: prepare the data set again")
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,77 @@
+"""What a run tells of itself: `metrics.jsonl`, TensorBoard events, and pictures."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+"""uint8 [H, W, 3], RGB."""
+
+FILE: Final = "metrics.jsonl"
+
+
+class Metrics:
+    """Writes the metrics of a run; what lies after the step that the run goes on from is taken out first.
+
+    Args:
+        run: the run folder.
+        step: that the run goes on from; 0 at its beginning.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = run / FILE
+        self._pictures = run / "pictures"
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        _cut(self._path, step)
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Adds a line, and each number of it to TensorBoard."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, picture: Picture) -> None:
+        """Adds a picture, as `pictures/step-N.jpg` and to TensorBoard."""
+        import cv2
+
+        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        (self._pictures / f"step-{step:08d}.jpg").write_bytes(encoded.tobytes())
+        self._board.add_image("drawings", picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes what is still held back."""
+        self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a last one that an interruption tore is left out."""
+    lines = []
+    for line in (run / FILE).read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _cut(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,228 @@
+"""What a training run is made with: defaults by stage, presets, a TOML file, and what was said on top (sec. 6)."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, Literal, get_args, get_origin
+
+from train.networks.config import NormStatistics
+
+Stage = Literal["auxiliary", "pretrain", "formal"]
+Preset = Literal["paper", "no-local", "no-dt", "no-pretrain", "pix2pix"]
+Precision = Literal["fp32", "bf16", "fp16"]
+AugmentationName = Literal["paper", "robust", "none"]
+
+STAGES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "auxiliary": {"epochs": 10, "lr": 1e-3, "batch_size": 4},
+    "pretrain": {"epochs": 10, "distance_weight": 0.0},
+    "formal": {"epochs": 300},
+}
+"""What a stage sets differently from `TrainOptions`; the paper pre-trains without L_DT."""
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "paper": {},
+    "no-local": {"local_networks": False},
+    "no-dt": {"distance_weight": 0.0},
+    "no-pretrain": {"pretrained": False},
+    "pix2pix": {"local_networks": False, "distance_weight": 0.0, "pretrained": False},
+}
+"""The paper's ablations (sec. 7.1) and its baseline; what each changes."""
+
+FREE_ON_RESUME: Final = frozenset(
+    {
+        *("epochs", "steps", "workers", "device", "devices", "nodes", "compile"),
+        *("log_every", "picture_every", "save_every", "keep", "name", "licence", "training_data"),
+    }
+)
+"""Options that may change when a run goes on: they alter neither the networks nor the losses. How many devices there
+are may change only if a step is made of as many pairs as before."""
+
+
+POSITIVE: Final = (
+    *("epochs", "steps", "batch_size", "lr", "devices", "nodes"),
+    *("width", "local_width", "region_width", "fusion_width", "discriminator_width", "detector_width"),
+    *("log_every", "picture_every", "save_every", "keep"),
+)
+"""Options that must be over 0 where they are set."""
+
+
+class OptionsError(ValueError):
+    """Options that cannot be used. One line: which, why, what to do."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training run; the defaults are the paper's.
+
+    Attributes:
+        stage: `auxiliary` trains the line detectors of L_DT, `pretrain` the GAN on two-tone drawings, `formal` on an
+            artist's, from pre-trained weights.
+        preset: the paper's method, one of its ablations, or Pix2Pix.
+        epochs: times that every pair is seen.
+        steps: batches to train on, in place of `epochs`.
+        batch_size: pairs in a batch, on each device.
+        lr: of Adam.
+        lr_decay: share of the run, at its end, in which the learning rate falls to zero.
+        width: channels of the first convolution of the global network; the three others as in `GeneratorConfig`.
+        discriminator_width: of the seven discriminators.
+        detector_width: of the two line detectors.
+        local_networks: whether there are local networks and discriminators.
+        norm_statistics: see `GeneratorConfig`.
+        dropout: whether the generator has the dropout that the paper uses as noise.
+        pretrained: whether formal training starts from pre-trained weights.
+        pixel_weight: lambda_1, of L_1.
+        distance_weight: lambda_2, of L_DT; 0 leaves it out.
+        local_weight: lambda_3, of L_local.
+        local_adversarial_weight: of each local discriminator in L_adv; the paper's 1, the authors' program's 0.25.
+        mean_decay: of a running mean of the generator's weights, which is then kept in their place; 0 for none.
+        augmentation: the paper's (rotation, scale, flip), `robust` (also shift, light, compression, ...), or none.
+        precision: what is computed in; weights and losses stay in single precision.
+        seed: of weights, order, augmentation and dropout.
+        device: `auto`, `cpu` or `cuda`.
+        devices: on each machine.
+        nodes: machines.
+        workers: processes that read pairs, on each device.
+        compile: whether torch compiles the networks; takes minutes at the start, and a C++ compiler on a CPU.
+        log_every: steps between lines of metrics.
+        picture_every: steps between grids of photo, drawing and artist.
+        save_every: steps between checkpoints.
+        keep: how many checkpoints are kept.
+        name: of the model, for its description.
+        licence: of the weights, for their description.
+        training_data: what they learn from, for their description.
+
+    Raises:
+        OptionsError: a value that means nothing.
+    """
+
+    stage: Stage = "formal"
+    preset: Preset = "paper"
+    epochs: int = 300
+    steps: int | None = None
+    batch_size: int = 1
+    lr: float = 2e-4
+    lr_decay: float = 0.0
+    width: int = 64
+    local_width: int | None = None
+    region_width: int | None = None
+    fusion_width: int | None = None
+    discriminator_width: int = 64
+    detector_width: int = 16
+    local_networks: bool = True
+    norm_statistics: NormStatistics = "photo"
+    dropout: bool = True
+    pretrained: bool = True
+    pixel_weight: float = 100.0
+    distance_weight: float = 0.1
+    local_weight: float = 25.0
+    local_adversarial_weight: float = 1.0
+    mean_decay: float = 0.0
+    augmentation: AugmentationName = "paper"
+    precision: Precision = "fp32"
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = 1
+    compile: bool = False
+    log_every: int = 10
+    picture_every: int = 200
+    save_every: int = 200
+    keep: int = 3
+    name: str = "apdraw"
+    licence: str = ""
+    training_data: str = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), field.type)
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise OptionsError(f"{_shown(name)} must be over 0, not {value}")
+        for name in ("pixel_weight", "distance_weight", "local_weight", "local_adversarial_weight", "workers", "seed"):
+            if not getattr(self, name) >= 0:
+                raise OptionsError(f"{_shown(name)} must not be under 0, but is {getattr(self, name)}")
+        if not 0 <= self.lr_decay <= 1:
+            raise OptionsError(f"lr-decay is a share of the run, from 0 to 1, not {self.lr_decay}")
+        if not 0 <= self.mean_decay < 1:
+            raise OptionsError(f"mean-decay must be from 0 to under 1, not {self.mean_decay}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise OptionsError(f"device must be auto, cpu or cuda, not {self.device!r}")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise OptionsError("fp16 trains on GPUs only; on a CPU use bf16 or fp32")
+
+
+def resolve(given: Mapping[str, Any], config: Path | None = None) -> TrainOptions:
+    """Puts options together; what comes later counts more: defaults, stage, preset, TOML file, what was given.
+
+    Args:
+        given: by name; None where nothing was said.
+        config: a TOML file with the same names, with hyphens or underscores.
+
+    Raises:
+        OptionsError: an unknown name, or a value that cannot be used.
+    """
+    said = (read_config(config) if config else {}) | {name: value for name, value in given.items() if value is not None}
+    stage, preset = said.get("stage", "formal"), said.get("preset", "paper")
+    for name, value, known in (("stage", stage, STAGES), ("preset", preset, PRESETS)):
+        if value not in known:
+            raise OptionsError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    return TrainOptions(**{**STAGES[stage], **PRESETS[preset], **said})
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options that a TOML file sets.
+
+    Raises:
+        OptionsError: unreadable, no TOML, or an unknown name.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise OptionsError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionsError(f"{path} is no TOML file: {error}") from error
+    options = {name.replace("-", "_"): value for name, value in values.items()}
+    known = {field.name for field in dataclasses.fields(TrainOptions)}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise OptionsError(f"{path} sets unknown options: {', '.join(unknown)}; apdraw train --help lists them")
+    return options
+
+
+def to_toml(options: TrainOptions) -> str:
+    """The options as a TOML file that `read_config` reads; those that are None are left out."""
+    values = dataclasses.asdict(options)
+    # A JSON string, number or boolean is the same in TOML.
+    return "".join(f"{_shown(name)} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+
+
+def changed(saved: Mapping[str, Any], options: TrainOptions) -> str | None:
+    """Why a run that was made with other options cannot go on with these, or None if it can."""
+    now = dataclasses.asdict(options)
+    for name, value in saved.items():
+        if name in now and name not in FREE_ON_RESUME and now[name] != value:
+            return f"{_shown(name)} was {value} so far, not {now[name]}"
+    return None
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    if get_origin(annotation) is Literal:
+        if value not in get_args(annotation):
+            choices = ", ".join(get_args(annotation))
+            raise OptionsError(f"{_shown(name)} must be one of {choices}, not {value!r}")
+        return
+    kinds = get_args(annotation) or (annotation,)
+    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    if not fits:
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+        raise OptionsError(f"{_shown(name)} must be of the type {wanted}, not {value!r}")
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,113 @@
+"""Which of a generator's networks can compute in half precision, found by drawing with them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.portrait import Image, PortraitBatch
+from train.model_file import ModelError
+from train.networks.generator import Generator
+from train.networks.graph import DrawingGraph
+from train.networks.half import in_half
+
+LARGEST_DIFFERENCE: Final = 2
+"""Grey levels by which any pixel of a drawing in half precision may differ from that in float32."""
+
+MEAN_DIFFERENCE: Final = 0.1
+"""Grey levels by which the pixels of a drawing may differ on average."""
+
+
+@dataclass(frozen=True)
+class HalfGenerator:
+    """A generator that computes in half precision and draws as in float32.
+
+    Attributes:
+        generator: see `train.networks.half.in_half`.
+        networks: the names of its networks that compute in float16.
+        complete: whether these are all.
+        largest: the largest difference of a pixel from the drawing in float32, in grey levels.
+        mean: the largest mean difference of a drawing.
+        peak: the largest absolute value of all that was computed; float16 ends at 65504.
+    """
+
+    generator: Generator
+    networks: tuple[str, ...]
+    complete: bool
+    largest: int
+    mean: float
+    peak: float
+
+
+def halved(generator: Generator, portraits: PortraitBatch) -> HalfGenerator:
+    """Puts as many networks into half precision as keep the drawings of some portraits.
+
+    Drawings differ by at most `LARGEST_DIFFERENCE` and `MEAN_DIFFERENCE`. Tried are all networks, all but the
+    global one, and the fusion alone, which is nearly half of the paper's work.
+
+    Args:
+        generator: in evaluation mode, on the CPU.
+        portraits: what is drawn to find out.
+
+    Raises:
+        ModelError: a network overflows, or no choice keeps the drawings.
+    """
+    every = tuple(name for name, _ in generator.named_children())
+    choices = [
+        every,
+        tuple(name for name in every if name != "whole"),
+        tuple(name for name in every if name == "fusion"),
+    ]
+    wanted = _draw(generator, portraits).astype(np.int16)
+    found = ""
+    for networks in filter(None, choices):
+        half = in_half(generator, networks)
+        with _watched(half) as peaks:
+            differences = np.abs(_draw(half, portraits) - wanted)
+        peak = max(peaks.values())
+        if not np.isfinite(peak):
+            where = next(name for name, value in peaks.items() if not np.isfinite(value)).removesuffix(".convolution")
+            raise ModelError(f"its values overflow half precision in {where}; use --precision fp32")
+        largest, mean = int(differences.max()), float(differences.mean(axis=(1, 2)).max())
+        if largest <= LARGEST_DIFFERENCE and mean <= MEAN_DIFFERENCE:
+            return HalfGenerator(half, networks, networks == every, largest, mean, peak)
+        found = f"its drawings differ by up to {largest} grey levels, {mean:.2f} on average"
+    raise ModelError(
+        f"{found}, from those in single precision, where {LARGEST_DIFFERENCE} and {MEAN_DIFFERENCE} are the limits; "
+        f"use --precision fp32"
+    )
+
+
+def _draw(generator: Generator, portraits: PortraitBatch) -> Image:
+    """Draws one portrait after the other: memory for one is enough."""
+    graph = DrawingGraph(generator)
+    tensors = [torch.from_numpy(array) for array in portraits.inputs().values()]
+    with torch.inference_mode():
+        return np.concatenate([graph(*(t[i : i + 1] for t in tensors)).numpy() for i in range(len(portraits))])
+
+
+@contextmanager
+def _watched(generator: Generator) -> Iterator[dict[str, float]]:
+    """Fills in, while a generator draws, the largest absolute value that each of its layers hands on.
+
+    Values that are no numbers count as infinite.
+    """
+    peaks: dict[str, float] = {}
+
+    def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def note(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            peak = float(output.abs().max())
+            peaks[name] = max(peaks.get(name, 0.0), peak if np.isfinite(peak) else float("inf"))
+
+        return layer.register_forward_hook(note)
+
+    handles = [watch(name, layer) for name, layer in generator.named_modules() if not list(layer.children())]
+    try:
+        yield peaks
+    finally:
+        for handle in handles:
+            handle.remove()
