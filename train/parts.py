@@ -102,7 +102,7 @@ def _distance_from_skin(colour: Plane, face: Mask, landmarks: Landmarks, place: 
     mean, spread = colour[core].mean(0), colour[core].std(0)
     # In shade skin keeps its hue while lightness and chroma fall together; the neck lies in the chin's shade.
     neck = _neck(place) * ~face
-    shade = np.clip(light / mean[0], 0.55 - 0.2 * neck, 1.1)
+    shade = np.clip(light / max(mean[0], 1), 0.55 - 0.2 * neck, 1.1)
     red, yellow = ((colour[..., i] - mean[i] * shade) / max(1.5 * float(spread[i]), 5) for i in (1, 2))
     chroma = red**2 + yellow**2
     darker = (38 * np.clip(mean[0] / 160, 0.85, 1) + 30 * neck).astype(np.float32)
@@ -174,7 +174,8 @@ def _beard(light: Plane, off_skin: Plane, off_hair: Plane, low: Mask) -> Plane:
     signs = low * dark * np.clip(off_skin / 3 - 0.3, 0, 1) * bearded
     signs = soften(signs.astype(np.float32), 6)
     both = np.minimum(signs, soften(signs[:, ::-1], 6))
-    return np.clip(2.2 * soften(both, 3) - 0.3, 0, 1).astype(np.float32)
+    beard: Plane = np.clip(2.2 * soften(both, 3) - 0.3, 0, 1).astype(np.float32)
+    return beard
 
 
 def _roughness(photo: Image) -> Plane:

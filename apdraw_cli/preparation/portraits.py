@@ -24,7 +24,11 @@ from train.parts import FACE, PERSON
 ROUND_SHARE: Final = 0.85
 """Of its enclosing circle is filled by a round cut-out: of 60 seen 0.92 at least, by people before a wall 0.6."""
 
+LEAST_QUALITY: Final = 0.5
+"""See `train.npr.quality`; of 460 portraits 2 are under it."""
+
 ROUND_FRAME: Final = "round frame"
+POOR_DRAWING: Final = "its two-tone drawing came out badly"
 NO_FACE: Final = "no face"
 NO_LABELS: Final = "no label map of the photo's size"
 NO_FACE_LABEL: Final = "no face in the label map"
@@ -116,8 +120,11 @@ class PortraitPreparer:
         if lines is not None:
             pictures["lines"] = np.where(inside, lines, npr.NO_LINE).astype(np.uint8)
         self._write(task.name, pictures, landmarks)
-        round_frame = task.drawing is None and has_round_frame(photo)
-        return replace(record, left_out=ROUND_FRAME if round_frame else None, written=True)
+        if task.drawing is None and has_round_frame(photo):
+            return replace(record, left_out=ROUND_FRAME, written=True)
+        if task.drawing is None and npr.quality(pictures["drawings"], labels, landmarks) < LEAST_QUALITY:
+            return replace(record, left_out=POOR_DRAWING, written=True)
+        return replace(record, written=True)
 
     def _write(self, name: str, pictures: dict[str, Image], landmarks: Landmarks) -> None:
         files = {

@@ -39,7 +39,7 @@ class Record:
         agreement: of drawing and photo, -1 to 1.
         registered: whether the drawing was moved onto the photo; None if there is none.
         fingerprint: of the files it was made of; None to try it again.
-        written: whether the portrait's files are there; one with a round frame has them, and is left out.
+        written: whether the portrait's files are there; one in a round frame or drawn badly has them and is left out.
     """
 
     name: str

@@ -65,6 +65,7 @@ def quick_npr(monkeypatch: pytest.MonkeyPatch) -> None:
         return npr.NprDrawing(np.where(grey < 90, 0, 255).astype(np.uint8), np.full(grey.shape, 128, np.uint8))
 
     monkeypatch.setattr(npr, "draw", draw)
+    monkeypatch.setattr(npr, "quality", lambda drawing, labels, landmarks: 1.0)
 
 
 @pytest.fixture
@@ -238,6 +239,18 @@ def test_a_photo_now_left_out_leaves_no_files(quick_npr: None, photos: Path, tmp
     run(photos, dataset)
     assert list(dataset.rglob("nobody.*")) == []
     assert len(list(dataset.rglob("astronaut.*"))) == 6
+
+
+def test_a_two_tone_drawing_that_came_out_badly_is_left_out(
+    quick_npr: None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qualities = iter([0.2, 0.7])
+    monkeypatch.setattr(npr, "quality", lambda drawing, labels, landmarks: next(qualities))
+    dataset = tmp_path / "dataset"
+    result = run(photos, dataset)
+    assert result.prepared == 1
+    assert result.reasons["its two-tone drawing came out badly"] == 1
+    assert sorted(path.stem for path in (dataset / "drawings").iterdir()) == ["astronaut", "grace_hopper"]
 
 
 def test_an_artists_drawings_replace_filtered_ones(
