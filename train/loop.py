@@ -35,6 +35,10 @@ SHOWN: Final = 4
 """Portraits in a picture of how the run goes."""
 
 
+GRACE: Final = 30
+"""Seconds for which reading processes go on after SIGTERM."""
+
+
 class TrainingError(Exception):
     """What ends a run before its time. One line: what failed, why, what to do; the checkpoints are kept."""
 
@@ -309,11 +313,14 @@ def _is_first() -> bool:
 
 
 def _step_aside(_: int) -> None:
-    """Takes a process that reads pairs out of the way of Ctrl-C: it is stopped by the one that trains."""
+    """Lets a process that reads pairs outlive Ctrl-C and SIGTERM, until the one that trains has saved and ends it.
+
+    Whoever stops a whole job, as a cluster does, signals all its processes. After `GRACE` seconds SIGTERM is obeyed:
+    Python, too, ends its processes by it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 @contextmanager

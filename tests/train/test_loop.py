@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from train import loop
 from train.checkpoint import CheckpointError, checkpoints, load_checkpoint
 from train.dataset import DatasetError, PortraitPairs
 from train.inputs import Inputs
-from train.loop import Interrupted, TrainingError, learning_rate
+from train.loop import GRACE, Interrupted, TrainingError, learning_rate
 from train.metrics import read_metrics
 from train.model_file import load_generator
 from train.networks import LineDetectors
@@ -157,13 +158,18 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(tiny_dataset: Path, long_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_saves_first(tiny_dataset: Path, long_run: Path, tmp_path: Path, number: int) -> None:
+def test_asked_to_stop_with_all_its_processes_it_saves_first(
+    tiny_dataset: Path, long_run: Path, tmp_path: Path, number: int
+) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        command(tiny_dataset, run, "--save-every", "100"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(tiny_dataset, run, "--save-every", "100"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     wait_for(run, process, 2)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"go on with the same command and --resume" in said
@@ -172,6 +178,19 @@ def test_asked_to_stop_it_saves_first(tiny_dataset: Path, long_run: Path, tmp_pa
     assert 2 <= step < 12
     subprocess.run(command(tiny_dataset, run, "--resume"), check=True, capture_output=True)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
+
+
+def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    (copy / "drawings" / "1.png").write_bytes(b"no picture")
+    started = time.monotonic()
+    done = subprocess.run(command(copy, tmp_path / "run"), capture_output=True, timeout=120)
+    assert done.returncode == 2
+    assert b"drawings/1.png" in done.stderr
+    assert done.stderr.count(b"apdraw: error") == 1
+    assert b"Traceback" not in done.stderr
+    assert time.monotonic() - started < GRACE
 
 
 def test_two_processes_have_the_gradients_of_one(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -314,8 +333,6 @@ def test_a_loss_that_is_no_number_ends_the_run(
 def test_an_unreadable_pair_is_named(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     run_tiny(copy, tmp_path / "run", steps=1)
