@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, default_collate
 from train.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
 from train.dataset import DatasetError, PortraitPairs
 from train.inputs import RESULTS, Inputs, load_inputs, training_pairs
-from train.lines import LinePairs
+from train.lines import LinePairs, save_detectors
 from train.metrics import Metrics
 from train.model_file import write_atomically
 from train.options import OptionsError, TrainOptions, changed, to_toml
@@ -72,9 +72,10 @@ def train(
 
     Args:
         inputs: what is learnt from.
-        run: folder for `config.toml`, `metrics.jsonl`, TensorBoard events, pictures, checkpoints and the result.
+        run: folder for `config.toml`, `metrics.jsonl`, TensorBoard events, pictures, checkpoints and the result, and a
+            copy of the line detectors.
         options: of the run.
-        resume: go on from the newest checkpoint.
+        resume: go on from the newest checkpoint, with the same line detectors.
         listener: is told how it goes.
 
     Returns:
@@ -89,6 +90,8 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; a checkpoint was saved.
     """
     pairs = training_pairs(inputs.dataset, options)
+    if resume and inputs.lines is None and (run / RESULTS["auxiliary"]).exists():
+        inputs = dataclasses.replace(inputs, lines=run)  # the copy that the run keeps
     detectors, start = load_inputs(inputs, options, resume=resume)
     if _is_first() and not resume and checkpoints(run):
         raise OptionsError(f"{run} holds a run already: go on with --resume, or name another folder")
@@ -112,6 +115,9 @@ def train(
         stage = AdversarialStage(fabric, options, detectors, start)
     done = _restore(fabric, stage, state) if state else 0
     order = PairOrder(len(pairs), options.batch_size, options.seed, done, total, fabric.global_rank, fabric.world_size)
+    if fabric.is_global_zero and detectors is not None:
+        run.mkdir(parents=True, exist_ok=True)
+        save_detectors(run / RESULTS["auxiliary"], detectors)
     loop = _Loop(fabric, stage, options, run, total, fingerprint, listener)
     with _translated_errors(options):
         loop.go(pairs, order, done)

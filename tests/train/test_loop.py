@@ -269,6 +269,19 @@ def test_formal_training_starts_from_pretrained_weights(tiny_dataset: Path, unbr
     torch.testing.assert_close(judges["whole.first.weight"], taught["whole.first.weight"])
 
 
+def test_formal_training_goes_on_with_the_line_detectors_it_began_with(
+    tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path
+) -> None:
+    options = replace(TINY, stage="formal", distance_weight=0.1, steps=2)
+    whole = loop.train(Inputs(tiny_dataset, unbroken, auxiliary), tmp_path / "whole", options)
+    run = tmp_path / "run"
+    loop.train(Inputs(tiny_dataset, unbroken, auxiliary), run, replace(options, steps=1))
+    resumed = loop.train(Inputs(tiny_dataset), run, options, resume=True)
+    assert whole is not None
+    assert resumed is not None
+    assert_same_weights(whole, resumed)
+
+
 @pytest.mark.parametrize(
     ("inputs", "changes", "message"),
     [
