@@ -57,6 +57,10 @@ def import_library(preferred: str | None = None) -> tuple[str, Any]:
         ) from error
 
 
+_logs: Final[list[Any]] = []
+"""Every logger made: TensorRT goes on using the first one of a process, and does not keep it alive."""
+
+
 def new_log(library: Any) -> Any:
     """A logger for TensorRT: hands its warnings to ours, and keeps its errors for our messages."""
     kinds = library.ILogger.Severity
@@ -77,4 +81,5 @@ def new_log(library: Any) -> Any:
             said, self._errors = list(dict.fromkeys(self._errors)), []
             return said
 
-    return Log()
+    _logs.append(Log())
+    return _logs[-1]
