@@ -22,6 +22,8 @@ from engines.build import BuildOptions
 from engines.cuda import Gpu
 from engines.sidecar import read_sidecar, sidecar_path
 
+pytestmark = pytest.mark.tensorrt
+
 RTX = ("--flavor", "tensorrt-rtx", "--compute-capability")
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from engines.cuda import RUNTIME
 
+pytestmark = pytest.mark.tensorrt
+
 CLASSES = (
     fake_tensorrt.ILogger,
     fake_tensorrt.Runtime,
