@@ -109,9 +109,9 @@ class Console:
         for line in _preparation(result):
             self.say(line)
 
-    def training(self) -> "TrainingLines":
+    def training(self) -> "TrainingSteps":
         """A listener that shows how a training run goes."""
-        return TrainingBar() if sys.stderr.isatty() else TrainingLines()
+        return TrainingSteps()
 
     def training_planned(self, plan: "TrainPlan") -> None:
         """What `apdraw train` would do."""
@@ -298,67 +298,6 @@ class Lines(Progress):
         _write(sys.stderr, line)
 
 
-class TrainingLines:
-    """How a training run goes, as one plain line now and then."""
-
-    def __init__(self) -> None:
-        self._first = self._steps = 0
-        self._start = self._told = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leaves the console tidy."""
-
-    def begun(self, step: int, steps: int) -> None:
-        """The run starts, or goes on, at `step` of `steps`."""
-        self._first, self._steps = step, steps
-        self._start = self._told = time.monotonic()
-        _write(sys.stderr, f"Training, step {step} of {steps}.")
-
-    def stepped(self, step: int, losses: Mapping[str, float]) -> None:
-        """A step is done."""
-        now = time.monotonic()
-        if now - self._told < LINE_SECONDS and step < self._steps:
-            return
-        self._told = now
-        rate = (step - self._first) / max(now - self._start, 1e-9)
-        left = _duration((self._steps - step) / rate)
-        _write(sys.stderr, f"step {step} of {self._steps}, {rate:.2f} steps/s, about {left} left; {_losses(losses)}")
-
-
-class TrainingBar(TrainingLines):
-    """How a training run goes, as a bar."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: Any = None
-
-    def close(self) -> None:
-        """See `TrainingLines`."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def begun(self, step: int, steps: int) -> None:
-        """See `TrainingLines`."""
-        from tqdm import tqdm
-
-        self._bar = tqdm(
-            total=steps, initial=step, unit=" step", desc="Training", dynamic_ncols=True, file=sys.stderr, smoothing=0.1
-        )
-
-    def stepped(self, step: int, losses: Mapping[str, float]) -> None:
-        """See `TrainingLines`."""
-        self._bar.set_postfix_str(_losses(losses), refresh=False)
-        self._bar.update()
-
-
 def _losses(losses: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
 
@@ -438,6 +377,7 @@ class Steps:
         self._doing = doing
         self._unit = unit
         self._bar: Any = None
+        self._first = 0
         self._start = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -449,22 +389,46 @@ class Steps:
         if self._bar is not None:
             self._bar.close()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, note: str = "") -> None:
         """Tells that `done` of `total` are done."""
         if sys.stderr.isatty():
             if self._bar is None:
                 from tqdm import tqdm
 
                 self._bar = tqdm(
-                    total=total, unit=f" {self._unit}", desc=self._doing, dynamic_ncols=True, file=sys.stderr
+                    total=total,
+                    initial=self._first,
+                    unit=f" {self._unit}",
+                    desc=self._doing,
+                    dynamic_ncols=True,
+                    file=sys.stderr,
                 )
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if 0 < done < total and now - self._told >= LINE_SECONDS:
+        if self._first < done < total and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = _duration((total - done) * (now - self._start) / done)
-            _write(sys.stderr, f"{self._doing}: {done} of {total} {self._unit}s, about {left} left")
+            left = _duration((total - done) * (now - self._start) / (done - self._first))
+            more = f"; {note}" if note else ""
+            _write(sys.stderr, f"{self._doing}: {done} of {total} {self._unit}s, about {left} left{more}")
+
+
+class TrainingSteps(Steps):
+    """How far a training run is, with its losses."""
+
+    def __init__(self) -> None:
+        super().__init__("Training", "step")
+        self._total = 0
+
+    def begun(self, step: int, steps: int) -> None:
+        """The run starts, or goes on, at `step` of `steps`."""
+        self._first, self._total = step, steps
+        self._start = self._told = time.monotonic()
+
+    def stepped(self, step: int, losses: Mapping[str, float]) -> None:
+        """A step is done."""
+        self(step, self._total, _losses(losses))
 
 
 def _was_tried(outcome: Outcome) -> bool:
