@@ -11,6 +11,7 @@ from engines.cuda import Gpu
 from engines.graph import Port, check_batch, check_signature
 from engines.model import ModelInfo
 from engines.portrait import Image, PortraitBatch
+from engines.signals import signal_stack_kept
 
 NAME: Final = "openvino"
 INSTALL: Final = "python -m pip install openvino"
@@ -62,7 +63,9 @@ class OpenVinoEngine:
         import openvino as ov
 
         core = ov.Core()
-        chosen = _choose_precision(precision, info, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        with signal_stack_kept():  # the first question loads the plugin
+            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        chosen = _choose_precision(precision, info, capabilities)
         self.device = device
         self.batch_size = batch_size or CPU_BATCH_SIZE
         self.concurrency = min(REQUESTS, threads or REQUESTS)

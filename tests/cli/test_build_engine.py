@@ -22,8 +22,6 @@ from engines.build import BuildOptions
 from engines.cuda import Gpu
 from engines.sidecar import read_sidecar, sidecar_path
 
-pytestmark = pytest.mark.tensorrt
-
 RTX = ("--flavor", "tensorrt-rtx", "--compute-capability")
 
 

@@ -15,8 +15,6 @@ from engines.cuda import Gpu
 from engines.select import ENGINES, shipped_model
 from engines.sidecar import sidecar_path
 
-pytestmark = pytest.mark.tensorrt
-
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
 
 

@@ -11,6 +11,7 @@ from apdraw_cli.commands.import_weights import import_weights
 from apdraw_cli.errors import UnfitError, UsageError
 from engines.model import read_metadata
 from engines.portrait import PortraitBatch
+from engines.signals import signal_stack_kept
 from train.export import synthetic_portraits
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
@@ -49,7 +50,8 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tm
         wanted = DrawingGraph(generator)(*(torch.from_numpy(a) for a in arrays(batch))).numpy().astype(int)
 
     session = onnxruntime.InferenceSession(graph)
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with signal_stack_kept():
+        compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     runtimes = [lambda inputs: session.run(["drawing"], inputs)[0], lambda inputs: compiled(inputs)["drawing"]]
     for count in (1, 3, 8):
         inputs = PortraitBatch(*(a[:count] for a in arrays(batch))).inputs()

@@ -16,8 +16,6 @@ from engines.model import read_metadata
 from engines.select import open_engine, survey
 from engines.sidecar import read_sidecar, sidecar_path
 
-pytestmark = pytest.mark.tensorrt
-
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
 
 

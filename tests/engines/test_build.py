@@ -25,8 +25,6 @@ from train.author_weights import load_author_generator
 from train.export import export_onnx
 from train.model_file import load_generator
 
-pytestmark = pytest.mark.tensorrt
-
 METADATA = {"format": "apdraw-generator", "format_version": "1"}
 
 ADA = BuildOptions(flavor="tensorrt-rtx", compute_capabilities=("8.9",), batch_size=2)

@@ -10,8 +10,6 @@ from engines import cuda
 from engines.base import EngineError
 from engines.cuda import Gpu
 
-pytestmark = pytest.mark.tensorrt
-
 
 class FakeDriver:
     """Answers as the NVIDIA driver and its management library do; `result` other than 0 is an error."""

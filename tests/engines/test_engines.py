@@ -1,6 +1,8 @@
 """What every engine must do, tried with a tiny graph on each of them."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -223,3 +225,27 @@ def test_torch_leaves_its_settings_as_they_were(tiny_pair, load_tiny, make_batch
     engine = open_engine(tiny_pair, engine="torch", threads=before + 1, load_module=load_tiny)
     engine.draw(make_batch(1))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signal stacks are looked at on Linux only")
+def test_a_signal_is_still_handled_after_two_engines_were_closed(tiny_model):
+    """In a process of its own, which a lost signal stack would kill."""
+    program = f"""
+import gc, signal
+from pathlib import Path
+from engines.select import open_engine
+first = open_engine(Path({str(tiny_model)!r}), engine="openvino")
+second = open_engine(Path({str(tiny_model)!r}), engine="openvino")
+for engine in (first, second):
+    engine.close()
+del engine, first
+gc.collect()
+del second
+gc.collect()
+received = []
+signal.signal(signal.SIGCHLD, lambda number, frame: received.append(number))
+signal.raise_signal(signal.SIGCHLD)
+print(received == [signal.SIGCHLD], end="")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "True")

@@ -9,8 +9,6 @@ from engines.base import EngineError
 from engines.cuda import Gpu
 from engines.select import open_engine, shipped_model, survey
 
-pytestmark = pytest.mark.tensorrt
-
 CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
 
 CPU_ENGINES = tuple(name for name in select.ENGINES if name != "tensorrt")

@@ -23,8 +23,6 @@ from engines.sidecar import sidecar_path
 from engines.tensorrt_engine import TensorRTEngine
 from train.export import synthetic_portraits
 
-pytestmark = pytest.mark.tensorrt
-
 N = 4  # portraits in a batch
 PORTRAIT_BYTES = SIZE * SIZE * 5 + 40  # of photo, mask, drawing and landmarks
 

@@ -10,8 +10,6 @@ import pytest
 
 from engines.cuda import RUNTIME
 
-pytestmark = pytest.mark.tensorrt
-
 CLASSES = (
     fake_tensorrt.ILogger,
     fake_tensorrt.Runtime,

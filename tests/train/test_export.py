@@ -7,6 +7,7 @@ import torch
 
 from engines.model import read_metadata
 from engines.portrait import PortraitBatch
+from engines.signals import signal_stack_kept
 from train import export as export_module
 from train.export import export_onnx, synthetic_portraits, verify
 from train.model_file import ModelError, round_to_half, weights_sha256
@@ -44,7 +45,8 @@ def drawn_by_onnxruntime(path, portraits):
 
 
 def drawn_by_openvino(path, portraits):
-    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with signal_stack_kept():
+        model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return model(portraits.inputs())["drawing"]
 
 
