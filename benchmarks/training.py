@@ -1,17 +1,22 @@
 """Steps a second of `apdraw train` against a plain PyTorch loop of the same networks, in one run.
 
-    python -m benchmarks.training DATASET [--width 64] [--steps 6] [--rounds 5]
+    python -m benchmarks.training DATASET [--width 64] [--steps 2] [--rounds 5] [--bf16] [--compile]
 
-The plain loop is what one would write first: FP32, eager, torch's default memory format and optimiser settings, and
-pairs read between the steps. Both see the same pairs and losses (pre-training: L_adv, L_1, L_local). Rounds alternate,
-and the medians of the rounds are compared. Run it on a machine that does nothing else.
+The plain loop is what one would write first: FP32, eager, torch's own layers, default memory format and optimiser
+settings, and pairs read between the steps. Both see the same pairs and losses (pre-training: L_adv, L_1, L_local).
+Rounds alternate, each loop in a process of its own, and the medians are compared. Run it on a machine that does
+nothing else.
 """
 
 import argparse
+import dataclasses
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -20,16 +25,29 @@ from train.dataset import Augmentation, Pair, PortraitPairs
 from train.loop import make_fabric
 from train.losses import discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
 from train.networks import Regions
+from train.networks.blocks import Dropout, OneChannelConv
 from train.options import TrainOptions, resolve
 from train.order import PairOrder
 from train.stages import AdversarialStage, make_discriminators, make_generator
 
 LONG = 100_000
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def plain(network: Network) -> Network:
+    """The network out of torch's own layers."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Dropout):
+                setattr(module, name, torch.nn.Dropout(child.p))
+            elif isinstance(child, OneChannelConv):
+                setattr(module, name, torch.nn.Conv2d(child.in_channels, 1, child.kernel_size, padding=child.padding))
+    return network
 
 
 def plain_loop(pairs: PortraitPairs, options: TrainOptions) -> Iterator[None]:
     """A step at each turn."""
-    generator, discriminators = make_generator(options), make_discriminators(options)
+    generator, discriminators = plain(make_generator(options)), plain(make_discriminators(options))
     of_generator = torch.optim.Adam(generator.parameters(), lr=options.lr, betas=(0.5, 0.999))
     of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=options.lr, betas=(0.5, 0.999))
     for pair in DataLoader(pairs, batch_sampler=PairOrder(len(pairs), options.batch_size, 0, 0, LONG)):
@@ -64,41 +82,53 @@ def apdraw_loop(pairs: PortraitPairs, options: TrainOptions) -> Iterator[None]:
         yield
 
 
+def serve(pipe: Connection, dataset: Path, plain: bool, options: TrainOptions) -> None:
+    """Runs a loop: for each number received that many steps, and tells how many seconds they took."""
+    pairs = PortraitPairs(dataset, "train", Augmentation.paper())
+    loop = (plain_loop if plain else apdraw_loop)(pairs, options)
+    while steps := pipe.recv():
+        start = time.perf_counter()
+        for _ in range(steps):
+            next(loop)
+        pipe.send(time.perf_counter() - start)
+
+
 def main() -> None:
     """Measures as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="measure that, too")
+    parser.add_argument("--compile", action="store_true", help="the same of compiled networks")
     given = parser.parse_args()
-    pairs = PortraitPairs(given.dataset, "train", Augmentation.paper())
     common = {"stage": "pretrain", "device": "cpu", "width": given.width, "discriminator_width": given.width}
-    loops: dict[str, Callable[[], Iterator[None]]] = {
-        "plain fp32": lambda: plain_loop(pairs, resolve(common)),
-        "apdraw fp32": lambda: apdraw_loop(pairs, resolve(common)),
-        "apdraw bf16": lambda: apdraw_loop(pairs, resolve(common | {"precision": "bf16"})),
-    }
+    loops = {"plain fp32": (True, resolve(common)), "apdraw fp32": (False, resolve(common))}
+    if given.bf16:
+        loops["apdraw bf16"] = (False, resolve(common | {"precision": "bf16"}))
     if given.compile:
-        loops["apdraw bf16 compiled"] = lambda: apdraw_loop(
-            pairs, resolve(common | {"precision": "bf16", "compile": True})
-        )
-    running = {name: make() for name, make in loops.items()}
-    for loop in running.values():
-        next(loop), next(loop)  # the first steps choose kernels
+        for name in list(loops)[1:]:
+            loops[name + " compiled"] = (False, dataclasses.replace(loops[name][1], compile=True))
+    spawn = multiprocessing.get_context("spawn")
+    pipes = {}
+    for name, (plain, options) in loops.items():
+        pipes[name], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(theirs, given.dataset, plain, options)).start()
     seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(given.rounds):
-        for name, loop in running.items():
-            start = time.perf_counter()
-            for _ in range(given.steps):
-                next(loop)
-            seconds[name].append((time.perf_counter() - start) / given.steps)
+    for round_ in range(given.rounds + 1):
+        for name, pipe in pipes.items():
+            pipe.send(given.steps)
+            taken = pipe.recv()
+            if round_:  # the first steps choose kernels and take memory
+                seconds[name].append(taken / given.steps)
+    for pipe in pipes.values():
+        pipe.send(0)
     baseline = statistics.median(seconds["plain fp32"])
     for name, values in seconds.items():
         middle = statistics.median(values)
         spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:22} {middle:.3f} s a step ({spread}), {baseline / middle:.2f} x plain")  # noqa: T201
+        print(f"{name:20} {middle:.3f} s a step ({spread}), {baseline / middle:.2f} x plain", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

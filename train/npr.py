@@ -52,7 +52,8 @@ class NprParameters:
         gain: weight of strokes against tone.
         hair_black: the share of hair that turns black, at each of `hair_lightness`.
         hair_lightness: lightness of hair over that of skin.
-        feature_level: tone under which eyes, brows and lips turn black.
+        feature_level: tone under which eyes and lips turn black.
+        brow_level: tone under which brows turn black.
         eye_black: the largest share of an eye that may turn black.
         beard_level: lightness over that of skin under which a beard turns black.
         clothes_level: lightness under which clothes turn black.
@@ -77,6 +78,7 @@ class NprParameters:
     hair_black: tuple[float, ...] = (0.88, 0.75, 0.50, 0.24, 0.15)
     hair_lightness: tuple[float, ...] = (0.20, 0.45, 0.70, 1.00, 1.25)
     feature_level: float = 0.52
+    brow_level: float = 0.68
     eye_black: float = 0.45
     beard_level: float = 0.59
     clothes_level: float = 0.24
@@ -87,7 +89,7 @@ class NprParameters:
     clothes_strength: tuple[float, float] = (0.055, 0.025)
     clothes_length: float = 35.0
     pen: tuple[float, float] = (1.3, 2.2)
-    contour: float = 1.6
+    contour: float = 2.6
     speck: float = 10.0
     line_width: int = 7
     line_length: float = 6.0
@@ -212,7 +214,7 @@ def ink_level(tone: Plane, strokes: Plane, parts: Parts, labels: Image, black_sh
     middle = float(np.quantile(hair[within], black_share)) if within.sum() > 500 else 0.35
     hair -= middle + (0.04 if black_share > 0.5 else -0.04)  # what has no strands is all black or all white, not grey
 
-    looks = tone + p.gain * difference - p.feature_level
+    looks = tone + p.gain * difference - p.feature_level - parts.brows * np.float32(p.brow_level - p.feature_level)
     for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
         eye = looks[half][parts.eyes[half] > 0.5]
         # An eye that lies in the shade must not turn into a black hole.

@@ -217,8 +217,8 @@ def make_generator(options: TrainOptions) -> Generator:
     generator = Generator(config)
     if not options.dropout:
         for module in generator.modules():
-            if hasattr(module, "dropout"):
-                setattr(module, "dropout", 0.0)  # noqa: B010  # not every module has it
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
     return generator
 
 
@@ -246,7 +246,7 @@ def _set_up(fabric: Fabric, network: nn.Module, options: TrainOptions) -> tuple[
     """A network on its device, in the memory format that convolutions like best, and its optimiser."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.to(fabric.device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=options.lr, betas=BETAS, foreach=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=options.lr, betas=BETAS, fused=True)
     made, its = fabric.setup(torch.compile(network) if options.compile else network, optimiser)
     return made, its
 

@@ -1,4 +1,4 @@
-"""What every network is made of: the norm with a choice of statistics, and the initialisation."""
+"""What every network is made of: the norm with a choice of statistics, dropout, and the initialisation."""
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,44 @@ class Norm(nn.BatchNorm2d):
         variance = centred.square().mean(dim=(2, 3), keepdim=True)
         scale = self.weight.float()[:, None, None] * torch.rsqrt(variance + self.eps)
         return (centred * scale + self.bias.float()[:, None, None]).to(x.dtype)
+
+
+class Dropout(nn.Dropout):
+    """Drops half of the values while training, and doubles the others.
+
+    On a CPU it takes one random bit for a value, where torch draws a whole number for each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Thins out a tensor of any shape, keeping its dtype."""
+        if x.device.type != "cpu" or not self.training or self.p != 0.5:
+            return super().forward(x)
+        eights = torch.randint(256, (-(-x.numel() // 8),), dtype=torch.int32)
+        bits = torch.arange(256)[:, None] >> torch.arange(8) & 1  # [256, 8]
+        kept = F.embedding(eights, 2 * bits.to(x.dtype)).view(-1)
+        return x * kept.as_strided(x.shape, torch.empty_like(x).stride())  # in the order of x in memory
+
+
+class OneChannelConv(nn.Conv2d):
+    """A convolution with one output channel, computed as one of sixteen: four times as fast on a CPU.
+
+    Args:
+        channels: C of its input [B, C, H, W].
+        kernel: height and width of its kernel.
+        padding: on each side.
+    """
+
+    def __init__(self, channels: int, kernel: int, padding: int) -> None:
+        super().__init__(channels, 1, kernel, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves [B, C, H, W] to [B, 1, H', W']."""
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, 0, 0, 15))
+        sixteen = F.conv2d(x, weight, padding=self.padding)
+        return sixteen[:, :1] + self.bias  # type: ignore[operator]
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Norm, initialise
+from train.networks.blocks import Norm, OneChannelConv, initialise
 from train.networks.regions import LocalParts, Regions
 
 
@@ -64,11 +64,11 @@ class PatchDiscriminator(nn.Module):
         for inputs, outputs, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
             self.convs.append(nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=False))
             self.norms.append(Norm(outputs, "photo"))
-        self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
+        self.last = OneChannelConv(widths[-1], 4, padding=1)
 
     def forward(self, pair: Tensor) -> Tensor:
         """Judges [B, 4, H, W] in [-1, 1] (photo RGB, drawing): logits [B, 1, H / 8 - 2, W / 8 - 2]."""
-        x = F.leaky_relu(self.first(pair), 0.2)
+        x = F.leaky_relu(self.first(pair), 0.2, inplace=True)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.2)
+            x = F.leaky_relu(norm(conv(x)), 0.2, inplace=True)
         return self.last(x)  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Norm
+from train.networks.blocks import Dropout, Norm
 from train.networks.config import NormStatistics
 
 
@@ -26,7 +26,7 @@ class Fusion(nn.Module):
     def forward(self, global_drawing: Tensor, local_drawing: Tensor) -> Tensor:
         """Fuses I_global and I_local, each float [B, 1, H, W] in [-1, 1], to a drawing of the same kind."""
         x = torch.cat((global_drawing, local_drawing), dim=1)
-        x = F.relu(self.norm(self.first(x)))
+        x = F.relu(self.norm(self.first(x)), inplace=True)
         return torch.tanh(self.last(self.blocks(x)))
 
 
@@ -37,13 +37,11 @@ class _Residual(nn.Module):
         self.first_norm = Norm(width, statistics)
         self.second = _reflecting_conv(width, width, 3, bias=False)
         self.second_norm = Norm(width, statistics)
-        self.dropout = 0.5
+        self.dropout = Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(self.first_norm(self.first(x)))
-        if self.dropout:
-            inner = F.dropout(inner, self.dropout, self.training)
-        return x + self.second_norm(self.second(inner))  # type: ignore[no-any-return]
+        inner = F.relu(self.first_norm(self.first(x)), inplace=True)
+        return x + self.second_norm(self.second(self.dropout(inner)))  # type: ignore[no-any-return]
 
 
 def _reflecting_conv(inputs: int, outputs: int, kernel: int, *, bias: bool) -> nn.Conv2d:

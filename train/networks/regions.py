@@ -113,7 +113,7 @@ def footprint(box: Box) -> Tensor:
 
 def masked(picture: Tensor, mask: Tensor) -> Tensor:
     """The picture, float [B, C, H, W] in [-1, 1], inside a 0/1 mask [B, 1, H, W]; black (-1) outside it."""
-    return (picture / 2 + 0.5) * mask * 2 - 1
+    return picture * mask + (mask - 1)
 
 
 def whitened(drawing: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Norm
+from train.networks.blocks import Dropout, Norm
 from train.networks.config import NormStatistics
 
 
@@ -32,10 +32,9 @@ class UNet(nn.Module):
             self.down.append(_Down(outer, width, down_norm, activate=level > 0))
             inputs = width if level == innermost else 2 * width  # beside the skip
             if level == 0:
-                self.up.append(_Up(inputs, 1, None, dropout=0.0))
+                self.up.append(_Up(inputs, 1, None))
             else:
-                dropout = 0.5 if level in dropout_levels else 0.0
-                self.up.append(_Up(inputs, outer, Norm(outer, statistics), dropout))
+                self.up.append(_Up(inputs, outer, Norm(outer, statistics), dropout=level in dropout_levels))
 
     def forward(self, photo: Tensor) -> Tensor:
         """Draws a photo or a part of one.
@@ -80,19 +79,20 @@ class _Down(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(F.leaky_relu(x, 0.2) if self.activate else x)
+        # In place: where x is also a skip, the decoder's ReLU makes the same of it.
+        x = self.conv(F.leaky_relu(x, 0.2, inplace=True) if self.activate else x)
         return x if self.norm is None else self.norm(x)
 
 
 class _Up(nn.Module):
-    def __init__(self, inputs: int, outputs: int, norm: Norm | None, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: Norm | None, *, dropout: bool = False) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=norm is None)
         self.norm = norm
-        self.dropout = dropout
+        self.dropout = Dropout() if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(F.relu(x))
+        x = self.conv(F.relu(x, inplace=True))
         if self.norm is not None:
             x = self.norm(x)
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return x if self.dropout is None else self.dropout(x)
