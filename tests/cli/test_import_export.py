@@ -44,6 +44,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tm
         cv2.imread(str(folder / "bg/sample.png"), cv2.IMREAD_GRAYSCALE)[None],
     )
     recorded = np.load(folder / "outputs.npz")["drawing"] * 127.5 + 127.5
+    rounding = np.abs(np.rint(recorded) - recorded).mean()
     others = synthetic_portraits(7)
     batch = PortraitBatch(*(np.concatenate(both) for both in zip(arrays(sample), arrays(others), strict=True)))
     with torch.inference_mode():
@@ -57,7 +58,9 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tm
         inputs = PortraitBatch(*(a[:count] for a in arrays(batch))).inputs()
         for draw in runtimes:
             drawings = draw(inputs)
-            assert np.abs(drawings[0] - recorded).max() <= 0.6  # half a level, and the rounding itself
+            away = np.abs(drawings[0] - recorded)
+            assert away.max() <= 0.65  # rounding takes 0.5
+            assert away.mean() <= rounding + 0.001
             assert np.abs(drawings - wanted[:count]).max() <= 1
 
 
