@@ -25,7 +25,7 @@ from train.dataset import Augmentation, Pair, PortraitPairs
 from train.loop import make_fabric
 from train.losses import discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
 from train.networks import Regions
-from train.networks.blocks import Dropout, OneChannelConv
+from train.networks.blocks import Dropout, OneChannelConv, OneChannelUp
 from train.options import TrainOptions, resolve
 from train.order import PairOrder
 from train.stages import AdversarialStage, make_discriminators, make_generator
@@ -41,7 +41,13 @@ def plain(network: Network) -> Network:
             if isinstance(child, Dropout):
                 setattr(module, name, torch.nn.Dropout(child.p))
             elif isinstance(child, OneChannelConv):
-                setattr(module, name, torch.nn.Conv2d(child.in_channels, 1, child.kernel_size, padding=child.padding))
+                mode = child.padding_mode
+                plain_conv = torch.nn.Conv2d(
+                    child.in_channels, 1, child.kernel_size, 1, child.margin, padding_mode=mode
+                )
+                setattr(module, name, plain_conv)
+            elif isinstance(child, OneChannelUp):
+                setattr(module, name, torch.nn.ConvTranspose2d(child.in_channels, 1, 4, 2, 1))
     return network
 
 

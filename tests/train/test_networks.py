@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from train.networks import Discriminators, Generator, GeneratorConfig, Regions
-from train.networks.blocks import Norm
+from train.networks.blocks import Dropout, Norm, OneChannelConv, OneChannelUp
 from train.networks.discriminators import PatchDiscriminator
 from train.networks.graph import DrawingGraph
 
@@ -221,3 +221,35 @@ class TestConfig:
         with pytest.raises(ValueError, match=named) as error:
             GeneratorConfig.from_json(text)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [(12, 16), (63, 9), (8, 21)])
+@pytest.mark.parametrize("own", [OneChannelConv(6, 4, padding=1), OneChannelConv(6, 7, 3, "reflect"), OneChannelUp(6)])
+def test_one_channel_is_computed_in_blocks_with_the_same_result(own, size):
+    if isinstance(own, OneChannelUp):
+        plain = torch.nn.ConvTranspose2d(6, 1, 4, stride=2, padding=1)
+        size = tuple(2 * s for s in size)
+    else:
+        plain = torch.nn.Conv2d(6, 1, own.kernel_size, padding=own.padding, padding_mode=own.padding_mode)
+    plain.load_state_dict(own.state_dict())
+    x = torch.randn(2, 6, *size)
+    found, wanted = own(x), plain(x)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(wanted)
+    for layer, y in ((own, found), (plain, wanted)):
+        layer.zero_grad()
+        (y * weights).sum().backward()
+    for one, other in zip(own.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-3, rtol=1e-4)
+
+
+def test_dropout_drops_half_and_doubles_the_rest():
+    x = torch.ones(2, 5, 33, 21).to(memory_format=torch.channels_last).requires_grad_()
+    y = Dropout()(x)
+    assert set(y.unique().tolist()) == {0.0, 2.0}
+    assert 0.45 < (y == 0).float().mean() < 0.55
+    assert not torch.equal(y[0], y[1])
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    assert Dropout()(x.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert torch.equal(Dropout().eval()(x), x)

@@ -153,8 +153,8 @@ def test_shipped_and_author_weights_keep_their_drawings(name, statistics, reques
     chosen.load_state_dict(generator.state_dict())
     found = halved(chosen.eval(), sample(1))
     assert "fusion" in found.networks
-    assert found.complete == (name == "shipped")
-    assert name == "shipped" or "whole" not in found.networks
+    assert found.complete or name == "authors"
+    assert "whole" not in found.networks or (name, statistics) != ("authors", "photo")
     assert found.peak < 65504 / 8
     for portraits in (sample(0), synthetic_portraits(1, seed=5)):  # others than it was tried on
         differences = np.abs(draw(found.generator, portraits).astype(int) - draw(chosen, portraits))

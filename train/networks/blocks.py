@@ -1,10 +1,15 @@
 """What every network is made of: the norm with a choice of statistics, dropout, and the initialisation."""
 
+from typing import Final, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from train.networks.config import NormStatistics
+
+BLOCK: Final = 4
+"""Height and width of the blocks of pixels that are computed together."""
 
 
 class Norm(nn.BatchNorm2d):
@@ -58,22 +63,53 @@ class Dropout(nn.Dropout):
 
 
 class OneChannelConv(nn.Conv2d):
-    """A convolution with one output channel, computed as one of sixteen: four times as fast on a CPU.
+    """A convolution with one output channel.
+
+    It is computed as one of 16 channels, the pixels of a block of 4 x 4: kernels compute 16 channels at a time anyway,
+    and would throw 15 away.
 
     Args:
         channels: C of its input [B, C, H, W].
         kernel: height and width of its kernel.
         padding: on each side.
+        padding_mode: `zeros` or `reflect`.
     """
 
-    def __init__(self, channels: int, kernel: int, padding: int) -> None:
-        super().__init__(channels, 1, kernel, padding=padding)
+    def __init__(
+        self, channels: int, kernel: int, padding: int, padding_mode: Literal["zeros", "reflect"] = "zeros"
+    ) -> None:
+        super().__init__(channels, 1, kernel, padding=padding, padding_mode=padding_mode)
+        self.margin = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves [B, C, H, W] to [B, 1, H', W']."""
-        weight = F.pad(self.weight, (0, 0, 0, 0, 0, 0, 0, 15))
-        sixteen = F.conv2d(x, weight, padding=self.padding)
-        return sixteen[:, :1] + self.bias  # type: ignore[operator]
+        kernel = self.kernel_size[0]
+        height, width = (size + 2 * self.margin - kernel + 1 for size in x.shape[2:])
+        x = F.pad(x, (self.margin,) * 4, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK)) if width % BLOCK or height % BLOCK else x
+        wide = F.pad(self.weight, (BLOCK - 1,) * 4)
+        starts, length = range(BLOCK - 1, -1, -1), kernel + BLOCK - 1
+        weight = torch.cat([wide[..., y : y + length, x : x + length] for y in starts for x in starts])
+        blocks = F.pixel_shuffle(F.conv2d(x, weight, stride=BLOCK), BLOCK)
+        return blocks[..., :height, :width] + self.bias  # type: ignore[operator]
+
+
+class OneChannelUp(nn.ConvTranspose2d):
+    """A transposed convolution of kernel 4 and stride 2 with one output channel, computed as `OneChannelConv` is.
+
+    Args:
+        channels: C of its input [B, C, H, W]; H and W even.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolves [B, C, H, W] to [B, 1, 2 H, 2 W]; `output_size` is not asked for."""
+        wide = F.pad(self.weight, (BLOCK - 1,) * 4).transpose(0, 1)  # [1, C, 10, 10]
+        weight = torch.cat([wide[..., y : y + 7 : 2, x : x + 7 : 2] for y in range(BLOCK) for x in range(BLOCK)])
+        blocks = F.conv2d(x, weight.flip(2, 3), stride=BLOCK // 2, padding=1)
+        return F.pixel_shuffle(blocks, BLOCK) + self.bias  # type: ignore[operator]
 
 
 @torch.no_grad()

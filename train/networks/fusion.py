@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Dropout, Norm
+from train.networks.blocks import Dropout, Norm, OneChannelConv
 from train.networks.config import NormStatistics
 
 
@@ -18,10 +18,10 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int, statistics: NormStatistics) -> None:
         super().__init__()
-        self.first = _reflecting_conv(2, width, 7, bias=False)
+        self.first = _reflecting_conv(2, width, 7)
         self.norm = Norm(width, statistics)
         self.blocks = nn.Sequential(_Residual(width, statistics), _Residual(width, statistics))
-        self.last = _reflecting_conv(width, 1, 7, bias=True)
+        self.last = OneChannelConv(width, 7, padding=3, padding_mode="reflect")
 
     def forward(self, global_drawing: Tensor, local_drawing: Tensor) -> Tensor:
         """Fuses I_global and I_local, each float [B, 1, H, W] in [-1, 1], to a drawing of the same kind."""
@@ -33,9 +33,9 @@ class Fusion(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, width: int, statistics: NormStatistics) -> None:
         super().__init__()
-        self.first = _reflecting_conv(width, width, 3, bias=False)
+        self.first = _reflecting_conv(width, width, 3)
         self.first_norm = Norm(width, statistics)
-        self.second = _reflecting_conv(width, width, 3, bias=False)
+        self.second = _reflecting_conv(width, width, 3)
         self.second_norm = Norm(width, statistics)
         self.dropout = Dropout()
 
@@ -44,5 +44,5 @@ class _Residual(nn.Module):
         return x + self.second_norm(self.second(self.dropout(inner)))  # type: ignore[no-any-return]
 
 
-def _reflecting_conv(inputs: int, outputs: int, kernel: int, *, bias: bool) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
+def _reflecting_conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect", bias=False)

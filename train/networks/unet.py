@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Dropout, Norm
+from train.networks.blocks import Dropout, Norm, OneChannelUp
 from train.networks.config import NormStatistics
 
 
@@ -50,9 +50,9 @@ class UNet(nn.Module):
         for down in self.down:
             x = down(x)  # [B, widths[level], H / 2 ** (level + 1), ...]
             skips.append(x)
-        x = self.up[-1](skips.pop())
+        x = self.up[-1](F.relu(skips.pop()))
         for up in reversed(self.up[:-1]):
-            x = up(torch.cat((skips.pop(), x), dim=1))
+            x = up(torch.cat((F.relu(skips.pop()), x), dim=1))
         return torch.tanh(x)
 
 
@@ -87,12 +87,16 @@ class _Down(nn.Module):
 class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, norm: Norm | None, *, dropout: bool = False) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=norm is None)
+        self.conv = (
+            OneChannelUp(inputs) if norm is None else nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1, bias=False)
+        )
         self.norm = norm
         self.dropout = Dropout() if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(F.relu(x, inplace=True))
-        if self.norm is not None:
-            x = self.norm(x)
-        return x if self.dropout is None else self.dropout(x)
+        x = self.conv(x)
+        if self.norm is None:
+            return x
+        x = self.norm(x)
+        # The next level's ReLU: before the concatenation it can be part of the norm.
+        return F.relu(x if self.dropout is None else self.dropout(x), inplace=True)
