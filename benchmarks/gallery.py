@@ -1,6 +1,6 @@
 """Pictures to judge drawings by, and what can be measured of them without a reference.
 
-    python -m benchmarks.gallery draw DATASET MODEL DRAWINGS [--split val]
+    python -m benchmarks.gallery draw DATASET MODEL DRAWINGS
     python -m benchmarks.gallery sheet DATASET OUT DRAWINGS [DRAWINGS ...]
     python -m benchmarks.gallery blind DATASET OUT DRAWINGS_A DRAWINGS_B [--seed 0]
     python -m benchmarks.gallery verdicts OUT
@@ -8,7 +8,8 @@
     python -m benchmarks.gallery robustness PHOTOS OUT [--model MODEL]
 
 DATASET is a prepared data set: any folder of photos becomes one by `apdraw prepare FOLDER DATASET --npr`. DRAWINGS is
-a folder with a drawing for each portrait, named like it: what `draw` writes, or DATASET/drawings, the teacher's.
+a folder with a drawing for each portrait, named like it: what `draw` writes, or DATASET/drawings, the teacher's. Where
+a data set is named, `--split` chooses its portraits, `val` unless told.
 
 `blind` writes pages of numbered rows, photo and two drawings in random order, and `key.json`, not to be looked at.
 Judge row by row into OUT/verdicts.csv: number, `left`, `right` or `same`, and why. `verdicts` opens the key and counts.
@@ -71,7 +72,7 @@ def draw(given: argparse.Namespace) -> None:
     given.drawings.mkdir(parents=True, exist_ok=True)
     engine = open_engine(given.model)
     try:
-        for name, portrait in zip(pairs.names, map(_portrait, range(len(pairs)), [pairs] * len(pairs)), strict=True):
+        for name, portrait in zip(pairs.names, (_portrait(index, pairs) for index in range(len(pairs))), strict=True):
             (drawing,) = engine.draw(PortraitBatch.of([portrait]))
             cv2.imwrite(str(given.drawings / f"{name}.png"), drawing)
     finally:
