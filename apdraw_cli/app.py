@@ -113,6 +113,14 @@ it tells which, and has to stay with it. Use no engine of a source that you woul
 TensorRT for RTX builds without a GPU; TensorRT needs the GPU that is to draw.
 """
 
+BENCH_EXAMPLES = """
+Examples:
+  apdraw bench photos                    the first 60 photos, three rounds
+  apdraw bench photos --json > bench.json
+
+Let nothing else run meanwhile. Nothing is left behind.
+"""
+
 DOCTOR_EXAMPLES = """
 Examples:
   apdraw doctor
@@ -752,6 +760,28 @@ def build_engine(
         with console.steps("Building", "step") as progress:
             result = build(model, engine, options, progress)
         console.built(result)
+
+
+@app.command(epilog=BENCH_EXAMPLES)
+def bench(
+    sources: Annotated[list[str], typer.Argument(metavar="PHOTOS...", help="Photos and folders to measure with.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The generator: an .onnx file.", show_default="the one that comes with apdraw")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Use the first so many photos.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are told.")] = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tells how fast this machine draws, stage by stage, and how much of its own peak that is."""
+    console = Console(as_json=as_json, debug=debug)
+    with _reporting(console):
+        from apdraw_cli.commands.bench import BenchOptions
+        from apdraw_cli.commands.bench import bench as run
+
+        with console.steps("Measuring", "round") as progress:
+            result = run(BenchOptions(tuple(sources), model, limit, rounds), progress)
+        console.benched(result)
 
 
 @app.command(epilog=DOCTOR_EXAMPLES)

@@ -17,6 +17,7 @@ from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import EXTENSIONS
 
 if TYPE_CHECKING:
+    from apdraw_cli.commands.bench import BenchResult
     from apdraw_cli.commands.build_engine import BuildResult
     from apdraw_cli.commands.doctor import Diagnosis
     from apdraw_cli.commands.evaluate import EvaluateResult
@@ -168,6 +169,35 @@ class Console:
     def steps(self, doing: str, unit: str) -> "Steps":
         """Shows how far a command is."""
         return Steps(doing, unit)
+
+    def benched(self, result: "BenchResult") -> None:
+        """What `apdraw bench` measured."""
+        self.result(result)
+        peaks = ", ".join(f"{value:.0f} in {precision}" for precision, value in result.peaks.items())
+        self.say(f"{result.cores} cores; GFLOP a second of a matrix product: {peaks}")
+        self.say(f"\nThe generator alone, {result.gflop:.1f} GFLOP a portrait ({result.model.name})")
+        for line in _columns(
+            [
+                (
+                    f"{timing.engine} {timing.precision}",
+                    f"{1000 * timing.seconds:.0f} ms a portrait ({1000 * timing.fastest:.0f} to "
+                    f"{1000 * timing.slowest:.0f})",
+                    f"{timing.gflops:.0f} GFLOP/s"
+                    + (f", {timing.of_peak:.0%} of the peak" if timing.of_peak is not None else ""),
+                )
+                for timing in result.generator
+            ]
+        ):
+            self.say(f"  {line}")
+        self.say(f"\nThe whole way, {result.photos} photos; seconds a photo by stage, several at work at once")
+        for line in _columns([(stage, f"{seconds:.3f}") for stage, seconds in result.stages.items()]):
+            self.say(f"  {line}")
+        self.say(
+            f"\n{result.photos_per_second:.2f} photos a second ({result.slowest:.2f} to {result.fastest:.2f}), "
+            f"{result.of_generator:.0%} of the generator alone"
+        )
+        if result.memory_bytes is not None:
+            self.say(f"{result.memory_bytes / 1e9:.2f} GB of memory at most, all processes together")
 
     def exported(self, result: "ExportResult") -> None:
         """What `apdraw export` wrote."""

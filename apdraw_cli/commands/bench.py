@@ -1,0 +1,327 @@
+"""`apdraw bench`: how fast this machine draws, stage by stage, and how much of its own peak it uses."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Final
+
+from apdraw_cli.commands.convert import convert, generator_engine, retinaface_extractor
+from apdraw_cli.console import Progress
+from apdraw_cli.conversion.job import ConvertOptions, FaceOptions, Outcome
+from apdraw_cli.conversion.portraits import PortraitMaker
+from apdraw_cli.conversion.sources import gather
+from apdraw_cli.errors import UnfitError, UsageError
+
+if TYPE_CHECKING:
+    from engines.base import Engine
+    from engines.peak import MatrixProduct
+    from engines.portrait import Portrait
+
+PORTRAITS: Final = 8
+"""So many portraits are drawn over and over to time the generator alone."""
+
+SAMPLE_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What `apdraw bench` is asked for.
+
+    Attributes:
+        sources: photos and folders.
+        model: the generator's `.onnx` file; None for the shipped one.
+        limit: use the first so many photos.
+        rounds: how often each is timed, in turn; medians are told.
+    """
+
+    sources: tuple[str, ...]
+    model: Path | None = None
+    limit: int = 60
+    rounds: int = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The generator alone, in one engine and precision.
+
+    Attributes:
+        engine: its name.
+        device: what it drew on.
+        precision: what it computed in.
+        seconds: a portrait, median of the rounds.
+        fastest: of the rounds.
+        slowest: of the rounds.
+        gflops: GFLOP a second.
+        of_peak: share of this machine's peak in that precision; None where that was not measured.
+    """
+
+    engine: str
+    device: str
+    precision: str
+    seconds: float
+    fastest: float
+    slowest: float
+    gflops: float
+    of_peak: float | None
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What was measured.
+
+    Attributes:
+        model: the generator's file.
+        cores: that may be used.
+        gflop: of one portrait.
+        peaks: GFLOP a second of a matrix product on the CPU, by precision; median of the rounds.
+        generator: the generator alone, the fastest first.
+        photos: that were converted.
+        stages: seconds a photo, by stage, in the fastest round; several photos are at work at once.
+        photos_per_second: of the whole conversion, median of the rounds; the engine is open already.
+        fastest: of the rounds.
+        slowest: of the rounds.
+        of_generator: the same over what the engine does alone.
+        memory_bytes: of all processes together at most, shared memory counted once; None if it cannot be told here.
+    """
+
+    model: Path
+    cores: int
+    gflop: float
+    peaks: dict[str, float]
+    generator: tuple[Timing, ...]
+    photos: int
+    stages: dict[str, float]
+    photos_per_second: float
+    fastest: float
+    slowest: float
+    of_generator: float
+    memory_bytes: int | None
+
+
+def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda done, total: None) -> BenchResult:
+    """Measures; everything is timed in turn, round by round, so that a busy moment hits all alike.
+
+    Args:
+        options: what to measure.
+        progress: is told after each round how many are done, and of how many.
+
+    Raises:
+        UsageError: there is no photo, or none of the first ones holds a face.
+        UnfitError: no engine can draw the model.
+    """
+    from joblib import cpu_count
+
+    from engines.base import EngineError
+    from engines.peak import gflop_per_portrait
+    from engines.select import shipped_model
+
+    model = options.model or shipped_model()
+    with tempfile.TemporaryDirectory(prefix="apdraw-bench-") as scratch:
+        sources = gather(options.sources, (), Path(scratch) / "out")
+        photos = [source.path for source in islice(sources.photos("", several=False), options.limit)]
+        portraits = _portraits(photos)
+        try:
+            gflop = gflop_per_portrait(model)
+            conversion = ConvertOptions((), model=options.model)
+            engines = _engines(model, generator_engine(conversion, model))
+        except EngineError as error:
+            raise UnfitError(str(error)) from error
+        products = _products()
+        drawn: list[list[float]] = [[] for _ in engines]
+        peaks: dict[str, list[float]] = {precision: [] for precision in products}
+        total = 2 * options.rounds
+        for done in range(options.rounds):
+            for precision, product in products.items():
+                peaks[precision].append(max(product.gflops() for _ in range(3)))
+            for engine, seconds in zip(engines, drawn, strict=True):
+                seconds.append(_seconds_a_portrait(engine, portraits))
+            progress(done + 1, total)
+        for engine in engines:
+            engine.close()
+        runs = []
+        for done in range(options.rounds):
+            runs.append(_converted(photos, options.model, Path(scratch) / str(done)))
+            progress(options.rounds + done + 1, total)
+
+    peak = {precision: median(values) for precision, values in peaks.items()}
+    timings = [_timing(engine, seconds, gflop, peak) for engine, seconds in zip(engines, drawn, strict=True)]
+    default = timings[0]
+    speeds = [run.photos_per_second for run in runs]
+    return BenchResult(
+        model=model,
+        cores=cpu_count(),
+        gflop=round(gflop, 1),
+        peaks={precision: round(value, 1) for precision, value in peak.items()},
+        generator=tuple(sorted(timings, key=lambda timing: timing.seconds)),
+        photos=runs[0].photos,
+        stages=max(runs, key=lambda run: run.photos_per_second).stages,
+        photos_per_second=round(median(speeds), 2),
+        fastest=round(max(speeds), 2),
+        slowest=round(min(speeds), 2),
+        of_generator=round(median(speeds) * default.seconds, 3),
+        memory_bytes=max((run.memory for run in runs if run.memory), default=None),
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    photos: int
+    photos_per_second: float
+    stages: dict[str, float]
+    memory: int | None
+
+
+class _Watch(Progress):
+    """Collects the seconds of each photo that was drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[dict[str, float]] = []
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Listener`."""
+        if outcome.status == "done":
+            self.seconds.append(outcome.seconds)
+
+
+def _portraits(photos: Sequence[str]) -> "list[Portrait]":
+    if not photos:
+        raise UsageError("there is no photo to measure with: name a folder of photos")
+    maker = PortraitMaker(retinaface_extractor, FaceOptions())
+    maker.check()
+    found: list[Portrait] = []
+    for photo in photos[: 4 * PORTRAITS]:
+        found += maker.prepare(photo).portraits
+        if len(found) >= PORTRAITS:
+            break
+    if not found:
+        raise UsageError(f"none of the first {min(len(photos), 4 * PORTRAITS)} photos holds a face: name others")
+    return (found * PORTRAITS)[:PORTRAITS]
+
+
+def _engines(model: Path, default: "Engine") -> "list[Engine]":
+    """The engine that `apdraw convert` takes, then the others in each precision that they can draw the model in."""
+    from engines.base import EngineError
+    from engines.select import ENGINES
+
+    engines = [default]
+    seen = {(default.name, default.precision)}
+    for name in ENGINES:
+        file = model.with_suffix(".safetensors") if name == "torch" else model
+        for precision in ("fp32", "bf16", "fp16"):
+            if (name, precision) in seen or not file.exists():
+                continue
+            try:
+                engines.append(generator_engine(ConvertOptions((), engine=name, precision=precision), file))
+            except (EngineError, UnfitError):
+                continue  # not here
+            seen.add((name, precision))
+    return engines
+
+
+def _products() -> "dict[str, MatrixProduct]":
+    from engines.base import EngineError
+    from engines.peak import MatrixProduct
+
+    products = {}
+    for precision in ("fp32", "bf16"):
+        try:
+            products[precision] = MatrixProduct(precision)
+        except EngineError:
+            continue  # nothing is computed in it either
+    return products
+
+
+def _seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> float:
+    """As a conversion calls the engine: full batches, on as many threads as it asks for."""
+    from engines.portrait import PortraitBatch
+
+    size, threads = engine.batch_size, engine.concurrency
+    calls = threads * max(1, -(-len(portraits) // (size * threads)))
+    batch = PortraitBatch.of((list(portraits) * size)[:size])
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        list(pool.map(engine.draw, [batch] * calls))
+        return (time.perf_counter() - start) / (calls * size)
+
+
+def _timing(engine: "Engine", seconds: Sequence[float], gflop: float, peaks: dict[str, float]) -> Timing:
+    middle = median(seconds)
+    gflops = gflop / middle
+    peak = peaks.get(engine.precision) if engine.device == "cpu" else None
+    return Timing(
+        engine=engine.name,
+        device=engine.device,
+        precision=engine.precision,
+        seconds=round(middle, 4),
+        fastest=round(min(seconds), 4),
+        slowest=round(max(seconds), 4),
+        gflops=round(gflops, 1),
+        of_peak=round(gflops / peak, 3) if peak else None,
+    )
+
+
+def _converted(photos: Sequence[str], model: Path | None, output: Path) -> _Run:
+    watch, memory = _Watch(), _Memory()
+    with memory:
+        result = convert(ConvertOptions(tuple(photos), output=output, model=model), watch)
+    if result.error is not None:
+        raise UnfitError(result.error)
+    if not result.done:
+        raise UsageError("none of these photos could be drawn: name others")
+    stages = watch.seconds[0]  # the same in all
+    means = {stage: round(fmean(seconds[stage] for seconds in watch.seconds), 4) for stage in stages}
+    return _Run(result.done, result.photos_per_second, means, memory.most)
+
+
+class _Memory:
+    """Looks now and then, on Linux, how much memory this process and those that it started take together.
+
+    Attributes:
+        most: in bytes; None if it could not be seen.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(SAMPLE_SECONDS):
+            total = sum(map(_proportional_bytes, _family(os.getpid())))
+            if total:
+                self.most = max(self.most or 0, total)
+
+
+def _family(process: int) -> list[int]:
+    """A process and all that it started, and those started."""
+    family = [process]
+    for member in family:
+        for path in Path(f"/proc/{member}/task").glob("*/children"):
+            try:
+                family += map(int, path.read_text().split())
+            except OSError:
+                continue  # it has ended
+    return family
+
+
+def _proportional_bytes(process: int) -> int:
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

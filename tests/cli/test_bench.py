@@ -1,0 +1,67 @@
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from apdraw_cli import app
+from engines.base import EngineError
+from engines.peak import MatrixProduct, gflop_per_portrait
+from engines.select import shipped_model
+from train.export import synthetic_portraits
+from train.model_file import load_generator
+from train.networks.graph import DrawingGraph
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def bench(*arguments):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app.app, ["bench", *map(str, arguments)], prog_name="apdraw")
+
+
+def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
+    shutil.copy(SAMPLES / "astronaut.png", tmp_path)
+    done = bench(tmp_path, "--rounds", "1", "--json")
+    assert done.exit_code == 0
+    assert all(line.startswith("Measuring: ") for line in done.stderr.splitlines())
+    found = json.loads(done.stdout)
+    assert found["peaks"]["fp32"] > 1
+    drawn = {(timing["engine"], timing["precision"]): timing for timing in found["generator"]}
+    assert {("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "fp32")} <= set(drawn)
+    assert all(0 < t["fastest"] <= t["seconds"] <= t["slowest"] for t in found["generator"])
+    assert all(t["gflops"] == pytest.approx(found["gflop"] / t["seconds"], rel=0.05) for t in found["generator"])
+    assert set(found["stages"]) == {"read", "decode", "detect", "align", "segment", "draw", "write"}
+    assert found["photos"] == 1
+    assert found["photos_per_second"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png"]
+
+
+def test_the_work_is_what_torch_counts():
+    generator = load_generator(shipped_model().with_suffix(".safetensors"))[0]
+    portrait = [torch.from_numpy(array) for array in synthetic_portraits(1).inputs().values()]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        DrawingGraph(generator)(*portrait)
+    assert gflop_per_portrait(shipped_model()) == pytest.approx(counter.get_total_flops() / 1e9, rel=0.01)
+
+
+def test_what_cannot_be_measured_is_one_line(tmp_path):
+    done = bench(tmp_path)
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "apdraw: error: there is no photo to measure with: name a folder of photos\n",
+    )
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((300, 300, 3), 200, np.uint8))
+    done = bench(tmp_path)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "holds a face" in done.stderr
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(EngineError, match=r"cannot read .*broken\.onnx; is the file whole\?"):
+        gflop_per_portrait(broken)
+    with pytest.raises(EngineError, match="does not compute in int3"):
+        MatrixProduct("int3")
