@@ -17,7 +17,7 @@ from apdraw_cli.faces.detect import DETECTORS
 from engines.model import PRECISIONS
 from engines.select import ENGINES
 
-COMMANDS = ("convert", "prepare", "train", "evaluate", "import-weights", "export", "build-engine", "doctor")
+COMMANDS = ("convert", "prepare", "train", "evaluate", "import-weights", "export", "build-engine", "doctor", "bench")
 
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "110", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
