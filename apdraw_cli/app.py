@@ -464,9 +464,7 @@ def train(
     preset: Annotated[
         Preset | None, typer.Option(help="The paper's method, an ablation, or Pix2Pix.", show_default="paper")
     ] = None,
-    start: Annotated[
-        Path | None, typer.Option("--from", metavar="RUN|MODEL", help="Pre-trained weights to start from.")
-    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", metavar="RUN|MODEL", help="Weights to start from.")] = None,
     lines: Annotated[
         Path | None, typer.Option(metavar="RUN|FILE", help="Line detectors of L_DT, from the auxiliary stage.")
     ] = None,

@@ -32,7 +32,7 @@ class Inputs:
 
     Attributes:
         dataset: a prepared data set, or the authors' layout.
-        start: a run folder or a model file with pre-trained weights.
+        start: a run folder, finished or stopped, or a model file with pre-trained weights.
         lines: an auxiliary run's folder or its `lines.safetensors`.
     """
 
@@ -89,23 +89,36 @@ def load_inputs(
 
 
 def _starting_weights(path: Path, options: TrainOptions) -> dict[str, dict[str, Tensor]]:
-    """Generator weights of a model or a finished run, and its discriminators where a checkpoint has them."""
-    generator, _ = load_generator(_result_of(path, "pretrain"))
-    wanted = dataclasses.replace(generator.config, norm_statistics=options.norm_statistics)
-    if make_generator(options).config != wanted:
+    """Generator weights of a model or a run, and its discriminators where a checkpoint has them.
+
+    A run that was stopped has no result yet: its newest checkpoint's weights are what it would have been, the running
+    mean where it keeps one.
+    """
+    saved = load_checkpoint(path)["networks"] if path.is_dir() and checkpoints(path) else {}
+    fresh = make_generator(options)
+    if "generator" in saved and not (path / RESULTS["pretrain"]).exists():
+        weights = saved.get("mean", saved["generator"])
+        fits = _shapes(weights) == _shapes(fresh.state_dict())
+    else:
+        generator, _ = load_generator(_result_of(path, "pretrain"))
+        weights = generator.state_dict()
+        fits = dataclasses.replace(generator.config, norm_statistics=options.norm_statistics) == fresh.config
+    if not fits:
         raise OptionsError(
-            f"{path} has other networks than asked for ({wanted.to_json()}): give --width, --local-width, "
+            f"{path} has other networks than asked for ({fresh.config.to_json()}): give --width, --local-width, "
             "--region-width, --fusion-width and --preset as it was made with"
         )
-    start = {"generator": generator.state_dict()}
-    if path.is_dir() and checkpoints(path):
-        saved = load_checkpoint(path)["networks"].get("discriminators", {})
-        own = make_discriminators(options).state_dict()
-        if {name: value.shape for name, value in saved.items()} == {name: value.shape for name, value in own.items()}:
-            start["discriminators"] = saved
-        else:
-            _log.warning("the discriminators in %s have another width and start anew", path)
+    start = {"generator": weights}
+    judges = saved.get("discriminators", {})
+    if _shapes(judges) == _shapes(make_discriminators(options).state_dict()):
+        start["discriminators"] = judges
+    elif saved:
+        _log.warning("the discriminators in %s have another width and start anew", path)
     return start
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}
 
 
 def _result_of(path: Path, stage: str) -> Path:
@@ -114,5 +127,5 @@ def _result_of(path: Path, stage: str) -> Path:
         return path
     found = path / RESULTS[stage]
     if not found.exists():
-        raise OptionsError(f"{path} holds no {found.name}: name a finished run, or go on with that one by --resume")
+        raise OptionsError(f"{path} holds no {found.name}: name a run of that stage, or its result")
     return found

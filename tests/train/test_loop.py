@@ -269,6 +269,17 @@ def test_formal_training_starts_from_pretrained_weights(tiny_dataset: Path, unbr
     torch.testing.assert_close(judges["whole.first.weight"], taught["whole.first.weight"])
 
 
+def test_training_starts_from_a_run_that_was_stopped(tiny_dataset: Path, unbroken: Path, tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
+    shutil.copytree(unbroken / "checkpoints", stopped / "checkpoints")
+    result = loop.train(Inputs(tiny_dataset, stopped), tmp_path / "next", replace(TINY, lr=1e-12, steps=1))
+    assert result is not None
+    for name, value in weights(unbroken / "generator.safetensors").items():
+        torch.testing.assert_close(weights(result)[name], value, atol=1e-6, rtol=0)
+    with pytest.raises(OptionsError, match="other networks"):
+        loop.train(Inputs(tiny_dataset, stopped), tmp_path / "wider", replace(TINY, width=8, steps=1))
+
+
 def test_formal_training_goes_on_with_the_line_detectors_it_began_with(
     tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path
 ) -> None:
