@@ -106,14 +106,14 @@ class BenchResult:
 
 
 def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda done, total: None) -> BenchResult:
-    """Measures; everything is timed in turn, round by round, so that a busy moment hits all alike.
+    """Measures; engines are timed in turn, round by round, so that a busy moment hits all alike.
 
     Args:
         options: what to measure.
         progress: is told after each round how many are done, and of how many.
 
     Raises:
-        UsageError: there is no photo, or none of the first ones holds a face.
+        UsageError: there is no photo, none of them can be drawn, or the model is no `.onnx` file.
         UnfitError: no engine can draw the model.
     """
     from joblib import cpu_count
@@ -123,32 +123,34 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
     from engines.select import shipped_model
 
     model = options.model or shipped_model()
+    if model.suffix.lower() != ".onnx":
+        raise UsageError(f"{model} is no .onnx file, whose work can be counted: make one with apdraw export")
     with tempfile.TemporaryDirectory(prefix="apdraw-bench-") as scratch:
         sources = gather(options.sources, (), Path(scratch) / "out")
         photos = [source.path for source in islice(sources.photos("", several=False), options.limit)]
-        portraits = _portraits(photos)
-        try:
-            gflop = gflop_per_portrait(model)
-            conversion = ConvertOptions((), model=options.model)
-            engines = _engines(model, generator_engine(conversion, model))
-        except EngineError as error:
-            raise UnfitError(str(error)) from error
-        products = _products()
-        drawn: list[list[float]] = [[] for _ in engines]
-        peaks: dict[str, list[float]] = {precision: [] for precision in products}
-        total = 2 * options.rounds
-        for done in range(options.rounds):
-            for precision, product in products.items():
-                peaks[precision].append(max(product.gflops() for _ in range(3)))
-            for engine, seconds in zip(engines, drawn, strict=True):
-                seconds.append(_seconds_a_portrait(engine, portraits))
-            progress(done + 1, total)
-        for engine in engines:
-            engine.close()
+        if not photos:
+            raise UsageError("there is no photo to measure with: name a folder of photos")
         runs = []
-        for done in range(options.rounds):
+        for done in range(options.rounds):  # first, while this process holds nothing but a conversion needs
             runs.append(_converted(photos, options.model, Path(scratch) / str(done)))
-            progress(options.rounds + done + 1, total)
+            progress(done + 1, 2 * options.rounds)
+    portraits = _portraits(photos)
+    try:
+        gflop = gflop_per_portrait(model)
+        engines = _engines(model, generator_engine(ConvertOptions((), model=options.model), model))
+    except EngineError as error:
+        raise UnfitError(str(error)) from error
+    products = _products()
+    drawn: list[list[float]] = [[] for _ in engines]
+    peaks: dict[str, list[float]] = {precision: [] for precision in products}
+    for done in range(options.rounds):
+        for precision, product in products.items():
+            peaks[precision].append(max(product.gflops() for _ in range(3)))
+        for engine, seconds in zip(engines, drawn, strict=True):
+            seconds.append(_seconds_a_portrait(engine, portraits))
+        progress(options.rounds + done + 1, 2 * options.rounds)
+    for engine in engines:
+        engine.close()
 
     peak = {precision: median(values) for precision, values in peaks.items()}
     timings = [_timing(engine, seconds, gflop, peak) for engine, seconds in zip(engines, drawn, strict=True)]
@@ -192,17 +194,13 @@ class _Watch(Progress):
 
 
 def _portraits(photos: Sequence[str]) -> "list[Portrait]":
-    if not photos:
-        raise UsageError("there is no photo to measure with: name a folder of photos")
     maker = PortraitMaker(retinaface_extractor, FaceOptions())
     maker.check()
     found: list[Portrait] = []
-    for photo in photos[: 4 * PORTRAITS]:
+    for photo in photos:
         found += maker.prepare(photo).portraits
         if len(found) >= PORTRAITS:
             break
-    if not found:
-        raise UsageError(f"none of the first {min(len(photos), 4 * PORTRAITS)} photos holds a face: name others")
     return (found * PORTRAITS)[:PORTRAITS]
 
 

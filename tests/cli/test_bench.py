@@ -58,7 +58,10 @@ def test_what_cannot_be_measured_is_one_line(tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((300, 300, 3), 200, np.uint8))
     done = bench(tmp_path)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "holds a face" in done.stderr
+    assert "none of these photos could be drawn" in done.stderr
+    done = bench(tmp_path, "--model", shipped_model().with_suffix(".safetensors"))
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "apdraw export" in done.stderr
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(EngineError, match=r"cannot read .*broken\.onnx; is the file whole\?"):
