@@ -31,6 +31,15 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     return EngineStatus(NAME, True, version, ("cpu",))
 
 
+def open_core() -> tuple[Any, list[str]]:
+    """OpenVINO with its plugin for CPUs, and what this CPU computes in: `FP32`, `BF16`, ..."""
+    import openvino as ov
+
+    core = ov.Core()
+    with signal_stack_kept():  # the first question loads the plugin
+        return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoEngine:
     """An ONNX generator compiled by OpenVINO for the CPU. See `Engine`.
 
@@ -60,11 +69,7 @@ class OpenVinoEngine:
         batch_size: int | None,
         threads: int | None,
     ) -> None:
-        import openvino as ov
-
-        core = ov.Core()
-        with signal_stack_kept():  # the first question loads the plugin
-            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        core, capabilities = open_core()
         chosen = _choose_precision(precision, info, capabilities)
         self.device = device
         self.batch_size = batch_size or CPU_BATCH_SIZE

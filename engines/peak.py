@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from engines.base import EngineError
-from engines.signals import signal_stack_kept
+from engines.openvino_engine import open_core
 
 SIZE: Final = 2048
 """Rows and columns of the matrices whose product is timed."""
@@ -28,9 +28,7 @@ class MatrixProduct:
         import openvino as ov
         from openvino import opset13 as ops
 
-        core = ov.Core()
-        with signal_stack_kept():  # the first question loads the plugin
-            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        core, capabilities = open_core()
         if precision.upper() not in capabilities:
             raise EngineError(f"this CPU does not compute in {precision}")
         shape = ov.Shape([SIZE, SIZE])

@@ -20,6 +20,7 @@ import numpy as np
 
 from engines.portrait import SIZE, WHITE, Image, Landmarks
 from train.flow import Plane, confident, difference_across, ridges, smooth_along, soften, tangent_flow, weighted_mean
+from train.measures import eye_ink
 from train.parts import FACE, PERSON, Mask, Parts, find_parts
 from train.pen import PenZone, drop_specks, enlarged, jaw_line, pen_lines, person_outline
 
@@ -274,9 +275,8 @@ def quality(drawing: Image, labels: Image, landmarks: Landmarks) -> float:
     if not face.any():
         return 0.0
     score = 1.0
-    for x, y in np.rint(landmarks[:2]).astype(int):
-        eye = ink[max(y - 16, 0) : y + 16, max(x - 34, 0) : x + 34]
-        score *= _between(float(eye.mean()) if eye.size else 0.0, 0.03, 0.08, 0.60, 0.80)
+    for share in eye_ink(drawing, landmarks):
+        score *= _between(share, 0.03, 0.08, 0.60, 0.80)
     score *= _between(float(ink[face].mean()), 0.015, 0.04, 0.35, 0.55)
     score *= _between(float(ink[labels >= PERSON].mean()), 0.03, 0.06, 0.75, 0.90)
     _, _, stats, _ = cv2.connectedComponentsWithStats((ink & face).astype(np.uint8), connectivity=8)

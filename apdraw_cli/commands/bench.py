@@ -270,6 +270,8 @@ def _converted(photos: Sequence[str], model: Path | None, output: Path) -> _Run:
     watch, memory = _Watch(), _Memory()
     with memory:
         result = convert(ConvertOptions(tuple(photos), output=output, model=model), watch)
+    if result.interrupted:
+        raise KeyboardInterrupt  # a conversion ends orderly; this is not to go on
     if result.error is not None:
         raise UnfitError(result.error)
     if not result.done:

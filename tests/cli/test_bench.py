@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from apdraw_cli import app
+from apdraw_cli.commands.bench import BenchOptions
+from apdraw_cli.commands.bench import bench as measure
+from apdraw_cli.commands.convert import convert
 from engines.base import EngineError
 from engines.peak import MatrixProduct, gflop_per_portrait
 from engines.select import shipped_model
@@ -39,6 +43,17 @@ def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
     assert found["photos"] == 1
     assert found["photos_per_second"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png"]
+
+
+def test_an_interrupted_conversion_ends_it(tmp_path, monkeypatch):
+    shutil.copy(SAMPLES / "astronaut.png", tmp_path)
+
+    def interrupted(*arguments):
+        return dataclasses.replace(convert(*arguments), interrupted=True)
+
+    monkeypatch.setattr("apdraw_cli.commands.bench.convert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(BenchOptions((str(tmp_path),), rounds=1))
 
 
 def test_the_work_is_what_torch_counts():
