@@ -503,6 +503,9 @@ def train(
     region_width: Annotated[
         int | None, typer.Option(help="Of those of hair and background.", show_default="--width", **NETWORKS)
     ] = None,
+    background_width: Annotated[
+        int | None, typer.Option(help="Of that of the background.", show_default="--region-width", **NETWORKS)
+    ] = None,
     fusion_width: Annotated[
         int | None, typer.Option(help="Of the fusion network.", show_default="--width", **NETWORKS)
     ] = None,
@@ -518,6 +521,19 @@ def train(
     ] = None,
     norm_statistics: Annotated[
         NormStatistics | None, typer.Option(help="What norms use.", show_default="photo", **NETWORKS)
+    ] = None,
+    fusion_statistics: Annotated[
+        NormStatistics | None,
+        typer.Option(help="What the fusion network's use.", show_default="--norm-statistics", **NETWORKS),
+    ] = None,
+    frozen_norms: Annotated[
+        bool | None,
+        typer.Option(
+            "--frozen-norms/--no-frozen-norms",
+            help="Measure running statistics at the start, and keep them.",
+            show_default="no",
+            **NETWORKS,
+        ),
     ] = None,
     dropout: Annotated[
         bool | None, typer.Option("--dropout/--no-dropout", help="The paper's noise.", show_default="yes", **NETWORKS)

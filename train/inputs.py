@@ -1,6 +1,5 @@
 """What a training run reads: pairs, and what earlier stages left."""
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def load_inputs(
     """The line detectors and the weights to start from, by network, where the stage wants them; else None.
 
     Raises:
-        OptionsError: one is missing, not wanted, or of other networks than the options say.
+        OptionsError: one is missing, not wanted, or of another global network than the options say.
         ModelError: one cannot be used.
         CheckpointError: the checkpoint of the run to start from cannot be read.
     """
@@ -92,33 +91,40 @@ def _starting_weights(path: Path, options: TrainOptions) -> dict[str, dict[str, 
     """Generator weights of a model or a run, and its discriminators where a checkpoint has them.
 
     A run that was stopped has no result yet: its newest checkpoint's weights are what it would have been, the running
-    mean where it keeps one.
+    mean where it keeps one. What has another width than asked for starts anew, but for the global network.
     """
     saved = load_checkpoint(path)["networks"] if path.is_dir() and checkpoints(path) else {}
     fresh = make_generator(options)
     if "generator" in saved and not (path / RESULTS["pretrain"]).exists():
         weights = saved.get("mean", saved["generator"])
-        fits = _shapes(weights) == _shapes(fresh.state_dict())
     else:
         generator, _ = load_generator(_result_of(path, "pretrain"))
         weights = generator.state_dict()
-        fits = dataclasses.replace(generator.config, norm_statistics=options.norm_statistics) == fresh.config
-    if not fits:
+    anew = {name.partition(".")[0] for name in _unlike(weights, fresh.state_dict())}
+    if "whole" in anew or _networks(weights) != _networks(fresh.state_dict()):
         raise OptionsError(
-            f"{path} has other networks than asked for ({fresh.config.to_json()}): give --width, --local-width, "
-            "--region-width, --fusion-width and --preset as it was made with"
+            f"{path} has other networks than asked for ({fresh.config.to_json()}): give --width and --preset as it "
+            "was made with"
         )
-    start = {"generator": weights}
+    for name in sorted(anew):
+        _log.warning("the network %s in %s has another width and starts anew", name, path)
+    start = {"generator": {**weights, **{k: v for k, v in fresh.state_dict().items() if k.partition(".")[0] in anew}}}
     judges = saved.get("discriminators", {})
-    if _shapes(judges) == _shapes(make_discriminators(options).state_dict()):
+    if judges and not _unlike(judges, make_discriminators(options).state_dict()):
         start["discriminators"] = judges
     elif saved:
         _log.warning("the discriminators in %s have another width and start anew", path)
     return start
 
 
-def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in weights.items()}
+def _networks(weights: dict[str, Tensor]) -> set[str]:
+    return {name.partition(".")[0] for name in weights}
+
+
+def _unlike(weights: dict[str, Tensor], others: dict[str, Tensor]) -> set[str]:
+    """The names of weights that are missing in one of the two, or have another shape."""
+    shapes, other_shapes = ({name: value.shape for name, value in each.items()} for each in (weights, others))
+    return {name for name in shapes.keys() | other_shapes.keys() if shapes.get(name) != other_shapes.get(name)}
 
 
 def _result_of(path: Path, stage: str) -> Path:

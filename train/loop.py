@@ -29,11 +29,13 @@ from train.metrics import Metrics
 from train.model_file import write_atomically
 from train.options import OptionsError, TrainOptions, changed, to_toml
 from train.order import PairOrder
-from train.stages import AdversarialStage, AuxiliaryStage, Stage
+from train.stages import AdversarialStage, AuxiliaryStage, Stage, freeze_norms, measure_norms
 
 SHOWN: Final = 4
 """Portraits in a picture of how the run goes."""
 
+MEASURED: Final = 64
+"""Portraits whose statistics frozen norms are given."""
 
 GRACE: Final = 30
 """Seconds for which reading processes go on after SIGTERM."""
@@ -114,6 +116,10 @@ def train(
     else:
         stage = AdversarialStage(fabric, options, detectors, start)
     done = _restore(fabric, stage, state) if state else 0
+    if options.frozen_norms and isinstance(stage, AdversarialStage) and isinstance(pairs, PortraitPairs):
+        if not state:
+            measure_norms(stage.generator, (pairs[index] for index in range(min(MEASURED, len(pairs)))))
+        freeze_norms(stage.generator)
     order = PairOrder(len(pairs), options.batch_size, options.seed, done, total, fabric.global_rank, fabric.world_size)
     if fabric.is_global_zero and detectors is not None:
         run.mkdir(parents=True, exist_ok=True)

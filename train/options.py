@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin
 
-from train.networks.config import NormStatistics
+from train.networks.config import WIDTHS, NormStatistics
 
 Stage = Literal["auxiliary", "pretrain", "formal"]
 Preset = Literal["paper", "no-local", "no-dt", "no-pretrain", "pix2pix"]
@@ -44,7 +44,7 @@ are may change only if a step is made of as many pairs as before."""
 
 POSITIVE: Final = (
     *("epochs", "steps", "batch_size", "lr", "devices", "nodes"),
-    *("width", "local_width", "region_width", "fusion_width", "discriminator_width", "detector_width"),
+    *(*WIDTHS, "discriminator_width", "detector_width"),
     *("log_every", "picture_every", "save_every", "keep"),
 )
 """Options that must be over 0 where they are set."""
@@ -67,11 +67,13 @@ class TrainOptions:
         batch_size: pairs in a batch, on each device.
         lr: of Adam.
         lr_decay: share of the run, at its end, in which the learning rate falls to zero.
-        width: channels of the first convolution of the global network; the three others as in `GeneratorConfig`.
+        width: channels of the first convolution of the global network; the others as in `GeneratorConfig`.
         discriminator_width: of the seven discriminators.
         detector_width: of the two line detectors.
         local_networks: whether there are local networks and discriminators.
-        norm_statistics: see `GeneratorConfig`.
+        norm_statistics: see `GeneratorConfig`; `fusion_statistics` too.
+        frozen_norms: whether norms with running statistics measure those once, on the training portraits as the
+            generator is at the start, and then keep them: for fine-tuning with batches of one.
         dropout: whether the generator has the dropout that the paper uses as noise.
         pretrained: whether formal training starts from pre-trained weights.
         pixel_weight: lambda_1, of L_1.
@@ -109,11 +111,14 @@ class TrainOptions:
     width: int = 64
     local_width: int | None = None
     region_width: int | None = None
+    background_width: int | None = None
     fusion_width: int | None = None
     discriminator_width: int = 64
     detector_width: int = 16
     local_networks: bool = True
     norm_statistics: NormStatistics = "photo"
+    fusion_statistics: NormStatistics | None = None
+    frozen_norms: bool = False
     dropout: bool = True
     pretrained: bool = True
     pixel_weight: float = 100.0
@@ -212,15 +217,16 @@ def changed(saved: Mapping[str, Any], options: TrainOptions) -> str | None:
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:
-    if get_origin(annotation) is Literal:
-        if value not in get_args(annotation):
-            choices = ", ".join(get_args(annotation))
-            raise OptionsError(f"{_shown(name)} must be one of {choices}, not {value!r}")
+    parts = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
+    if value is None and NoneType in parts:
         return
-    kinds = get_args(annotation) or (annotation,)
-    fits = type(value) in kinds or (float in kinds and type(value) is int)
-    if not fits:
-        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        if value not in choices:
+            raise OptionsError(f"{_shown(name)} must be one of {', '.join(choices)}, not {value!r}")
+        return
+    if type(value) not in parts and not (float in parts and type(value) is int):
+        wanted = " or ".join(part.__name__ for part in parts if part is not NoneType)
         raise OptionsError(f"{_shown(name)} must be of the type {wanted}, not {value!r}")
 
 

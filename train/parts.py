@@ -79,6 +79,7 @@ def find_parts(photo: Image, labels: Image, landmarks: Landmarks) -> Parts:
     # A full beard hides the neck, whose shade would be excused otherwise.
     neck = _neck(place) * np.float32(1 - min(1.0, 2 * float(beard[chin].mean()) if chin.any() else 0.0))
     skin = _skin(off_skin, off_hair, light, person, face, neck, place)
+    skin = np.maximum(skin, _soft(_shaded_neck(colour, usual, person & ~face, place), 2) * whole * (1 - beard))
     hair = _hair(off_hair, person, skin, place)
     return Parts(whole, skin, hair, whole * (1 - skin) * (1 - hair), beard, eyes, brows, nose, mouth)
 
@@ -151,6 +152,16 @@ def _skin(
     fringe &= place.y < place.brow - 25
     fringe = _hanging(_opened(fringe, 7), person & ~face & ~around)
     return (np.maximum(_soft(face & ~fringe, 1.5), _soft(_opened(around, 5), 2)) * person).astype(np.float32)
+
+
+def _shaded_neck(colour: Plane, skin: Plane, person: Mask, place: _Place) -> Mask:
+    """The middle of the neck, however dark: in deep shade skin still is as warm, for its lightness, as the face."""
+    middle = (np.abs(place.x - place.middle) < 0.62 * place.half_width) & (place.y > place.mouth + 40)
+    warmth = colour[..., 1] + colour[..., 2]
+    warm = warmth > np.maximum(0.62 * float(skin[1] + skin[2]) * colour[..., 0] / max(float(skin[0]), 1), 9)
+    found = _opened(middle & person & warm & (place.y < place.chin + 110), 5)
+    closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)) > 0
+    return np.asarray(closed & person)
 
 
 def _hair(off_hair: Plane, person: Mask, skin: Plane, place: _Place) -> Plane:

@@ -1,6 +1,8 @@
 """The stages of training (sec. 6): what is trained, on what, and what one step of it does."""
 
 import copy
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +23,7 @@ from train.losses import (
 from train.metrics import Picture
 from train.model_file import save_generator
 from train.networks import Discriminators, Generator, GeneratorConfig, LineDetectors, Regions
+from train.networks.blocks import Norm
 from train.networks.discriminators import Verdicts
 from train.options import TrainOptions
 
@@ -57,6 +60,9 @@ class AdversarialStage:
         options: of the run.
         detectors: trained line detectors, where L_DT counts.
         start: weights to begin with, by network: `generator`, and `discriminators` if there are any.
+
+    Attributes:
+        generator: that is trained.
     """
 
     def __init__(
@@ -69,13 +75,13 @@ class AdversarialStage:
         self._fabric = fabric
         self._weights = loss_weights(options)
         self._mean_decay = options.mean_decay
-        generator = make_generator(options)
+        self.generator = generator = make_generator(options)
         discriminators = make_discriminators(options)
         if start:
             generator.load_state_dict(start["generator"])
             if "discriminators" in start:
                 discriminators.load_state_dict(start["discriminators"])
-        self._generator, of_generator = _set_up(fabric, generator, options)
+        self._drawn_by, of_generator = _set_up(fabric, generator, options)
         self._judge, of_discriminators = _set_up(fabric, _Judge(discriminators), options)
         self.networks: dict[str, nn.Module] = {"generator": generator, "discriminators": discriminators}
         self.optimisers = {"generator": of_generator, "discriminators": of_discriminators}
@@ -92,7 +98,7 @@ class AdversarialStage:
         """One step of the discriminators, then one of the generator."""
         photo = batch.photo.contiguous(memory_format=torch.channels_last)
         regions = Regions.of(batch.landmarks, batch.mask)
-        output = self._generator(photo, batch.landmarks, batch.mask)
+        output = self._drawn_by(photo, batch.landmarks, batch.mask)
         drawing = output.drawing.float()
         real, fake = self._judge(photo, batch.drawing, drawing.detach(), regions)
         losses = {"D": discriminator_loss(real, fake)}
@@ -206,20 +212,40 @@ class _Judge(nn.Module):
 
 def make_generator(options: TrainOptions) -> Generator:
     """A generator with fresh weights, in training mode."""
-    config = GeneratorConfig(
-        width=options.width,
-        local_width=options.local_width or options.width,
-        region_width=options.region_width or options.width,
-        fusion_width=options.fusion_width or options.width,
-        norm_statistics=options.norm_statistics,
-        local_networks=options.local_networks,
-    )
-    generator = Generator(config)
+    fields = [field.name for field in dataclasses.fields(GeneratorConfig)]
+    generator = Generator(GeneratorConfig(**{name: getattr(options, name) for name in fields}))
     if not options.dropout:
         for module in generator.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     return generator
+
+
+@torch.no_grad()
+def measure_norms(generator: Generator, pairs: Iterable[Pair]) -> None:
+    """Sets the averages of norms with running statistics to those of a generator as it is on some pairs.
+
+    Args:
+        generator: in training mode.
+        pairs: without a batch dimension.
+    """
+    norms = [module for module in generator.modules() if isinstance(module, Norm) and module.statistics == "running"]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all
+    device = next(generator.parameters()).device
+    for pair in pairs:
+        generator(*(tensor[None].to(device) for tensor in (pair.photo, pair.landmarks, pair.mask)))
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def freeze_norms(generator: Generator) -> None:
+    """Makes norms with running statistics keep their averages, and normalise by them in training too."""
+    for module in generator.modules():
+        if isinstance(module, Norm) and module.statistics == "running":
+            module.frozen = True
+            module.eval()
 
 
 def make_discriminators(options: TrainOptions) -> Discriminators:

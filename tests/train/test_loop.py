@@ -280,6 +280,31 @@ def test_training_starts_from_a_run_that_was_stopped(tiny_dataset: Path, unbroke
         loop.train(Inputs(tiny_dataset, stopped), tmp_path / "wider", replace(TINY, width=8, steps=1))
 
 
+def test_what_has_another_width_starts_anew(
+    tiny_dataset: Path, unbroken: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = replace(TINY, lr=1e-12, steps=1, background_width=2)
+    result = loop.train(Inputs(tiny_dataset, unbroken), tmp_path / "run", options)
+    assert "the network background in" in caplog.text
+    assert result is not None
+    found, taught = weights(result), weights(unbroken / "generator.safetensors")
+    assert found["background.down.0.conv.weight"].shape[0] == 2
+    torch.testing.assert_close(found["hair.down.0.conv.weight"], taught["hair.down.0.conv.weight"])
+
+
+def test_frozen_norms_are_measured_once_and_survive_a_stop(tiny_dataset: Path, unbroken: Path, tmp_path: Path) -> None:
+    options = replace(TINY, fusion_statistics="running", frozen_norms=True, steps=2)
+    whole = loop.train(Inputs(tiny_dataset, unbroken), tmp_path / "whole", options)
+    loop.train(Inputs(tiny_dataset, unbroken), tmp_path / "run", replace(options, steps=1))
+    resumed = loop.train(Inputs(tiny_dataset), tmp_path / "run", options, resume=True)
+    assert whole is not None
+    assert resumed is not None
+    assert_same_weights(whole, resumed)
+    measured = load_checkpoint(tmp_path / "run")["networks"]["generator"]["fusion.norm.running_var"]
+    assert torch.equal(weights(whole)["fusion.norm.running_var"], measured)
+    assert not torch.equal(measured, torch.ones_like(measured))
+
+
 def test_formal_training_goes_on_with_the_line_detectors_it_began_with(
     tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path
 ) -> None:

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from train.dataset import Pair
 from train.networks import Discriminators, Generator, GeneratorConfig, Regions
 from train.networks.blocks import Dropout, Norm, OneChannelConv, OneChannelUp
 from train.networks.discriminators import PatchDiscriminator
 from train.networks.graph import DrawingGraph
+from train.stages import freeze_norms, measure_norms
 
 
 def parameters(module):
@@ -107,6 +109,33 @@ def test_norm_with_photo_statistics_sees_one_photo(dtype):
     torch.testing.assert_close(norm(x[1:2]), found[1:2])
 
 
+def test_the_fusion_can_have_statistics_of_its_own():
+    generator = Generator(GeneratorConfig(2, norm_statistics="photo", fusion_statistics="running"))
+    norms = {name: module for name, module in generator.named_modules() if isinstance(module, Norm)}
+    for name, norm in norms.items():
+        assert norm.statistics == ("running" if name.startswith("fusion") else "photo")
+
+
+def test_frozen_norms_keep_what_was_measured(inputs):
+    generator = Generator(GeneratorConfig(2, norm_statistics="photo", fusion_statistics="running")).train()
+    some = inputs(2)
+    pairs = [Pair(some.photo[i], some.photo[i, :1], some.landmarks[i], some.mask[i]) for i in range(2)]
+    norm, means = generator.fusion.norm, []
+    handle = norm.register_forward_pre_hook(lambda module, given: means.append(given[0].mean((0, 2, 3)).detach()))
+    measure_norms(generator, pairs)
+    handle.remove()
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
+
+    freeze_norms(generator)
+    kept = norm.running_mean.clone()
+    generator.eval().train()
+    assert not norm.training
+    assert generator.whole.down[1].norm.training
+    generator(some.photo, some.landmarks, some.mask).drawing.mean().backward()
+    assert torch.equal(norm.running_mean, kept)
+    assert norm.weight.grad.abs().sum() > 0
+
+
 def test_dropout_is_active_only_in_training(lively_generator, inputs):
     generator, some = lively_generator(statistics="photo"), inputs(1)
     arguments = (some.photo, some.landmarks, some.mask)
@@ -197,6 +226,8 @@ class TestConfig:
     def test_left_out_widths_follow_the_first(self):
         assert GeneratorConfig(24, region_width=16) == GeneratorConfig(24, 24, 16, 24, "running")
         assert GeneratorConfig().fusion_width == 64
+        assert GeneratorConfig(24, region_width=16).background_width == 16
+        assert GeneratorConfig(8, norm_statistics="photo").fusion_statistics == "photo"
 
     def test_goes_through_json_and_back(self):
         config = GeneratorConfig(12, 8, 6, 4, "photo")
@@ -215,6 +246,7 @@ class TestConfig:
             ('{"width": 1e9}', "width"),
             ('{"width": 8, "local_width": "8"}', "local_width"),
             ('{"norm_statistics": "batch"}', "norm_statistics"),
+            ('{"fusion_statistics": 1}', "fusion_statistics"),
         ],
     )
     def test_refuses_what_it_does_not_know_in_one_line(self, text, named):

@@ -97,6 +97,18 @@ def test_a_shadow_on_a_cheek_leaves_it_white(photo: np.ndarray, labels: np.ndarr
     assert 0.5 * bright < dark < 2 * bright
 
 
+@pytest.mark.parametrize(("neck", "tone"), [((70, 38, 24), 255), ((15, 15, 40), 0)])
+def test_a_neck_in_deep_shade_is_white_and_a_dark_collar_black(
+    labels: np.ndarray, neck: tuple[int, int, int], tone: int
+) -> None:
+    page = paint(labels, (180, 111, 79))
+    page[labels == PERSON] = (75, 40, 25)  # hair as warm as the neck
+    collar = labels == PERSON
+    collar[:458] = False
+    page[collar] = neck
+    assert np.median(npr.draw(page, labels, TEMPLATE).drawing[470:500, 230:280]) == tone
+
+
 def test_an_eye_in_a_dark_socket_is_no_black_hole(photo: np.ndarray, labels: np.ndarray) -> None:
     sunken = photo.copy()
     shade = np.zeros((SIZE, SIZE), np.float32)

@@ -1,6 +1,6 @@
 """What every network is made of: the norm with a choice of statistics, dropout, and the initialisation."""
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,19 @@ class Norm(nn.BatchNorm2d):
     Args:
         channels: C of its input and output [B, C, H, W].
         statistics: what is normalised by.
+
+    Attributes:
+        frozen: whether `running` uses the averages in training too, and leaves them as they are.
     """
 
     def __init__(self, channels: int, statistics: NormStatistics) -> None:
         super().__init__(channels)
         self.statistics = statistics
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation, in which a frozen norm always is."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises [B, C, H, W], keeping its dtype."""

@@ -7,6 +7,16 @@ from typing import Final, Literal, get_args
 
 NormStatistics = Literal["photo", "running"]
 
+WIDTHS: Final = ("width", "local_width", "region_width", "background_width", "fusion_width")
+"""The fields that are widths."""
+
+_FOLLOWS: Final = {
+    "local_width": "width",
+    "region_width": "width",
+    "background_width": "region_width",
+    "fusion_width": "width",
+    "fusion_statistics": "norm_statistics",
+}
 _MAX_WIDTH: Final = 1024
 
 
@@ -15,17 +25,20 @@ class GeneratorConfig:
     """The widths of the generator's networks and what their norms use once trained.
 
     A width is the number of channels of a network's first convolution; the paper's is 64 everywhere.
-    Left out, the three others are as wide as the global network.
+    Left out, the others are as wide as the global network, and the background's as the hair's.
 
     Attributes:
         width: the global U-Net.
         local_width: the four U-Nets of the eyes, the nose and the mouth.
         region_width: the two U-Nets of hair and background.
         fusion_width: the fusion network.
-        local_networks: whether there are local networks and a fusion; without them the global network's drawing is
-            the drawing, as in the paper's ablation (sec. 7.1) and in Pix2Pix. Their widths then mean nothing.
         norm_statistics: `running`: averages kept while training, as usual; `photo`: those of the one photo
             being drawn, as the authors' program does with their weights.
+        local_networks: whether there are local networks and a fusion; without them the global network's drawing is
+            the drawing, as in the paper's ablation (sec. 7.1) and in Pix2Pix. Their widths then mean nothing.
+        background_width: that of the background, where it is another.
+        fusion_statistics: `norm_statistics` of the fusion network, where they are others. Its inputs are drawings,
+            much alike, so that averages serve it; and averages cost nothing: they become part of the convolutions.
 
     Raises:
         ValueError: a width that is no whole number from 1 to 1024, or another value that means nothing.
@@ -37,17 +50,20 @@ class GeneratorConfig:
     fusion_width: int = None  # type: ignore[assignment]
     norm_statistics: NormStatistics = "running"
     local_networks: bool = True
+    background_width: int = None  # type: ignore[assignment]
+    fusion_statistics: NormStatistics = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        for name in ("local_width", "region_width", "fusion_width"):
+        for name, other in _FOLLOWS.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, self.width)
-        for name in ("width", "local_width", "region_width", "fusion_width"):
+                object.__setattr__(self, name, getattr(self, other))
+        for name in WIDTHS:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= _MAX_WIDTH:
                 raise ValueError(f"{name} must be a whole number from 1 to {_MAX_WIDTH}, not {value!r}")
-        if self.norm_statistics not in get_args(NormStatistics):
-            raise ValueError(f"norm_statistics must be 'photo' or 'running', not {self.norm_statistics!r}")
+        for name in ("norm_statistics", "fusion_statistics"):
+            if getattr(self, name) not in get_args(NormStatistics):
+                raise ValueError(f"{name} must be 'photo' or 'running', not {getattr(self, name)!r}")
         if type(self.local_networks) is not bool:
             raise ValueError(f"local_networks must be true or false, not {self.local_networks!r}")
 

@@ -47,8 +47,8 @@ class Generator(nn.Module):
         self.nose = feature_unet(config.local_width, statistics)
         self.mouth = feature_unet(config.local_width, statistics)
         self.hair = region_unet(config.region_width, statistics)
-        self.background = region_unet(config.region_width, statistics)
-        self.fusion = Fusion(config.fusion_width, statistics)
+        self.background = region_unet(config.background_width, statistics)
+        self.fusion = Fusion(config.fusion_width, config.fusion_statistics)
 
     def forward(self, photo: Tensor, landmarks: Tensor, mask: Tensor) -> GeneratorOutput:
         """Draws a batch of portraits.
