@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import CPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.base import EngineError, EngineStatus, one_line
 from engines.cuda import Gpu
 from engines.graph import Port, check_batch, check_signature
 from engines.model import ModelInfo
@@ -49,7 +49,7 @@ class OpenVinoEngine:
         device: `cpu`.
         precision: `auto`, `fp32` or `bf16`. `auto` is bf16 where the processor computes in it and the model
             is known to keep its drawings in it, else fp32.
-        batch_size: None for the default.
+        batch_size: portraits in a call, drawn one after another; None for one.
         threads: CPU threads for all calls together; None for OpenVINO's choice.
 
     Raises:
@@ -72,7 +72,7 @@ class OpenVinoEngine:
         core, capabilities = open_core()
         chosen = _choose_precision(precision, info, capabilities)
         self.device = device
-        self.batch_size = batch_size or CPU_BATCH_SIZE
+        self.batch_size = batch_size or 1
         self.concurrency = min(REQUESTS, threads or REQUESTS)
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -93,6 +93,9 @@ class OpenVinoEngine:
                         f"use --precision fp32, or export the model again"
                     )
                 chosen = "fp32"
+            # One portrait at a time: in a graph whose sizes are all known OpenVINO joins more operations, and what it
+            # keeps in between fits the caches better. A batch side by side takes a fifth longer for each.
+            network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
             config["INFERENCE_PRECISION_HINT"] = "bf16" if chosen == "bf16" else "f32"
             compiled = core.compile_model(network, "CPU", config)
             requests = [compiled.create_infer_request() for _ in range(self.concurrency)]
@@ -113,16 +116,20 @@ class OpenVinoEngine:
         try:
             if request is None:
                 raise EngineError(f"the openvino engine with {self._model} is closed; open it again")
-            # The results are copies, so the request is free for the next call at once.
-            results = request.infer(inputs, share_inputs=True, share_outputs=False)
+            # The results are copies, so the request is free for the next portrait at once.
+            drawings = [
+                request.infer(
+                    {name: array[i : i + 1] for name, array in inputs.items()}, share_inputs=True, share_outputs=False
+                )["drawing"]
+                for i in range(len(batch))
+            ]
         except (RuntimeError, MemoryError) as error:
             raise EngineError(
                 f"openvino failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
             ) from error
         finally:
             self._free.put(request)
-        drawing: Image = results["drawing"]
-        return drawing
+        return np.concatenate(drawings)
 
     def close(self) -> None:
         """Waits for the calls in flight and frees the model."""

@@ -1,24 +1,31 @@
 """Portraits: one photo's way from its file to aligned portraits, as it runs in the worker processes."""
 
 import contextlib
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from apdraw_cli.conversion.decode import decode, read
+from apdraw_cli.conversion.decode import decode, decode_reduced, read
 from apdraw_cli.conversion.job import FaceOptions, landmarks_file
 from apdraw_cli.errors import ApdrawError, PhotoError, UnfitError
-from engines.portrait import SIZE, Image, Landmarks, Portrait
+from apdraw_cli.faces.timing import timed
+from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
     from apdraw_cli.faces.extract import DetectedPortrait
+
+
+REDUCED_SIDE: Final = 1280
+"""Pixels that the longer side of a photo keeps at least where a quick look at it may do: twice what detection needs."""
+
+SPARE: Final = 1.25
+"""By how much a face must be larger in a reduced photo than in its portrait, for reducing it twice blurs a little."""
 
 
 class Extractor(Protocol):
@@ -84,13 +91,10 @@ class PortraitMaker:
         """
         seconds: dict[str, float] = {}
         try:
-            with _timed(seconds, "read"):
+            with timed(seconds, "read"):
                 data = read(path)
-            with _timed(seconds, "decode"):
-                photo = decode(data)
             landmarks = _read_landmarks(landmarks_file(path)) if self.options.aligned else None
-            extractor = _extractor(self.open_extractor, self.options)
-            found = extractor.extract(photo, seconds, landmarks)
+            found = self._extracted(data, seconds, landmarks)
         except PhotoError as error:
             return PreparedPhoto(seconds=seconds, error=PhotoError(error.code, error.message))
         except MemoryError:
@@ -103,6 +107,29 @@ class PortraitMaker:
             return PreparedPhoto(seconds=seconds, error=internal, trace=traceback.format_exc())
         portraits = tuple(each.portrait for each in found)
         return PreparedPhoto(portraits, tuple(each.face for each in found), seconds)
+
+    def _extracted(
+        self, data: bytes, seconds: dict[str, float], landmarks: Landmarks | None
+    ) -> "list[DetectedPortrait]":
+        extractor = _extractor(self.open_extractor, self.options)
+        if self.options == FaceOptions(detector=self.options.detector):  # one face, however small
+            with timed(seconds, "decode"):
+                photo, reduction = decode_reduced(data, REDUCED_SIDE)
+            if reduction == 1:
+                return extractor.extract(photo, seconds)
+            with contextlib.suppress(PhotoError):
+                found = extractor.extract(photo, seconds)
+                if all(_shows_enough(each.face) for each in found):
+                    return [replace(each, face=each.face.enlarged(reduction)) for each in found]
+        with timed(seconds, "decode"):
+            photo = decode(data)
+        return extractor.extract(photo, seconds, landmarks)
+
+
+def _shows_enough(face: "Face") -> bool:
+    """Whether a face is larger in a photo than it will be in its portrait."""
+    left, right = face.landmarks[:2]
+    return float(np.hypot(*(right - left))) >= SPARE * float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
 
 
 def _read_landmarks(file: Path) -> Landmarks | None:
@@ -120,12 +147,3 @@ def _read_landmarks(file: Path) -> Landmarks | None:
 @lru_cache(maxsize=1)
 def _extractor(opener: Callable[[FaceOptions], Extractor], options: FaceOptions) -> Extractor:
     return opener(options)
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = time.perf_counter() - start

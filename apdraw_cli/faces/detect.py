@@ -51,6 +51,12 @@ class Face:
         """Length of the box's shorter side in photo pixels."""
         return min(self.box[2], self.box[3])
 
+    def enlarged(self, factor: float) -> "Face":
+        """The same face in a photo that is larger by a factor."""
+        left, top, width, height = (side * factor for side in self.box)
+        # Pixel centres, not pixel corners, coincide between two sizes of a photo.
+        return Face((left, top, width, height), self.score, ((self.landmarks + 0.5) * factor - 0.5).astype(np.float32))
+
 
 class Detector(Protocol):
     """Finds faces in a photo."""

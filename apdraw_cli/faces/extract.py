@@ -1,8 +1,5 @@
 """From a photo to the aligned portraits in it: detection, alignment, segmentation."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -13,6 +10,7 @@ from apdraw_cli.errors import PhotoError
 from apdraw_cli.faces.align import apply, similarity, warp_photo
 from apdraw_cli.faces.detect import Detector, Face, open_detector
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
+from apdraw_cli.faces.timing import timed
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
 
 Faces = Literal["largest", "all"]
@@ -84,7 +82,7 @@ class PortraitExtractor:
         """
         if self.aligned:
             return [self._aligned_portrait(photo, timings, landmarks)]
-        with _timed(timings, "detect"):
+        with timed(timings, "detect"):
             found = self.detector.detect(photo, every_face=self.faces == "all")
         large = [face for face in found if face.size >= self.min_face]
         if not large:
@@ -94,7 +92,7 @@ class PortraitExtractor:
             raise PhotoError("no_face", f"no face found{largest}")
         portraits = []
         for face in large if self.faces == "all" else large[:1]:
-            with _timed(timings, "align"):
+            with timed(timings, "align"):
                 transform = similarity(face.landmarks)
                 aligned = warp_photo(photo, transform)
                 points = np.rint(apply(transform, face.landmarks)).astype(np.float32)
@@ -110,22 +108,13 @@ class PortraitExtractor:
             raise PhotoError("not_aligned", message)
         face = Face((0.0, 0.0, float(SIZE), float(SIZE)), 1.0, TEMPLATE if landmarks is None else landmarks)
         if landmarks is None:
-            with _timed(timings, "detect"):
+            with timed(timings, "detect"):
                 # A portrait that is aligned has its features near the template, found or not.
                 face = next(iter(self.detector.detect(photo)), face)
         points = np.rint(face.landmarks).astype(np.float32)
         return DetectedPortrait(face, self._portrait(photo, points, timings))
 
     def _portrait(self, aligned: Image, landmarks: Landmarks, timings: dict[str, float]) -> Portrait:
-        with _timed(timings, "segment"):
+        with timed(timings, "segment"):
             mask = self.segmenter.mask(aligned)
         return Portrait(aligned, landmarks, mask)
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from apdraw_cli.conversion.decode import MAX_PIXELS, decode, read
+from apdraw_cli.conversion.decode import MAX_PIXELS, decode, decode_reduced, read
 from apdraw_cli.errors import PhotoError
 
 GREY = np.linspace(0, 255, 64 * 48).reshape(48, 64).round().astype(np.uint8)
@@ -178,6 +178,22 @@ def test_exif_orientation_is_applied_once(file_format: str, orientation: int) ->
     pixels = decode(data)
     assert pixels.shape == upright.shape
     assert np.abs(pixels.astype(int) - upright).mean() < 5
+
+
+@pytest.mark.parametrize(("side", "reduction"), [(48, 1), (32, 2), (17, 2), (16, 4), (8, 8), (4, 8)])
+def test_a_jpeg_is_decoded_at_a_fraction_of_its_size_where_that_is_enough(side: int, reduction: int) -> None:
+    smooth = np.stack([GREY, GREY, 255 - GREY], axis=-1)
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    data = saved(smooth, "JPEG", quality=95, exif=exif.tobytes())
+    pixels, found = decode_reduced(data, side)
+    assert found == reduction
+    expected = cv2.resize(np.rot90(smooth, -1), None, fx=1 / found, fy=1 / found, interpolation=cv2.INTER_AREA)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 4
+    other = decode_reduced(saved(smooth, "PNG"), side)
+    assert other[1] == 1
+    assert difference(other[0], smooth) == 0
 
 
 def test_damaged_exif_data_does_not_matter() -> None:

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conversion_fakes import (
@@ -15,6 +16,9 @@ from conversion_fakes import (
 )
 from PIL import Image as Pillow
 
+from apdraw_cli.commands.convert import retinaface_extractor
+from apdraw_cli.conversion import portraits
+from apdraw_cli.conversion.decode import decode
 from apdraw_cli.conversion.job import FaceOptions
 from apdraw_cli.conversion.portraits import PortraitMaker
 from apdraw_cli.errors import UnfitError
@@ -38,6 +42,30 @@ def test_maker_and_result_go_between_processes(tmp_path: Path) -> None:
     assert len(prepared.portraits) == 1
     failed = pickle.loads(pickle.dumps(maker.prepare(str(tmp_path / "none.png"))))
     assert (failed.error.code, failed.error.message) == ("not_found", "there is no such file")
+
+
+SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "astronaut.png"
+
+
+@pytest.mark.parametrize(("across", "is_reduced"), [(4000, True), (1000, False)])
+def test_a_large_jpeg_is_reduced_where_the_face_allows(
+    tmp_path: Path, across: int, is_reduced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Pillow.new("RGB", (4000, 3000), "white")  # the same photo shows a large face, or a small one far away
+    page.paste(Pillow.open(SAMPLE).convert("RGB").resize((across, across)), (0, 0))
+    path = tmp_path / "p.jpg"
+    page.save(path, quality=92)
+    decoded = []
+    monkeypatch.setattr(portraits, "decode", lambda data: decoded.append(1) or decode(data))
+    whole = PortraitMaker(retinaface_extractor, FaceOptions(min_face=1)).prepare(str(path))
+    assert decoded == [1]
+    quick = PortraitMaker(retinaface_extractor, FaceOptions()).prepare(str(path))
+    assert len(decoded) == 1 + (not is_reduced)
+    assert quick.error is None
+    np.testing.assert_allclose(quick.faces[0].landmarks, whole.faces[0].landmarks, atol=6)
+    np.testing.assert_allclose(quick.faces[0].box, whole.faces[0].box, atol=20)
+    one, other = (cv2.GaussianBlur(found.portraits[0].photo, (0, 0), 3).astype(int) for found in (quick, whole))
+    assert np.abs(one - other).mean() < 3
 
 
 def test_failures_are_told_apart(tmp_path: Path) -> None:
