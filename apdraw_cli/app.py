@@ -539,6 +539,10 @@ def train(
         bool | None, typer.Option("--dropout/--no-dropout", help="The paper's noise.", show_default="yes", **NETWORKS)
     ] = None,
     pixel_weight: Annotated[float | None, typer.Option(help="lambda_1, of L_1.", show_default="100", **LOSSES)] = None,
+    line_weight: Annotated[
+        float | None,
+        typer.Option(help="How much more L_1 counts on the artist's thin lines.", show_default="0", **LOSSES),
+    ] = None,
     distance_weight: Annotated[
         float | None,
         typer.Option(help="lambda_2, of L_DT; 0: none.", show_default="0.1; pretrain 0", **LOSSES),

@@ -50,6 +50,10 @@ POSITIVE: Final = (
 """Options that must be over 0 where they are set."""
 
 
+WEIGHTS: Final = ("pixel_weight", "line_weight", "distance_weight", "local_weight", "local_adversarial_weight")
+"""Options that say how much a term of the loss counts."""
+
+
 class OptionsError(ValueError):
     """Options that cannot be used. One line: which, why, what to do."""
 
@@ -72,11 +76,12 @@ class TrainOptions:
         detector_width: of the two line detectors.
         local_networks: whether there are local networks and discriminators.
         norm_statistics: see `GeneratorConfig`; `fusion_statistics` too.
-        frozen_norms: whether norms with running statistics measure those once, on the training portraits as the
-            generator is at the start, and then keep them: for fine-tuning with batches of one.
+        frozen_norms: whether norms with running statistics keep those that they start with, or if they have none
+            measure them once, on the training portraits: for fine-tuning with batches of one.
         dropout: whether the generator has the dropout that the paper uses as noise.
         pretrained: whether formal training starts from pre-trained weights.
         pixel_weight: lambda_1, of L_1.
+        line_weight: how much more L_1 counts on thin lines; see `train.losses.pixel_loss`.
         distance_weight: lambda_2, of L_DT; 0 leaves it out.
         local_weight: lambda_3, of L_local.
         local_adversarial_weight: of each local discriminator in L_adv; the paper's 1, the authors' program's 0.25.
@@ -122,6 +127,7 @@ class TrainOptions:
     dropout: bool = True
     pretrained: bool = True
     pixel_weight: float = 100.0
+    line_weight: float = 0.0
     distance_weight: float = 0.1
     local_weight: float = 25.0
     local_adversarial_weight: float = 1.0
@@ -149,7 +155,7 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise OptionsError(f"{_shown(name)} must be over 0, not {value}")
-        for name in ("pixel_weight", "distance_weight", "local_weight", "local_adversarial_weight", "workers", "seed"):
+        for name in (*WEIGHTS, "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise OptionsError(f"{_shown(name)} must not be under 0, but is {getattr(self, name)}")
         if not 0 <= self.lr_decay <= 1:

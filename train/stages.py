@@ -110,7 +110,7 @@ class AdversarialStage:
         self._discriminators.requires_grad_(True)
         weights = self._weights
         losses["G_adv"] = generator_adversarial_loss(verdicts, weights.local_adversarial)
-        losses["G_L1"] = pixel_loss(drawing, batch.drawing)
+        losses["G_L1"] = pixel_loss(drawing, batch.drawing, weights.line)
         total = losses["G_adv"] + weights.pixel * losses["G_L1"]
         if output.parts is not None:
             losses["G_local"] = torch.stack(tuple(local_losses(output.parts, batch.drawing, regions))).sum()
@@ -225,13 +225,17 @@ def make_generator(options: TrainOptions) -> Generator:
 def measure_norms(generator: Generator, pairs: Iterable[Pair]) -> None:
     """Sets the averages of norms with running statistics to those of a generator as it is on some pairs.
 
+    Norms that have averages already, of an earlier training, keep them.
+
     Args:
         generator: in training mode.
         pairs: without a batch dimension.
     """
-    norms = [module for module in generator.modules() if isinstance(module, Norm) and module.statistics == "running"]
+    running = [module for module in generator.modules() if isinstance(module, Norm) and module.statistics == "running"]
+    norms = [norm for norm in running if not norm.num_batches_tracked]
+    if not norms:
+        return
     for norm in norms:
-        norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all
     device = next(generator.parameters()).device
     for pair in pairs:
@@ -265,6 +269,7 @@ def loss_weights(options: TrainOptions) -> LossWeights:
         distance=options.distance_weight,
         local=options.local_weight,
         local_adversarial=options.local_adversarial_weight,
+        line=options.line_weight,
     )
 
 

@@ -303,6 +303,9 @@ def test_frozen_norms_are_measured_once_and_survive_a_stop(tiny_dataset: Path, u
     measured = load_checkpoint(tmp_path / "run")["networks"]["generator"]["fusion.norm.running_var"]
     assert torch.equal(weights(whole)["fusion.norm.running_var"], measured)
     assert not torch.equal(measured, torch.ones_like(measured))
+    later = loop.train(Inputs(tiny_dataset, tmp_path / "whole"), tmp_path / "later", options)
+    assert later is not None
+    assert torch.equal(weights(later)["fusion.norm.running_var"], measured)
 
 
 def test_formal_training_goes_on_with_the_line_detectors_it_began_with(

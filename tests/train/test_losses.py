@@ -12,6 +12,7 @@ from train.losses import (
     generator_adversarial_loss,
     local_losses,
     pixel_loss,
+    thin_lines,
 )
 from train.networks import LocalParts, Regions
 from train.networks.discriminators import Verdicts
@@ -48,6 +49,27 @@ def test_discriminators_want_to_tell_them_apart():
 def test_a_sure_verdict_gives_a_finite_loss():
     sure = Verdicts(torch.full((1, 1, 2, 2), -300.0), LocalParts(*(torch.zeros(1, 1, 2, 2) for _ in range(6))))
     assert generator_adversarial_loss(sure, local_weight=0).item() == pytest.approx(300)
+
+
+def test_pixel_loss_can_count_more_on_thin_black_lines():
+    target = torch.ones(1, 1, 40, 48)
+    target[..., 10:13] = -1  # a line
+    target[..., 20:30] = -1  # an area
+    lines = thin_lines(target)
+    assert lines.shape == target.shape
+    assert lines.sum() == 3 * 40
+    assert lines[..., 10:13].min() == 1
+    drawing = target.clone()
+    drawing[..., 10] = 1
+    drawing[..., 20] = 1
+    assert pixel_loss(drawing, target).item() == pytest.approx(2 * 2 / 48)
+    assert pixel_loss(drawing, target, line_weight=3).item() == pytest.approx((2 * 4 + 2) / 48)
+
+
+def test_lines_at_a_drawing_s_rim_are_lines():
+    target = torch.ones(1, 1, 40, 48)
+    target[..., :4] = -1
+    assert thin_lines(target).sum() == 4 * 40
 
 
 def test_pixel_loss_is_a_mean_in_float32():
