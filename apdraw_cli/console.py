@@ -477,7 +477,7 @@ def _write_failures(result: ConvertResult, stream: TextIO) -> None:
     _write(stream, "Not drawn:")
     for line in _columns([(failure.source, _reason(failure)) for failure in shown]):
         _write(stream, f"  {line}")
-    left = len(result.failures) - len(shown)
+    left = result.no_face + result.failed - len(shown)
     if left:
         _write(stream, f"  and {left} more: {result.manifest} names them")
 

@@ -176,7 +176,7 @@ class ConvertResult:
         model: the generator's file.
         output: the output folder.
         manifest: the manifest's file.
-        failures: the photos without a drawing.
+        failures: the photos without a drawing, the first 10,000 of them.
         interrupted: the user stopped it.
         error: what ended it early; None if nothing did.
     """

@@ -20,11 +20,13 @@ they have.
 
 import json
 import os
+import sqlite3
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 from apdraw_cli.conversion.job import Outcome
 from apdraw_cli.errors import UnfitError, UsageError
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
 
 NAME: Final = "apdraw-manifest.jsonl"
+
+_INDEX: Final = (
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE photos (source BLOB PRIMARY KEY, place INTEGER) WITHOUT ROWID",
+    "CREATE TABLE owners (output BLOB PRIMARY KEY, source BLOB) WITHOUT ROWID",
+    "BEGIN",  # never ended: what is temporary needs no end
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,11 @@ class Record:
 
 
 class History:
-    """The last record of every photo in a manifest."""
+    """The last record of every photo in a manifest.
+
+    Only where in the manifest it stands is kept, in a temporary database on disk: memory does not grow with the number
+    of photos. It may be used from any thread.
+    """
 
     def __init__(self, path: Path) -> None:
         """Reads a manifest; one that does not exist is empty.
@@ -60,29 +74,56 @@ class History:
         Raises:
             UsageError: it cannot be read.
         """
-        self._records: dict[str, Record] = {}
-        self._owners: dict[str, str] = {}
+        self._path = path
+        self._lines: BinaryIO | None = None
+        self._lock = threading.Lock()
+        self._index = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        for statement in _INDEX:
+            self._index.execute(statement)
         if not path.exists():
             return
+        place = 0
         try:
             with path.open("rb") as lines:
-                for record in filter(None, map(_parsed, lines)):
-                    self.add(record)
+                for line in lines:
+                    record = _parsed(line)
+                    if record is not None:
+                        self.add(record, place)
+                    place += len(line)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
 
-    def add(self, record: Record) -> None:
-        """Takes in a newer record."""
-        self._records[record.source] = record
-        self._owners.update(dict.fromkeys(record.outputs, record.source))
+    def add(self, record: Record, place: int) -> None:
+        """Takes in a newer record, whose line begins at a byte of the manifest."""
+        source = _key(record.source)
+        with self._lock:
+            self._index.execute("INSERT OR REPLACE INTO photos VALUES (?, ?)", (source, place))
+            owned = [(_key(output), source) for output in record.outputs]
+            self._index.executemany("INSERT OR REPLACE INTO owners VALUES (?, ?)", owned)
 
     def of(self, source: str) -> Record | None:
         """The last record of a photo."""
-        return self._records.get(source)
+        return self._found("SELECT place FROM photos WHERE source = ?", source)
 
     def owner(self, output: str) -> Record | None:
         """The last record of the photo that a drawing was last made of."""
-        return self._records.get(self._owners.get(output, ""))
+        return self._found("SELECT place FROM owners NATURAL JOIN photos WHERE output = ?", output)
+
+    def _found(self, query: str, name: str) -> Record | None:
+        with self._lock:
+            row = self._index.execute(query, (_key(name),)).fetchone()
+            if row is None:
+                return None
+            if self._lines is None:
+                self._lines = self._path.open("rb")
+            self._lines.seek(row[0])
+            return _parsed(self._lines.readline())
+
+    def close(self) -> None:
+        """Frees the database."""
+        self._index.close()
+        if self._lines is not None:
+            self._lines.close()
 
 
 class Manifest:
@@ -122,6 +163,7 @@ class Manifest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self.history.close()
 
     def append(self, outcome: Outcome, model: str, engine: str | None) -> None:
         """Records what became of a photo.
@@ -144,14 +186,15 @@ class Manifest:
             "engine": engine,
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
         }
-        self._write(_encoded(line))
-        self.history.add(_record(line))
+        place = self._write(_encoded(line))
+        self.history.add(_record(line), place)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes) -> int:
+        """Appends a line; returns where it begins."""
         end = self._file.seek(0, os.SEEK_END)
         try:
             if self._file.write(line) == len(line):
-                return
+                return end
             self._file.truncate(end)
             reason = "no space is left"
         except OSError as error:
@@ -182,6 +225,10 @@ def _record(line: dict[str, Any]) -> Record:
         sys.intern(line["model"]),
         sys.intern(line["options"]),
     )
+
+
+def _key(name: str) -> bytes:
+    return os.fsencode(name)  # names may be no UTF-8
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

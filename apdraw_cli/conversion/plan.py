@@ -92,14 +92,14 @@ class Planner:
     def _holds(self, drawing: str, record: Record) -> bool:
         """Whether the drawings that a record names are there, under the names they would get now."""
         return record.outputs[:1] == (drawing,) and all(
-            self._history.owner(output) is record and _has_content(self._sources.output / output)
+            self._history.owner(output) == record and _has_content(self._sources.output / output)
             for output in record.outputs
         )
 
     def _replaced(self, record: Record | None, options: str) -> tuple[str, ...]:
         if record is None or record.options != options:  # made otherwise: perhaps wanted beside the new ones
             return ()
-        return tuple(output for output in record.outputs if self._history.owner(output) is record)
+        return tuple(output for output in record.outputs if self._history.owner(output) == record)
 
     def _refusal(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
         """Why a photo's drawing cannot be written, if its name is taken."""

@@ -38,6 +38,10 @@ BACKLOG: Final = 1000
 """Photos settled whose lines may wait to be written."""
 
 
+MOST_FAILURES: Final = 10_000
+"""So many photos that were not drawn are told of at the end; the manifest knows them all."""
+
+
 class Conversion:
     """One run of `apdraw convert`.
 
@@ -181,7 +185,7 @@ class Conversion:
         self._counts["remembered"] += outcome.remembered
         if outcome.status == "done":
             self._counts["drawings"] += len(outcome.outputs)
-        if outcome.error is not None:
+        if outcome.error is not None and len(self._failures) < MOST_FAILURES:
             error = outcome.error
             self._failures.append(
                 Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)

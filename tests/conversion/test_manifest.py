@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,24 @@ def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     assert (record.status, record.outputs) == ("done", ("a/p.png",))
     assert History(tmp_path / NAME).owner("a/p.png") == record
     assert History(tmp_path / NAME).of("other.jpg") is None
+
+
+def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        manifest.append(done("p-000000.jpg"), "model", "torch")
+    path = tmp_path / NAME
+    (line,) = path.read_text(encoding="utf-8").splitlines()
+    with path.open("w", encoding="utf-8") as lines:
+        lines.writelines(line.replace("000000", f"{number:06}") + "\n" for number in range(20_000))
+    tracemalloc.start()
+    try:
+        history = History(path)
+        found = history.of("p-012345.jpg")
+        assert found is not None
+        assert history.owner("p-012345.png") == found
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

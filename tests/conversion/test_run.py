@@ -540,6 +540,15 @@ def test_memory_is_bounded_by_taking_up_photos_as_they_are_drawn(desk: Desk) -> 
     assert taken_up < 15
 
 
+def test_failures_are_told_of_up_to_a_number_and_all_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apdraw_cli.conversion.run.MOST_FAILURES", 3)
+    for number in range(5):
+        (desk.photos / f"p{number}.png").write_bytes(b"")
+    result = desk.convert()
+    assert (result.failed, len(result.failures), result.exit_code) == (5, 3, 1)
+    assert len(manifest_lines(desk.out)) == 5
+
+
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
     save_photo(desk.photos / "no-face.png", 0)
