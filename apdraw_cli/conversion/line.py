@@ -1,7 +1,6 @@
 """The line: photos to be drawn, through workers, engine and files, with bounded queues between them."""
 
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,12 +152,12 @@ class _Run:
 
     def _write(self, photo: PhotoInHand) -> None:
         step = photo.step
-        start = time.perf_counter()
+        seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         outputs: tuple[str, ...] = ()
         error, trace = None, ""
         try:
             drawings = [drawing for drawing in photo.drawings if drawing is not None]
-            outputs = self._files.write(step.source.drawing, drawings)
+            outputs = self._files.write(step.source.drawing, drawings, seconds)
             self._files.remove([old for old in step.replaced if old not in outputs])
         except PhotoError as failure:
             error = failure
@@ -170,11 +169,6 @@ class _Run:
             trace = traceback.format_exc()
         finally:
             self._room.release()
-        seconds = {
-            **photo.prepared.seconds,
-            "draw": photo.draw_seconds,
-            "write": time.perf_counter() - start,
-        }
         self._line.settled(
             Outcome(
                 step.source,

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from apdraw_cli import __version__
 from apdraw_cli.conversion.job import SUFFIXES
 from apdraw_cli.errors import PhotoError, UnfitError
+from apdraw_cli.timing import timed
 from engines.portrait import Image
 
 MARK: Final = "apdraw"
@@ -70,12 +71,13 @@ class DrawingWriter:
         self._number = itertools.count()
         self._tidied: set[Path] = set()
 
-    def write(self, name: str, drawings: Sequence[Image]) -> tuple[str, ...]:
+    def write(self, name: str, drawings: Sequence[Image], seconds: dict[str, float] | None = None) -> tuple[str, ...]:
         """Writes the drawings of one photo: all of them, or none.
 
         Args:
             name: path below the output folder, without suffix.
             drawings: uint8 [H, W] each, at least one.
+            seconds: of the stages `encode` and `write` are added to it.
 
         Returns:
             The files' paths below the output folder: `p.png`, `p.2.png`, ...
@@ -84,6 +86,7 @@ class DrawingWriter:
             PhotoError: `name_taken` or `write_failed`.
             UnfitError: no drawing at all can be written any more.
         """
+        seconds = {} if seconds is None else seconds
         suffix = SUFFIXES[self._format]
         names = [name + suffix, *(f"{name}.{n}{suffix}" for n in range(2, len(drawings) + 1))]
         targets = [self._output / written for written in names]
@@ -97,9 +100,13 @@ class DrawingWriter:
                         f"{written} is in the way, and no drawing of apdraw: name another --output",
                     )
                 parts.append(target.parent / f".apdraw-{os.getpid()}-{next(self._number)}.part")
-                parts[-1].write_bytes(encode(drawing, self._format))
-            for part, target in zip(parts, targets, strict=True):
-                part.replace(target)
+                with timed(seconds, "encode"):
+                    data = encode(drawing, self._format)
+                with timed(seconds, "write"):
+                    parts[-1].write_bytes(data)
+            with timed(seconds, "write"):
+                for part, target in zip(parts, targets, strict=True):
+                    part.replace(target)
         except OSError as error:
             reason = error.strerror or str(error)
             if error.errno in _NO_ROOM:

@@ -39,7 +39,7 @@ def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
     assert {("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "fp32")} <= set(drawn)
     assert all(0 < t["fastest"] <= t["seconds"] <= t["slowest"] for t in found["generator"])
     assert all(t["gflops"] == pytest.approx(found["gflop"] / t["seconds"], rel=0.05) for t in found["generator"])
-    assert set(found["stages"]) == {"read", "decode", "detect", "align", "segment", "draw", "write"}
+    assert set(found["stages"]) == {"read", "decode", "detect", "align", "segment", "draw", "encode", "write"}
     assert found["photos"] == 1
     assert found["photos_per_second"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png"]

@@ -455,7 +455,7 @@ def test_a_full_disk_ends_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(20):
         save_photo(desk.photos / f"p{number}.png")
 
-    def full(self: DrawingWriter, name: str, drawings: object) -> tuple[str, ...]:
+    def full(self: DrawingWriter, *arguments: object) -> tuple[str, ...]:
         raise UnfitError("no space left on device; make room and run the same command again")
 
     monkeypatch.setattr(DrawingWriter, "write", full)
