@@ -541,7 +541,7 @@ def train(
     pixel_weight: Annotated[float | None, typer.Option(help="lambda_1, of L_1.", show_default="100", **LOSSES)] = None,
     line_weight: Annotated[
         float | None,
-        typer.Option(help="How much more L_1 counts on the artist's thin lines.", show_default="0", **LOSSES),
+        typer.Option(help="How much more L_1 and L_local count on thin lines.", show_default="0", **LOSSES),
     ] = None,
     distance_weight: Annotated[
         float | None,

@@ -157,7 +157,7 @@ def _chamfer_distance(lines: Sequence[Tensor], distances: Sequence[Tensor], scal
     return _total(terms) / len(lines[0])
 
 
-def local_losses(drawings: LocalParts, target: Tensor, regions: Regions) -> LocalParts:
+def local_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_weight: float = 0.0) -> LocalParts:
     """The six terms of L_local (eq. 6), whose sum it is.
 
     Args:
@@ -165,13 +165,14 @@ def local_losses(drawings: LocalParts, target: Tensor, regions: Regions) -> Loca
         target: the artist's drawing, float [B, 1, 512, 512] in [-1, 1].
         regions: of these portraits; hair and background are compared inside their masks, and averaged over
             the whole picture.
+        line_weight: see `pixel_loss`.
     """
     wanted = regions.parts(target)
     seen = drawings._replace(
         hair=masked(drawings.hair, regions.hair),
         background=masked(drawings.background, regions.background),
     )
-    return LocalParts(*(pixel_loss(a, b) for a, b in zip(seen, wanted, strict=True)))
+    return LocalParts(*(pixel_loss(a, b, line_weight) for a, b in zip(seen, wanted, strict=True)))
 
 
 def _cross_entropy(logits: Tensor, truth: float) -> Tensor:

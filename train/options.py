@@ -81,7 +81,7 @@ class TrainOptions:
         dropout: whether the generator has the dropout that the paper uses as noise.
         pretrained: whether formal training starts from pre-trained weights.
         pixel_weight: lambda_1, of L_1.
-        line_weight: how much more L_1 counts on thin lines; see `train.losses.pixel_loss`.
+        line_weight: how much more L_1 and L_local count on thin lines; see `train.losses.pixel_loss`.
         distance_weight: lambda_2, of L_DT; 0 leaves it out.
         local_weight: lambda_3, of L_local.
         local_adversarial_weight: of each local discriminator in L_adv; the paper's 1, the authors' program's 0.25.

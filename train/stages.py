@@ -113,7 +113,8 @@ class AdversarialStage:
         losses["G_L1"] = pixel_loss(drawing, batch.drawing, weights.line)
         total = losses["G_adv"] + weights.pixel * losses["G_L1"]
         if output.parts is not None:
-            losses["G_local"] = torch.stack(tuple(local_losses(output.parts, batch.drawing, regions))).sum()
+            local = local_losses(output.parts, batch.drawing, regions, weights.line)
+            losses["G_local"] = torch.stack(tuple(local)).sum()
             total = total + weights.local * losses["G_local"]
         if self._detectors is not None:
             losses["G_DT"] = distance_transform_loss(drawing, batch.drawing, self._detectors)

@@ -147,7 +147,7 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
         for precision, product in products.items():
             peaks[precision].append(max(product.gflops() for _ in range(3)))
         for engine, seconds in zip(engines, drawn, strict=True):
-            seconds.append(_seconds_a_portrait(engine, portraits))
+            seconds.append(seconds_a_portrait(engine, portraits))
         progress(options.rounds + done + 1, 2 * options.rounds)
     for engine in engines:
         engine.close()
@@ -237,7 +237,7 @@ def _products() -> "dict[str, MatrixProduct]":
     return products
 
 
-def _seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> float:
+def seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> float:
     """As a conversion calls the engine: full batches, on as many threads as it asks for."""
     from engines.portrait import PortraitBatch
 

@@ -66,6 +66,17 @@ def test_pixel_loss_can_count_more_on_thin_black_lines():
     assert pixel_loss(drawing, target, line_weight=3).item() == pytest.approx((2 * 4 + 2) / 48)
 
 
+def test_local_losses_count_more_on_lines_too(inputs):
+    some = inputs(1)
+    regions = Regions.of(some.landmarks, some.mask)
+    target = torch.ones(1, 1, 512, 512)
+    target[..., 250:253, :] = -1
+    parts = regions.parts(torch.ones_like(target))
+    plain, weighted = (local_losses(parts, target, regions, weight) for weight in (0.0, 3.0))
+    assert weighted.eye_left.item() == pytest.approx(4 * plain.eye_left.item())
+    assert plain.eye_left.item() > 0
+
+
 def test_pixel_loss_is_a_mean_in_float32():
     drawing = torch.full((1, 1, 8, 8), 0.5, dtype=torch.bfloat16)
     loss = pixel_loss(drawing, torch.full((1, 1, 8, 8), 0.501))
