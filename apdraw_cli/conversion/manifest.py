@@ -18,11 +18,13 @@ they have.
     seconds          object of stage and seconds
 """
 
+import contextlib
 import json
 import os
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +75,7 @@ class History:
 
         Raises:
             UsageError: it cannot be read.
+            UnfitError: there is no room for temporary files.
         """
         self._path = path
         self._lines: BinaryIO | None = None
@@ -96,7 +99,7 @@ class History:
     def add(self, record: Record, place: int) -> None:
         """Takes in a newer record, whose line begins at a byte of the manifest."""
         source = _key(record.source)
-        with self._lock:
+        with self._lock, _told():
             self._index.execute("INSERT OR REPLACE INTO photos VALUES (?, ?)", (source, place))
             owned = [(_key(output), source) for output in record.outputs]
             self._index.executemany("INSERT OR REPLACE INTO owners VALUES (?, ?)", owned)
@@ -110,7 +113,7 @@ class History:
         return self._found("SELECT place FROM owners NATURAL JOIN photos WHERE output = ?", output)
 
     def _found(self, query: str, name: str) -> Record | None:
-        with self._lock:
+        with self._lock, _told():
             row = self._index.execute(query, (_key(name),)).fetchone()
             if row is None:
                 return None
@@ -225,6 +228,18 @@ def _record(line: dict[str, Any]) -> Record:
         sys.intern(line["model"]),
         sys.intern(line["options"]),
     )
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turns what the database says into one line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UnfitError(
+            f"cannot keep account of the photos in the folder for temporary files: {error}; drawings are kept, make "
+            "room there and run it again"
+        ) from error
 
 
 def _key(name: str) -> bytes:

@@ -102,6 +102,14 @@ def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_no_room_for_temporary_files_is_one_line(tmp_path: Path) -> None:
+    history = History(tmp_path / NAME)
+    history.close()  # as good as a disk that is full
+    with pytest.raises(UnfitError, match="make room") as caught:
+        history.of("p.jpg")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(UsageError, match="name another --output"):
