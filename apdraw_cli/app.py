@@ -99,6 +99,9 @@ EXPORT_EXAMPLES = """
 Examples:
   apdraw export author.safetensors author.onnx
   apdraw export author.safetensors author16.onnx --precision fp16   for a GPU
+  apdraw export author.safetensors author.int8.onnx --precision int8 --calibration dataset
+
+apdraw convert --model author.onnx draws with author.int8.onnx beside it where the processor is fast in 8 bits.
 """
 
 BUILD_EXAMPLES = """
@@ -154,6 +157,7 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 class Faces(StrEnum):
@@ -196,6 +200,14 @@ class Split(StrEnum):
 
 class ExportPrecision(StrEnum):
     """What an exported graph computes in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class EnginePrecision(StrEnum):
+    """What a TensorRT engine computes in."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -704,8 +716,12 @@ def export(
     model: Annotated[Path, typer.Argument(help="A .safetensors file.")],
     onnx: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
     precision: Annotated[
-        ExportPrecision, typer.Option(help="What the graph computes in; fp16 only if that keeps the drawing.")
+        ExportPrecision, typer.Option(help="What the graph computes in; fp16 and int8 only if that keeps the drawing.")
     ] = ExportPrecision.FP32,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="For int8: a prepared data set, on whose portraits ranges are measured."),
+    ] = None,
     half_weights: Annotated[
         bool,
         typer.Option("--half-weights", help="Store the weights in half precision: half the size, computed as before."),
@@ -718,7 +734,7 @@ def export(
     with _reporting(console):
         from apdraw_cli.commands.export import export as run
 
-        result = run(model, onnx, precision=precision.value, half_weights=half_weights)
+        result = run(model, onnx, precision=precision.value, half_weights=half_weights, calibration=calibration)
         console.exported(result)
 
 
@@ -730,7 +746,7 @@ def build_engine(
         Flavor, typer.Option(help="Which TensorRT; auto: the one that can build this here.")
     ] = Flavor.AUTO,
     precision: Annotated[
-        ExportPrecision | None,
+        EnginePrecision | None,
         typer.Option(
             help="What it computes in; an .onnx file has to hold it.", show_default="of .onnx: its own; else fp16"
         ),

@@ -207,6 +207,8 @@ class Console:
         if precision == "fp16":
             self.say(f"  in half precision: {', '.join(result.metadata['half_networks'].split())}")
             self.say(f"  grey levels from fp32, tried on portraits: {result.metadata['half_difference']}")
+        if precision == "int8":
+            self.say(f"  from fp32, tried on portraits: {result.metadata['int8_difference']}")
 
     def built(self, result: "BuildResult") -> None:
         """What `apdraw build-engine` built."""

@@ -56,7 +56,7 @@ class Engine(Protocol):
     Attributes:
         name: `openvino`, `onnxruntime`, `torch` or `tensorrt`.
         device: `cpu`, `cuda:0`, `cuda:0,cuda:1`, ...
-        precision: what the generator computes in: `fp32`, `fp16` or `bf16`.
+        precision: what the generator computes in: `fp32`, `fp16`, `bf16` or `int8`.
         batch_size: how many portraits a call should carry for the best throughput; may become smaller where a
             GPU's memory is short.
         concurrency: how many calls at once keep the device busy.

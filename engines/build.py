@@ -77,6 +77,8 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
             f"{onnx} computes in {info.precision}, and so would its engine; make a graph that computes in "
             f"{options.precision} with: apdraw export MODEL.safetensors OUT.onnx --precision {options.precision}"
         )
+    if info.precision == "int8":
+        raise EngineError(f"{onnx} computes in int8, as CPUs do, which TensorRT cannot read; export one in fp16")
     _check_writable(out)
     gpus = find_gpus()  # before anything of TensorRT is touched: without a GPU it may crash
     number = int(options.device.partition(":")[2])

@@ -13,7 +13,7 @@ from engines.base import ModelFileError
 FORMAT: Final = "apdraw-generator"
 FORMAT_VERSION: Final = "1"
 
-PRECISIONS: Final = ("fp32", "fp16", "bf16")
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 
 _ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
 _ONNX_GRAPH: Final = 7  # number of ModelProto.graph
@@ -31,7 +31,7 @@ class ModelInfo:
         licence: of the weights.
         training_data: what it was trained on.
         provenance: where the weights come from.
-        precision: what the file's graph computes in: `fp32` or `fp16`.
+        precision: what the file's graph computes in: `fp32`, `fp16` or `int8`.
         precisions: those in which real portraits were drawn and kept their drawing; always `fp32`.
         generator_sha256: the weights' own checksum, the same in every file made of them; None where missing.
     """

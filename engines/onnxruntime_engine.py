@@ -43,7 +43,7 @@ class OnnxRuntimeEngine:
         model: the ONNX file.
         info: what it says about itself.
         device: `cpu`, `cuda:0`, ...
-        precision: `auto`, or what the graph computes in there: a CPU computes every graph in fp32, a GPU an
+        precision: `auto`, or what the graph computes in there: a CPU computes fp16 graphs in fp32, a GPU an
             fp16 graph in fp16.
         batch_size: None for the default.
         threads: CPU threads of a call; None for all cores.
@@ -97,7 +97,7 @@ class OnnxRuntimeEngine:
 
 
 def _choose_precision(asked: str, info: ModelInfo, device: str) -> str:
-    computed = "fp32" if device == "cpu" else info.precision
+    computed = "fp32" if device == "cpu" and info.precision == "fp16" else info.precision
     if asked not in ("auto", computed):
         raise EngineError(
             f"onnxruntime cannot draw in {asked} on {device}: it computes this model in {computed} there; "

@@ -47,8 +47,8 @@ class OpenVinoEngine:
         model: the ONNX file.
         info: what it says about itself; `auto` precision depends on it.
         device: `cpu`.
-        precision: `auto`, `fp32` or `bf16`. `auto` is bf16 where the processor computes in it and the model
-            is known to keep its drawings in it, else fp32.
+        precision: `auto`, or for a graph in int8 `int8`, for others `fp32` or `bf16`: there `auto` is bf16 where the
+            processor computes in it and the model is known to keep its drawings in it, else fp32.
         batch_size: portraits in a call, drawn one after another; None for one.
         threads: CPU threads for all calls together; None for OpenVINO's choice.
 
@@ -145,6 +145,10 @@ def _reason(error: Exception) -> str:
 
 
 def _choose_precision(asked: str, info: ModelInfo, capabilities: list[str]) -> str:
+    if info.precision == "int8":
+        if asked not in ("auto", "int8"):
+            raise EngineError(f"openvino cannot draw a graph of int8 in {asked}: name the file that it was made of")
+        return "int8"
     if asked == "fp16":
         raise EngineError("openvino cannot draw in fp16 on a CPU: use --precision fp32 or bf16")
     if asked == "bf16" and "BF16" not in capabilities:

@@ -9,6 +9,7 @@ import numpy as np
 
 from engines.base import EngineError
 from engines.openvino_engine import open_core
+from engines.processor import has_int8
 
 SIZE: Final = 2048
 """Rows and columns of the matrices whose product is timed."""
@@ -18,7 +19,8 @@ class MatrixProduct:
     """A product of two matrices in one precision, to be timed again and again.
 
     Args:
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16`, or `int8`: one matrix of 256 levels, as values that go into a convolution are, one of
+            255, as weights are.
 
     Raises:
         EngineError: this CPU does not compute in it.
@@ -29,13 +31,18 @@ class MatrixProduct:
         from openvino import opset13 as ops
 
         core, capabilities = open_core()
-        if precision.upper() not in capabilities:
+        if precision.upper() not in capabilities or (precision == "int8" and not has_int8()):
             raise EngineError(f"this CPU does not compute in {precision}")
         shape = ov.Shape([SIZE, SIZE])
         left = ops.parameter(shape, ov.Type.f32)
         right = ops.constant(np.random.default_rng(0).random((SIZE, SIZE), np.float32))
-        total = ops.reduce_mean(ops.matmul(left, right, False, False), ops.constant(np.array([0, 1])))
-        hints = {"INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
+        one, other = left, right
+        if precision == "int8":
+            least, middle, most = (ops.constant(np.float32(value)) for value in (-1, 0, 1))
+            one = ops.fake_quantize(left, middle, most, middle, most, 256)
+            other = ops.fake_quantize(right, least, most, least, most, 255)
+        total = ops.reduce_mean(ops.matmul(one, other, False, False), ops.constant(np.array([0, 1])))
+        hints = {"INFERENCE_PRECISION_HINT": {"bf16": "bf16"}.get(precision, "f32")}
         self._request = core.compile_model(ov.Model([total], [left]), "CPU", hints).create_infer_request()
         self._left = np.random.default_rng(1).random((SIZE, SIZE), np.float32)
         self.gflops()  # the first product makes the kernel

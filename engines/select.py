@@ -12,6 +12,7 @@ from engines import cache, onnxruntime_engine, openvino_engine, tensorrt_engine,
 from engines.base import Engine, EngineError, EngineStatus, ModelFileError
 from engines.cuda import CudaError, Gpu, find_gpus
 from engines.model import PRECISIONS, ModelInfo, model_info, read_metadata
+from engines.processor import has_int8
 from engines.several import SeveralEngines
 from engines.sidecar import read_sidecar
 
@@ -35,6 +36,9 @@ _STATUS: Final[dict[str, Callable[[tuple[Gpu, ...]], EngineStatus]]] = {
     "torch": torch_engine.status,
     "tensorrt": tensorrt_engine.status,
 }
+
+INT8_ENGINES: Final = ("openvino", "onnxruntime")
+INT8_SUFFIX: Final = ".int8.onnx"
 
 _SUFFIXES: Final = {
     "openvino": (".onnx",),
@@ -85,6 +89,9 @@ def open_engine(
     given, the file of the same stem beside it is used, if it was made of the same weights. TensorRT draws
     `.engine` files; from an `.onnx` model it builds one on first use and keeps it (`engines.cache`).
 
+    In INT8 is drawn what was exported so: the model itself, or `NAME.int8.onnx` beside `NAME.onnx`, if it was made of
+    the same weights. `auto` takes that where OpenVINO draws and the processor has instructions for it.
+
     Where `auto` cannot have the fastest engine for a GPU that is here, it says so in a warning.
 
     Args:
@@ -92,8 +99,7 @@ def open_engine(
         engine: `auto` or one of `ENGINES`.
         device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` (all GPUs), `cuda:N`, or several of these:
             `cuda:0,cuda:1`. Several GPUs draw with an engine each.
-        precision: `auto`, `fp32`, `fp16` or `bf16`. `auto` takes what is known to keep this
-            model's drawings.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`. `auto` takes what is known to keep this model's drawings.
         batch_size: portraits in a call, None for the engine's default.
         threads: CPU threads, None for the engine's default; TensorRT takes no notice.
         load_module: reads a `.safetensors` file for torch; see `engines.torch_engine.TorchEngine`.
@@ -114,7 +120,7 @@ def open_engine(
     for name, place in _candidates(engine, _named_device(device, gpus), gpus):
         reasons = no_file
         try:
-            file, file_info = _file_for(name, model, info)
+            file, file_info = _in_int8(name, place, precision, *_file_for(name, model, info))
             reasons = not_here
             _check_status(_STATUS[name](gpus), place)
             reasons = failed
@@ -171,6 +177,36 @@ def _file_for(engine: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInf
             f"name the file that you want, or export it again"
         )
     return twin, twin_info
+
+
+def _in_int8(engine: str, device: str, precision: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
+    """The file of the same weights in INT8, if that is what is to be drawn with; else the model as it is.
+
+    Raises:
+        EngineError: INT8 was asked for, and cannot be had here.
+    """
+    asked = "int8" in (precision, info.precision)
+    fit = engine in INT8_ENGINES and device == "cpu" and has_int8()
+    if asked and not fit:
+        where = f"only {' and '.join(INT8_ENGINES)} do, on a CPU with VNNI"
+        raise EngineError(f"{engine} cannot draw {model} in int8 on {device}: {where}; use --precision fp32")
+    if info.precision == "int8" or not (asked or (fit and engine == "openvino" and precision == "auto")):
+        return model, info
+    twin = model.with_suffix(INT8_SUFFIX)
+    why = f"there is no {twin}"
+    if twin.exists():
+        twin_info = read_metadata(twin)
+        if twin_info.precision == "int8" and twin_info.generator_sha256 == info.generator_sha256 is not None:
+            return twin, twin_info
+        why = f"{twin} was not made of the same weights"
+        if not asked:
+            logging.getLogger(__name__).warning("drawing in %s: %s; export it again", info.precision, why)
+    if not asked:
+        return model, info
+    raise EngineError(
+        f"{engine} cannot draw {model} in int8: {why}; make one with: apdraw export MODEL.safetensors {twin} "
+        f"--precision int8 --calibration DATASET"
+    )
 
 
 def _check_status(status: EngineStatus, device: str) -> None:

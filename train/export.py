@@ -19,6 +19,7 @@ from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sh
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
 from train.precision import LARGEST_DIFFERENCE, HalfGenerator, halved
+from train.quantization import quantized
 from train.samples import sample_portraits
 
 OPSET: Final = 20
@@ -28,7 +29,7 @@ TOLERANCE: Final = 1
 HALF_TOLERANCE: Final = 2 * LARGEST_DIFFERENCE
 """The same for half precision: either may be so far from the drawing in float32, to different sides."""
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 _LARGE: Final = 1024  # values from which on storing a weight in half precision is worth a node
 
@@ -40,10 +41,11 @@ def export_onnx(
     *,
     precision: Precision = "fp32",
     half_weights: bool = False,
+    calibration: Path | None = None,
 ) -> dict[str, str]:
     """Writes a generator as an ONNX file, once ONNX Runtime has drawn with it what torch draws.
 
-    Its inputs and output are `engines.graph.INPUTS` and `OUTPUT` in either precision.
+    Its inputs and output are `engines.graph.INPUTS` and `OUTPUT` in every precision.
 
     Args:
         generator: on the CPU.
@@ -51,25 +53,31 @@ def export_onnx(
         metadata: of the model file; kept in the ONNX file, with what is known about the graph.
         precision: what the graph computes in. With `fp16`, as many networks do as keep the drawings of real and
             made-up portraits (see `train.precision.halved`); torch draws those, for ONNX Runtime computes in
-            float32 on a CPU and would hide an overflow.
+            float32 on a CPU and would hide an overflow. With `int8`, all convolutions do (see
+            `train.quantization.quantized`).
         half_weights: stores the convolutions' weights in float16 with a cast behind them, which runtimes
             take out when they load it. The weights are rounded first, unless they already fit: then the file
             draws exactly the same.
+        calibration: a data set, for `int8`.
 
     Returns:
         The metadata as written.
 
     Raises:
-        ModelError: ONNX Runtime draws something else, a weight does not fit float16, half precision overflows
-            or changes the drawing, or the file cannot be written.
+        ModelError: ONNX Runtime draws something else, a weight does not fit float16, half precision overflows,
+            a reduced precision changes the drawing, or the file cannot be written.
+        DatasetError: the data set cannot be used.
+        ValueError: `int8` without a data set.
     """
     if half_weights:
         generator = copy.deepcopy(generator)
         round_to_half(generator)
+    if precision == "int8" and calibration is None:
+        raise ValueError("int8 needs a data set to calibrate on")
     half = _checked_half(generator, metadata) if precision == "fp16" else None
     graph = DrawingGraph(half.generator if half else generator)
     model = _traced(graph)
-    if half_weights:
+    if half_weights and precision != "int8":  # there are few left that are no bytes
         _store_in_half(model)
     config = generator.config
     described = {
@@ -89,9 +97,15 @@ def export_onnx(
             "half_networks": " ".join(half.networks),
             "half_difference": f"{half.largest} at most, {half.mean:.3f} on average",
         }
+    if calibration is not None and precision == "int8":
+        verify(graph, model.SerializeToString())
+        in_bytes = quantized(model, calibration)
+        model = in_bytes.model
+        described["int8_difference"] = f"{in_bytes.changed:.2%} of the pixels at most, {in_bytes.mean:.2f} levels"
     describe(model, described)
     content = model.SerializeToString(deterministic=True)
-    verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
+    if precision != "int8":
+        verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
     write_atomically(path, content)
     return described
 

@@ -207,13 +207,14 @@ def _portraits(photos: Sequence[str]) -> "list[Portrait]":
 def _engines(model: Path, default: "Engine") -> "list[Engine]":
     """The engine that `apdraw convert` takes, then the others in each precision that they can draw the model in."""
     from engines.base import EngineError
+    from engines.model import PRECISIONS
     from engines.select import ENGINES
 
     engines = [default]
     seen = {(default.name, default.precision)}
     for name in ENGINES:
         file = model.with_suffix(".safetensors") if name == "torch" else model
-        for precision in ("fp32", "bf16", "fp16"):
+        for precision in PRECISIONS:
             if (name, precision) in seen or not file.exists():
                 continue
             try:
@@ -229,7 +230,7 @@ def _products() -> "dict[str, MatrixProduct]":
     from engines.peak import MatrixProduct
 
     products = {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16", "int8"):
         try:
             products[precision] = MatrixProduct(precision)
         except EngineError:

@@ -52,7 +52,7 @@ class ConvertOptions:
         model: the generator's file.
         engine: `auto` or an engine's name.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,cuda:M`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         batch_size: portraits in a call of the engine.
         workers: processes that prepare photos; 0 for this one.
         face_options: which faces become portraits.

@@ -107,6 +107,12 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def tiny_metadata() -> dict[str, str]:
+    """What the tiny graph says about itself."""
+    return METADATA
+
+
+@pytest.fixture
 def tiny_model(write_model: Callable[..., Path]) -> Path:
     return write_model()
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from engines import openvino_engine, select
+from engines import openvino_engine, processor, select
 from engines.base import EngineError
 from engines.cuda import Gpu
 from engines.select import open_engine, shipped_model, survey
@@ -88,7 +88,7 @@ def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, withou
     ("options", "words"),
     [
         ({"engine": "tflite"}, "choose auto, openvino, onnxruntime, torch, tensorrt"),
-        ({"precision": "int8"}, "choose auto, fp32, fp16, bf16"),
+        ({"precision": "int4"}, "choose auto, fp32, fp16, bf16, int8"),
         ({"device": "tpu"}, "choose auto, cpu, cuda"),
         ({"device": "cuda:x"}, "choose auto, cpu, cuda"),
         ({"device": "cuda,cuda:1"}, "choose auto, cpu, cuda"),
@@ -204,6 +204,90 @@ def test_openvino_never_computes_places_in_bf16(monkeypatch, tiny_model):
     message = refusal(tiny_model, engine="openvino", precision="bf16")
     assert "would lose their exact place" in message
     assert open_engine(tiny_model, engine="openvino").precision == "fp32"
+
+
+@pytest.fixture
+def in_int8(write_model, tiny_metadata, monkeypatch):
+    """Puts a file that says it is of int8 beside the tiny model; its drawings are the same."""
+
+    def write(*, vnni=True, name="tiny.int8.onnx", **metadata):
+        monkeypatch.setattr(select, "has_int8", lambda: vnni)
+        return write_model(name, metadata=tiny_metadata | {"precision": "int8"} | metadata)
+
+    return write
+
+
+@CPU_ONLY
+def test_auto_draws_in_int8_where_the_processor_has_it(tiny_pair, in_int8, caplog):
+    in_int8()
+    for given in (tiny_pair, tiny_pair.with_suffix(".safetensors")):
+        assert open_engine(given).precision == "int8"
+        assert open_engine(given, precision="int8").precision == "int8"
+        assert open_engine(given, precision="fp32").precision == "fp32"
+    assert open_engine(tiny_pair, engine="onnxruntime").precision == "fp32"
+    assert open_engine(tiny_pair, engine="onnxruntime", precision="int8").precision == "int8"
+    assert caplog.records == []
+
+
+@CPU_ONLY
+def test_a_processor_without_int8_is_not_asked_for_it(tiny_pair, in_int8):
+    alone = in_int8(vnni=False)
+    assert open_engine(tiny_pair).precision == "fp32"
+    for message in (refusal(tiny_pair, precision="int8"), refusal(alone)):
+        assert "a CPU with VNNI; use --precision fp32" in message
+
+
+@CPU_ONLY
+def test_int8_of_other_weights_is_passed_over_with_a_warning(tiny_pair, in_int8, caplog):
+    other = in_int8(generator_sha256="cd" * 32)
+    assert open_engine(tiny_pair).precision == "fp32"
+    (record,) = caplog.records
+    assert f"{other} was not made of the same weights" in record.getMessage()
+    assert "was not made of the same weights" in refusal(tiny_pair, precision="int8")
+
+
+@CPU_ONLY
+def test_int8_that_is_not_there_is_an_error_with_the_command(tiny_model, monkeypatch):
+    monkeypatch.setattr(select, "has_int8", lambda: True)
+    message = refusal(tiny_model, precision="int8")
+    assert f"there is no {tiny_model.with_suffix('.int8.onnx')}" in message
+    assert "--precision int8 --calibration DATASET" in message
+
+
+@CPU_ONLY
+def test_a_model_of_int8_is_drawn_in_it_alone(in_int8, load_tiny):
+    model = in_int8(name="alone.onnx")
+    assert open_engine(model).precision == "int8"
+    for engine in ("openvino", "onnxruntime"):
+        message = refusal(model, engine=engine, precision="fp32")
+        assert "int8" in message
+    message = refusal(model, engine="torch", load_module=load_tiny)
+    assert message.startswith("torch cannot draw")
+
+
+def test_int8_is_for_cpus(tiny_pair, in_int8, fake_gpus, load_tiny):
+    in_int8()
+    for options in ({"engine": "tensorrt"}, {"engine": "torch"}, {"engine": "onnxruntime", "device": "cuda"}):
+        message = refusal(tiny_pair, precision="int8", load_module=load_tiny, **options)
+        assert "only openvino and onnxruntime do, on a CPU" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("flags\t\t: fpu avx512f avx512_vnni\n", True),
+        ("flags\t\t: fpu avx2 avx_vnni sse\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("model name\t: amx_int8\n", False),
+        (None, False),
+    ],
+)
+def test_int8_is_told_by_the_flags_of_the_processor(tmp_path, monkeypatch, text, found):
+    path = tmp_path / "cpuinfo"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(processor, "_CPUINFO", path)
+    assert processor.has_int8.__wrapped__() is found
 
 
 def test_each_engine_takes_its_half_of_a_pair(tiny_pair, load_tiny):
