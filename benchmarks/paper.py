@@ -3,9 +3,10 @@
     python -m benchmarks.paper [--width 64] [--rounds 5] [--keep FOLDER]
 
 PyTorch draws as one would first: eager, FP32, torch's own layers, all cores. The engine draws a model with running
-statistics, and one with each photo's own, as imported weights of the authors have. Weights are random: they cost the
-same. Rounds alternate, and medians are compared; the peak is a matrix product's, in the engine's precision, in the same
-rounds. Run it on a machine that does nothing else. `--keep` leaves the models in a folder, for `apdraw bench --model`.
+statistics, and one with each photo's own, as imported weights of the authors have; in FP32, and in INT8 where the
+processor has it, which is what a conversion takes there. Weights are random: they cost the same. Rounds alternate, and
+medians are compared; peaks are those of a matrix product in the same precision, in the same rounds. Run it on a machine
+that does nothing else. `--keep` leaves the models in a folder, for `apdraw bench --model`.
 """
 
 import argparse
@@ -15,17 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import onnx
 import torch
 
 from apdraw_cli.commands.bench import seconds_a_portrait
 from benchmarks.training import plain
 from engines.peak import MatrixProduct, gflop_per_portrait
 from engines.portrait import Portrait
-from engines.select import open_engine
-from train.export import export_onnx, synthetic_portraits
+from engines.select import INT8_SUFFIX, open_engine
+from train.export import describe, export_onnx, synthetic_portraits
 from train.model_file import save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
+from train.quantization import in_int8
 
 STATISTICS = ("running", "photo")
 
@@ -47,16 +50,18 @@ def measure(folder: Path, width: int, rounds: int) -> None:
     """Writes the models into a folder, and tells how fast they draw."""
     batch = synthetic_portraits(4)
     portraits = [Portrait(*arrays) for arrays in zip(batch.photo, batch.landmarks, batch.mask, strict=True)]
-    models = {}
+    models: dict[str, Path] = {}
     for statistics in STATISTICS:
         models[statistics] = folder / f"width-{width}-{statistics}.onnx"
         torch.manual_seed(0)
         generator = Generator(GeneratorConfig(width, norm_statistics=statistics)).eval()
         save_generator(models[statistics].with_suffix(".safetensors"), generator)
         export_onnx(generator, models[statistics], {})
+        rounded = in_int8(onnx.load(models[statistics]), portraits[:1])
+        described = {entry.key: entry.value for entry in onnx.load(models[statistics]).metadata_props}
+        describe(rounded, described | {"precision": "int8"})
+        onnx.save(rounded, models[statistics].with_suffix(INT8_SUFFIX))
     eager = DrawingGraph(plain(Generator(GeneratorConfig(width))))
-    engines = {statistics: open_engine(model) for statistics, model in models.items()}
-    product = MatrixProduct(engines["running"].precision)
 
     def one_by_one() -> float:
         start = time.perf_counter()
@@ -65,31 +70,38 @@ def measure(folder: Path, width: int, rounds: int) -> None:
                 eager(*(torch.from_numpy(array[index : index + 1]) for array in batch.inputs().values()))
         return (time.perf_counter() - start) / len(batch)
 
-    ways: dict[str, Callable[[], float]] = {"torch": one_by_one}
-    for statistics, engine in engines.items():
-        ways[statistics] = lambda engine=engine: seconds_a_portrait(engine, portraits)
+    default = open_engine(models["running"])
+    engines = [default, open_engine(models["photo"])]
+    if default.precision != "fp32":
+        engines += [open_engine(models[statistics], precision="fp32") for statistics in STATISTICS]
+    names = [f"{e.name} {e.precision}, {s} statistics" for e, s in zip(engines, STATISTICS * 2, strict=False)]
+    ways: dict[str, Callable[[], float]] = {"torch eager, fp32": one_by_one}
+    for name, engine in zip(names, engines, strict=True):
+        ways[name] = lambda engine=engine: seconds_a_portrait(engine, portraits)
+    products = {precision: MatrixProduct(precision) for precision in {"fp32", default.precision}}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    peaks = []
+    peaks: dict[str, list[float]] = {precision: [] for precision in products}
     for turn in range(rounds + 1):
-        peak = max(product.gflops() for _ in range(3))
+        peak = {precision: max(product.gflops() for _ in range(3)) for precision, product in products.items()}
         found = {name: way() for name, way in ways.items()}
         if turn:  # the first warms up
-            peaks.append(peak)
+            for precision, value in peak.items():
+                peaks[precision].append(value)
             for name, value in found.items():
                 seconds[name].append(value)
-    for engine in engines.values():
+    for engine in engines:
         engine.close()
 
     gflop = gflop_per_portrait(models["running"])
-    name, precision = engines["running"].name, engines["running"].precision
-    _tell(f"width {width}, {gflop:.0f} GFLOP a portrait; peak of a matrix product {median(peaks):.0f} GFLOP/s")
-    for what, values in seconds.items():
-        label = "torch eager, fp32" if what == "torch" else f"{name} {precision}, {what} statistics"
-        share = gflop / median(values) / median(peaks)
-        _tell(f"{label}: {median(values):.3f} s ({min(values):.3f} to {max(values):.3f}), {share:.0%} of the peak")
-    middle = {what: median(values) for what, values in seconds.items()}
-    _tell(f"{name} against torch: {middle['torch'] / middle['running']:.2f} x the portraits a second")
-    _tell(f"a photo's own statistics against running ones: {middle['photo'] / middle['running']:.2f} x the time")
+    told = ", ".join(f"{median(values):.0f} in {precision}" for precision, values in peaks.items())
+    _tell(f"width {width}, {gflop:.0f} GFLOP a portrait; GFLOP/s of a matrix product: {told}")
+    of = ["fp32", *(engine.precision for engine in engines)]
+    for (name, values), precision in zip(seconds.items(), of, strict=True):
+        share = gflop / median(values) / median(peaks[precision])
+        _tell(f"{name}: {median(values):.3f} s ({min(values):.3f} to {max(values):.3f}), {share:.0%} of the peak")
+    eagerly, running, photo = (median(seconds[name]) for name in list(seconds)[:3])
+    _tell(f"the engine of a conversion against torch: {eagerly / running:.2f} x the portraits a second")
+    _tell(f"a photo's own statistics against running ones: {photo / running:.2f} x the time")
 
 
 def _tell(text: str) -> None:

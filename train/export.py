@@ -19,7 +19,7 @@ from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sh
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
 from train.precision import LARGEST_DIFFERENCE, HalfGenerator, halved
-from train.quantization import quantized
+from train.quantization import calibration_portraits, quantized
 from train.samples import sample_portraits
 
 OPSET: Final = 20
@@ -67,17 +67,18 @@ def export_onnx(
         ModelError: ONNX Runtime draws something else, a weight does not fit float16, half precision overflows,
             a reduced precision changes the drawing, or the file cannot be written.
         DatasetError: the data set cannot be used.
-        ValueError: `int8` without a data set.
+        ValueError: `int8` without a data set, or a data set without `int8`.
     """
     if half_weights:
         generator = copy.deepcopy(generator)
         round_to_half(generator)
-    if precision == "int8" and calibration is None:
-        raise ValueError("int8 needs a data set to calibrate on")
+    if (precision == "int8") != (calibration is not None):
+        raise ValueError("int8 needs a data set to calibrate on, and nothing else does")
+    portraits = None if calibration is None else calibration_portraits(calibration)
     half = _checked_half(generator, metadata) if precision == "fp16" else None
     graph = DrawingGraph(half.generator if half else generator)
     model = _traced(graph)
-    if half_weights and precision != "int8":  # there are few left that are no bytes
+    if half_weights and portraits is None:  # there are few left that are no bytes
         _store_in_half(model)
     config = generator.config
     described = {
@@ -97,14 +98,14 @@ def export_onnx(
             "half_networks": " ".join(half.networks),
             "half_difference": f"{half.largest} at most, {half.mean:.3f} on average",
         }
-    if calibration is not None and precision == "int8":
+    if portraits is not None:
         verify(graph, model.SerializeToString())
-        in_bytes = quantized(model, calibration)
+        in_bytes = quantized(model, *portraits)
         model = in_bytes.model
         described["int8_difference"] = f"{in_bytes.changed:.2%} of the pixels at most, {in_bytes.mean:.2f} levels"
     describe(model, described)
     content = model.SerializeToString(deterministic=True)
-    if precision != "int8":
+    if portraits is None:
         verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
     write_atomically(path, content)
     return described

@@ -6,7 +6,7 @@ portraits; its weights are rounded to 255 levels, each channel by itself. Norms 
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,33 +43,61 @@ class Quantized:
     mean: float
 
 
-def quantized(model: Any, calibration: Path) -> Quantized:
+def calibration_portraits(folder: Path) -> tuple[PortraitPairs, PortraitPairs]:
+    """A data set's portraits of the split `train`, and of `val`; where there are none, the former again.
+
+    Raises:
+        DatasetError: the data set cannot be used.
+    """
+    learnt = PortraitPairs(folder, "train")
+    try:
+        return learnt, PortraitPairs(folder, "val")
+    except DatasetError:
+        return learnt, learnt
+
+
+def quantized(model: Any, learnt: PortraitPairs, others: PortraitPairs) -> Quantized:
     """Puts a graph's convolutions into INT8.
 
     Args:
         model: an `onnx.ModelProto` that computes in float32.
-        calibration: a data set. Ranges are those of portraits of its split `train`; the drawings are compared on
-            others, of `val`, and on the training portraits where there are none.
+        learnt: portraits that ranges are measured on.
+        others: portraits that are drawn in both precisions, to be compared.
 
     Raises:
         ModelError: a drawing would change more than `LARGEST_SHARE`.
-        DatasetError: the data set cannot be used.
+        DatasetError: a portrait cannot be read.
+    """
+    result = in_int8(model, _some(learnt, CALIBRATION_PORTRAITS))
+    changed, mean = _compared(model, result, _some(others, TRIAL_PORTRAITS))
+    if changed > LARGEST_SHARE:
+        raise ModelError(
+            f"in int8 up to {changed:.1%} of a drawing would turn from black to white or back, and {LARGEST_SHARE:.0%} "
+            f"is the limit; use --precision fp32"
+        )
+    return Quantized(result, changed, mean)
+
+
+def in_int8(model: Any, portraits: Iterable[Portrait]) -> Any:
+    """Puts a graph's convolutions into INT8, whatever becomes of its drawings.
+
+    Args:
+        model: an `onnx.ModelProto` that computes in float32.
+        portraits: that ranges are measured on.
+
+    Returns:
+        Another `onnx.ModelProto`.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    learnt = PortraitPairs(calibration, "train")
-    try:
-        others = PortraitPairs(calibration, "val")
-    except DatasetError:
-        others = learnt
     with tempfile.TemporaryDirectory(prefix="apdraw-int8-") as scratch, _quiet():
         plain, rounded = Path(scratch) / "plain.onnx", Path(scratch) / "rounded.onnx"
         onnx.save(model, plain)
         quantize_static(
             plain,
             rounded,
-            _Reader(_some(learnt, CALIBRATION_PORTRAITS)),
+            _Reader(iter(portraits)),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -78,14 +106,7 @@ def quantized(model: Any, calibration: Path) -> Quantized:
             # What comes out of them goes into norms, which want it whole.
             extra_options={"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": _QUANTIZED},
         )
-        changed, mean = _compared(plain, rounded, _some(others, TRIAL_PORTRAITS))
-        result = onnx.load(rounded)
-    if changed > LARGEST_SHARE:
-        raise ModelError(
-            f"in int8 up to {changed:.1%} of a drawing would turn from black to white or back, and {LARGEST_SHARE:.0%} "
-            f"is the limit; use --precision fp32"
-        )
-    return Quantized(result, changed, mean)
+        return onnx.load(rounded)
 
 
 class _Reader:
@@ -108,13 +129,16 @@ def _some(pairs: PortraitPairs, count: int) -> Iterator[Portrait]:
         yield Portrait(photo, pair.landmarks.numpy(), (pair.mask[0].numpy() * WHITE).astype(np.uint8))
 
 
-def _compared(plain: Path, rounded: Path, portraits: Iterator[Portrait]) -> tuple[float, float]:
+def _compared(plain: Any, rounded: Any, portraits: Iterator[Portrait]) -> tuple[float, float]:
     """How far drawings differ: the largest share of pixels that changed sides, and the mean in grey levels."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    sessions = [onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"]) for path in (plain, rounded)]
+    sessions = [
+        onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        for model in (plain, rounded)
+    ]
     shares, means = [], []
     for portrait in portraits:
         inputs = PortraitBatch.of([portrait]).inputs()

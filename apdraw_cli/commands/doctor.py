@@ -247,13 +247,16 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
 def _shipped_model() -> Row:
     from engines.base import EngineError
     from engines.model import read_metadata
-    from engines.select import shipped_model
+    from engines.processor import has_int8
+    from engines.select import INT8_SUFFIX, shipped_model
 
     try:
         info = read_metadata(shipped_model())
+        precision = read_metadata(shipped_model().with_suffix(INT8_SUFFIX)).precision if has_int8() else info.precision
     except EngineError as error:
         return Row("generator", None, str(error), REINSTALL)
-    return Row("generator", info.version or None, f"draws: {info.name}, {info.licence}".rstrip(", "))
+    about = f"draws: {info.name}, {info.licence}".rstrip(", ")
+    return Row("generator", info.version or None, f"{about}; on this CPU in {precision}")
 
 
 def _segmenter() -> Row:

@@ -16,6 +16,7 @@ from apdraw_cli.commands.bench import bench as measure
 from apdraw_cli.commands.convert import convert
 from engines.base import EngineError
 from engines.peak import MatrixProduct, gflop_per_portrait
+from engines.processor import has_int8
 from engines.select import shipped_model
 from train.export import synthetic_portraits
 from train.model_file import load_generator
@@ -37,6 +38,10 @@ def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
     assert found["peaks"]["fp32"] > 1
     drawn = {(timing["engine"], timing["precision"]): timing for timing in found["generator"]}
     assert {("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "fp32")} <= set(drawn)
+    if has_int8():
+        assert next(iter(drawn)) == ("openvino", "int8")
+        assert ("onnxruntime", "int8") in drawn
+        assert drawn["openvino", "int8"]["of_peak"] > 0
     assert all(0 < t["fastest"] <= t["seconds"] <= t["slowest"] for t in found["generator"])
     assert all(t["gflops"] == pytest.approx(found["gflop"] / t["seconds"], rel=0.05) for t in found["generator"])
     assert set(found["stages"]) == {"read", "decode", "detect", "align", "segment", "draw", "encode", "write"}

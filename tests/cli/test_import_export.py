@@ -11,6 +11,7 @@ from apdraw_cli.commands.import_weights import import_weights
 from apdraw_cli.errors import UnfitError, UsageError
 from engines.model import read_metadata
 from engines.portrait import PortraitBatch
+from engines.select import shipped_model
 from engines.signals import signal_stack_kept
 from train.export import synthetic_portraits
 from train.model_file import load_generator, save_generator
@@ -94,6 +95,25 @@ def test_export_takes_safetensors_and_writes_onnx(tmp_path):
         export(tmp_path / "model.pt", tmp_path / "model.onnx")
     with pytest.raises(UsageError, match=r"\.onnx"):
         export(tmp_path / "model.safetensors", tmp_path / "model.engine")
+
+
+def test_int8_wants_a_data_set_and_nothing_else_does(tmp_path):
+    model, onnx = tmp_path / "model.safetensors", tmp_path / "model.onnx"
+    with pytest.raises(UsageError, match=r"int8 is calibrated .* --calibration"):
+        export(model, onnx, precision="int8")
+    with pytest.raises(UsageError, match="--calibration is for --precision int8, not for fp16"):
+        export(model, onnx, precision="fp16", calibration=tmp_path)
+
+
+def test_a_data_set_that_is_none_is_told(tmp_path):
+    with pytest.raises(UnfitError, match="is no prepared data set"):
+        export(shipped_model().with_suffix(".safetensors"), tmp_path / "m.onnx", precision="int8", calibration=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_told_before_the_work(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no folder .*missing"):
+        export(shipped_model().with_suffix(".safetensors"), tmp_path / "missing/m.onnx")
 
 
 def test_export_of_a_bad_model_is_an_error_of_the_model(tmp_path):

@@ -84,7 +84,8 @@ def test_ranges_come_from_the_split_train_and_the_trial_from_val(tiny_dataset, t
 
     monkeypatch.setattr(onnxruntime.quantization, "quantize_static", quantize)
     model = onnx.load(shipped_model())
-    assert quantization.quantized(model, tmp_path / "set").changed == 1
+    portraits = quantization.calibration_portraits(tmp_path / "set")
+    assert quantization.quantized(model, *portraits).changed == 1
     expected = synthetic_portraits(3, 0)
     assert len(seen) == 2
     for index, portrait in enumerate(seen):
