@@ -194,6 +194,11 @@ def test_a_graph_cut_short_is_refused(rtx, tiny_model, tmp_path):
     assert "cannot read" in str(refused(tiny_model, tmp_path / "tiny.engine"))
 
 
+def test_a_graph_of_int8_is_refused(write_model, tmp_path):
+    model = write_model(metadata=METADATA | {"precision": "int8"})
+    assert "export one in fp16" in str(refused(model, tmp_path / "tiny.engine"))
+
+
 def test_a_graph_without_half_layers_is_no_fp16(rtx, write_model, tmp_path):
     model = write_model(metadata=METADATA | {"precision": "fp16"})
     assert "no convolution in half precision" in str(refused(model, tmp_path / "tiny.engine"))
