@@ -31,7 +31,7 @@ from statistics import fmean
 import cv2
 import numpy as np
 
-from engines.portrait import WHITE, Image, Portrait, PortraitBatch
+from engines.portrait import WHITE, Image, PortraitBatch
 from engines.select import open_engine
 from train import measures
 from train.dataset import PortraitPairs
@@ -72,7 +72,7 @@ def draw(given: argparse.Namespace) -> None:
     given.drawings.mkdir(parents=True, exist_ok=True)
     engine = open_engine(given.model)
     try:
-        for name, portrait in zip(pairs.names, (_portrait(index, pairs) for index in range(len(pairs))), strict=True):
+        for name, portrait in zip(pairs.names, (pairs[index].portrait() for index in range(len(pairs))), strict=True):
             (drawing,) = engine.draw(PortraitBatch.of([portrait]))
             cv2.imwrite(str(given.drawings / f"{name}.png"), drawing)
     finally:
@@ -85,7 +85,7 @@ def sheet(given: argparse.Namespace) -> None:
     rows = []
     for index, name in enumerate(pairs.names):
         drawings = [_read(folder, name) for folder in given.drawings]
-        rows.append(_row(name, [_portrait(index, pairs).photo, *drawings]))
+        rows.append(_row(name, [pairs[index].portrait().photo, *drawings]))
     _pages(given.out, rows)
 
 
@@ -99,7 +99,7 @@ def blind(given: argparse.Namespace) -> None:
         swapped = bool(random.integers(2))
         folders = [given.other, given.one] if swapped else [given.one, given.other]
         drawings = [_read(folder, name) for folder in folders]
-        rows.append(_row(str(number), [_portrait(int(index), pairs).photo, *drawings]))
+        rows.append(_row(str(number), [pairs[int(index)].portrait().photo, *drawings]))
         key.append({"number": number, "name": name, "left": str(folders[0]), "right": str(folders[1])})
     _pages(given.out, rows)
     (given.out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
@@ -122,7 +122,7 @@ def measure(given: argparse.Namespace) -> None:
     pairs = PortraitPairs(given.dataset, given.split)
     found: dict[str, list[float]] = {"background": [], "two-tone": [], "smudge": [], "eye": []}
     for index, name in enumerate(pairs.names):
-        portrait, drawing = _portrait(index, pairs), _read(given.drawings, name)
+        portrait, drawing = pairs[index].portrait(), _read(given.drawings, name)
         background = measures.background_brightness(drawing, portrait.mask)
         found["background"].append(float(WHITE) if background is None else background)
         found["two-tone"].append(measures.two_tone_share(drawing))
@@ -203,13 +203,6 @@ def _turned(photo: Image) -> Image:
     height, width = photo.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), 5, 1)
     return np.asarray(cv2.warpAffine(photo, turn, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
-
-
-def _portrait(index: int, pairs: PortraitPairs) -> Portrait:
-    pair = pairs[index]
-    photo = np.rint((pair.photo.numpy().transpose(1, 2, 0) + 1) * (WHITE / 2)).astype(np.uint8)
-    mask = np.where(pair.mask[0].numpy() > 0.5, WHITE, 0).astype(np.uint8)
-    return Portrait(np.ascontiguousarray(photo), pair.landmarks.numpy(), mask)
 
 
 def _read(folder: Path, name: str) -> Image:

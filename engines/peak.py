@@ -42,7 +42,7 @@ class MatrixProduct:
             one = ops.fake_quantize(left, middle, most, middle, most, 256)
             other = ops.fake_quantize(right, least, most, least, most, 255)
         total = ops.reduce_mean(ops.matmul(one, other, False, False), ops.constant(np.array([0, 1])))
-        hints = {"INFERENCE_PRECISION_HINT": {"bf16": "bf16"}.get(precision, "f32")}
+        hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
         self._request = core.compile_model(ov.Model([total], [left]), "CPU", hints).create_infer_request()
         self._left = np.random.default_rng(1).random((SIZE, SIZE), np.float32)
         self.gflops()  # the first product makes the kernel

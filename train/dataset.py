@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from engines.portrait import SIZE, Image, Landmarks
+from engines.portrait import SIZE, WHITE, Image, Landmarks, Portrait
 from train.augmentation import Augmentation, Floats, vary
 
 __all__ = ["Augmentation", "DatasetError", "Floats", "Pair", "PortraitPairs", "read_index"]
@@ -44,6 +44,12 @@ class Pair(NamedTuple):
     drawing: Tensor  # float32 [B, 1, 512, 512] in [-1, 1], 1 white
     landmarks: Tensor  # float32 [B, 5, 2], whole pixels
     mask: Tensor  # float32 [B, 1, 512, 512], 1 on the person
+
+    def portrait(self) -> Portrait:
+        """The portrait of a pair without a batch dimension, as an engine takes it."""
+        photo = np.rint((self.photo.permute(1, 2, 0).numpy() + 1) * (WHITE / 2)).astype(np.uint8)
+        mask = np.where(self.mask[0].numpy() > 0.5, WHITE, 0).astype(np.uint8)
+        return Portrait(np.ascontiguousarray(photo), self.landmarks.numpy(), mask)
 
 
 @dataclass(frozen=True)

@@ -223,9 +223,7 @@ def _drawn(pairs: PortraitPairs, indices: range, draw: Draw, left_out: list[Left
         except DatasetError as error:
             left_out.append(LeftOut(pairs.names[index], str(error)))
             continue
-        photo = _grey_levels(pair.photo).transpose(1, 2, 0)
-        mask = np.where(pair.mask[0].numpy() > 0.5, WHITE, 0).astype(np.uint8)
-        portraits.append(Portrait(np.ascontiguousarray(photo), pair.landmarks.numpy(), mask))
+        portraits.append(pair.portrait())
         references.append(_grey_levels(pair.drawing)[0])
         names.append(pairs.names[index])
     if not names:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.portrait import WHITE, Image, Portrait, PortraitBatch
+from engines.portrait import Image, Portrait, PortraitBatch
 from train.dataset import DatasetError, PortraitPairs
 from train.measures import BINARY_THRESHOLD
 from train.model_file import ModelError
@@ -124,9 +124,7 @@ class _Reader:
 def _some(pairs: PortraitPairs, count: int) -> Iterator[Portrait]:
     """Up to so many portraits, from all over a data set."""
     for index in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)):
-        pair = pairs[int(index)]
-        photo = np.rint((pair.photo.permute(1, 2, 0).numpy() + 1) * (WHITE / 2)).astype(np.uint8)
-        yield Portrait(photo, pair.landmarks.numpy(), (pair.mask[0].numpy() * WHITE).astype(np.uint8))
+        yield pairs[int(index)].portrait()
 
 
 def _compared(plain: Any, rounded: Any, portraits: Iterator[Portrait]) -> tuple[float, float]:
