@@ -18,7 +18,7 @@ from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
 from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sha256, write_atomically
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
-from train.precision import LARGEST_DIFFERENCE, HalfGenerator, halved
+from train.precision import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
 from train.quantization import calibration_portraits, quantized
 from train.samples import sample_portraits
 
@@ -51,9 +51,10 @@ def export_onnx(
         generator: on the CPU.
         path: the `.onnx` file; replaced where it exists.
         metadata: of the model file; kept in the ONNX file, with what is known about the graph.
-        precision: what the graph computes in. With `fp16`, as many networks do as keep the drawings of real and
-            made-up portraits (see `train.precision.halved`); torch draws those, for ONNX Runtime computes in
-            float32 on a CPU and would hide an overflow. With `int8`, all convolutions do (see
+        precision: what the graph computes in. `fp32` is also tried in bfloat16, and the file tells whether that keeps
+            the drawing (see `train.precision.difference_in_bf16`). With `fp16`, as many networks do as keep the
+            drawings of real and made-up portraits (see `train.precision.halved`); torch draws those, for ONNX
+            Runtime computes in float32 on a CPU and would hide an overflow. With `int8`, all convolutions do (see
             `train.quantization.quantized`).
         half_weights: stores the convolutions' weights in float16 with a cast behind them, which runtimes
             take out when they load it. The weights are rounded first, unless they already fit: then the file
@@ -92,6 +93,8 @@ def export_onnx(
         "precision": precision,
         CHECKSUM_KEY: weights_sha256(generator.state_dict()),
     }
+    if precision == "fp32":
+        described |= _checked_bf16(generator, metadata)
     if half:
         described |= {
             "precisions": f"{metadata.get('precisions', '')} fp32 fp16".strip(),
@@ -116,6 +119,15 @@ def _checked_half(generator: Generator, metadata: Mapping[str, str]) -> HalfGene
         return halved(generator, _joined(sample_portraits(), synthetic_portraits(2)))
     except ModelError as error:
         raise ModelError(f"cannot export {metadata.get('name') or 'the model'} in fp16: {error}") from error
+
+
+def _checked_bf16(generator: Generator, metadata: Mapping[str, str]) -> dict[str, str]:
+    """What the file tells about bfloat16: engines take it by themselves where the drawing stays the same in it."""
+    difference = difference_in_bf16(generator, sample_portraits())
+    listed = {*metadata.get("precisions", "").split(), "fp32"} - {"bf16"}
+    if difference <= BF16_DIFFERENCE:
+        listed.add("bf16")
+    return {"precisions": " ".join(sorted(listed)), "bf16_difference": f"{difference:.3f} on average"}
 
 
 def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> None:

@@ -247,12 +247,13 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
 def _shipped_model() -> Row:
     from engines.base import EngineError
     from engines.model import read_metadata
-    from engines.processor import has_int8
-    from engines.select import INT8_SUFFIX, shipped_model
+    from engines.select import INT8_SUFFIX, fastest_on_cpu, shipped_model
 
     try:
         info = read_metadata(shipped_model())
-        precision = read_metadata(shipped_model().with_suffix(INT8_SUFFIX)).precision if has_int8() else info.precision
+        precision = fastest_on_cpu(info)
+        if precision == "int8":
+            read_metadata(shipped_model().with_suffix(INT8_SUFFIX))
     except EngineError as error:
         return Row("generator", None, str(error), REINSTALL)
     about = f"draws: {info.name}, {info.licence}".rstrip(", ")

@@ -39,7 +39,6 @@ def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
     drawn = {(timing["engine"], timing["precision"]): timing for timing in found["generator"]}
     assert {("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "fp32")} <= set(drawn)
     if has_int8():
-        assert next(iter(drawn)) == ("openvino", "int8")
         assert ("onnxruntime", "int8") in drawn
         assert drawn["openvino", "int8"]["of_peak"] > 0
     assert all(0 < t["fastest"] <= t["seconds"] <= t["slowest"] for t in found["generator"])

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 from engines import openvino_engine, processor, select
 from engines.base import EngineError
 from engines.cuda import Gpu
-from engines.select import open_engine, shipped_model, survey
+from engines.select import open_engine, read_model, shipped_model, survey
 
 CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
 
@@ -210,8 +211,9 @@ def test_openvino_never_computes_places_in_bf16(monkeypatch, tiny_model):
 def in_int8(write_model, tiny_metadata, monkeypatch):
     """Puts a file that says it is of int8 beside the tiny model; its drawings are the same."""
 
-    def write(*, vnni=True, name="tiny.int8.onnx", **metadata):
+    def write(*, vnni=True, bf16=False, name="tiny.int8.onnx", **metadata):
         monkeypatch.setattr(select, "has_int8", lambda: vnni)
+        monkeypatch.setattr(select, "has_bf16", lambda: bf16)
         return write_model(name, metadata=tiny_metadata | {"precision": "int8"} | metadata)
 
     return write
@@ -227,6 +229,16 @@ def test_auto_draws_in_int8_where_the_processor_has_it(tiny_pair, in_int8, caplo
     assert open_engine(tiny_pair, engine="onnxruntime").precision == "fp32"
     assert open_engine(tiny_pair, engine="onnxruntime", precision="int8").precision == "int8"
     assert caplog.records == []
+
+
+def test_bf16_goes_before_int8_where_the_model_keeps_its_drawings_in_it(tiny_model, in_int8):
+    in_int8(bf16=True)
+    info = read_model(tiny_model)
+    assert "bf16" not in info.precisions
+    assert select.fastest_on_cpu(info) == "int8"
+    assert select.fastest_on_cpu(dataclasses.replace(info, precisions=("fp32", "bf16"))) == "bf16"
+    in_int8(vnni=False, bf16=True)
+    assert select.fastest_on_cpu(info) == "fp32"
 
 
 @CPU_ONLY
@@ -273,21 +285,26 @@ def test_int8_is_for_cpus(tiny_pair, in_int8, fake_gpus, load_tiny):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "int8", "bf16"),
     [
-        ("flags\t\t: fpu avx512f avx512_vnni\n", True),
-        ("flags\t\t: fpu avx2 avx_vnni sse\n", True),
-        ("flags\t\t: fpu avx2 avx512f\n", False),
-        ("model name\t: amx_int8\n", False),
-        (None, False),
+        ("flags\t\t: fpu avx512f avx512_vnni\n", True, False),
+        ("flags\t\t: fpu avx2 avx_vnni sse\n", True, False),
+        ("flags\t\t: fpu avx512_bf16 avx512_vnni\n", True, True),
+        ("flags\t\t: fpu avx2 avx512f\n", False, False),
+        ("model name\t: amx_int8 amx_bf16\n", False, False),
+        (None, False, False),
     ],
 )
-def test_int8_is_told_by_the_flags_of_the_processor(tmp_path, monkeypatch, text, found):
+def test_int8_and_bf16_are_told_by_the_flags_of_the_processor(tmp_path, monkeypatch, text, int8, bf16):
     path = tmp_path / "cpuinfo"
     if text is not None:
         path.write_text(text)
     monkeypatch.setattr(processor, "_CPUINFO", path)
-    assert processor.has_int8.__wrapped__() is found
+    processor._flags.cache_clear()
+    try:
+        assert (processor.has_int8(), processor.has_bf16()) == (int8, bf16)
+    finally:
+        processor._flags.cache_clear()
 
 
 def test_each_engine_takes_its_half_of_a_pair(tiny_pair, load_tiny):

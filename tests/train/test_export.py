@@ -13,6 +13,8 @@ from train.export import export_onnx, synthetic_portraits, verify
 from train.model_file import ModelError, round_to_half, weights_sha256
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
+from train.precision import difference_in_bf16
+from train.samples import sample_portraits
 
 ABOUT = {"name": "tiny", "licence": "CC0-1.0"}
 
@@ -211,3 +213,16 @@ def test_precisions_that_the_model_file_tells_are_kept(tmp_path, monkeypatch, ha
     path = tmp_path / "model.onnx"
     export_onnx(generator, path, ABOUT | {"precisions": "bf16"}, precision="fp16")
     assert read_metadata(path).precisions == ("fp32", "fp16", "bf16")
+
+
+@photo
+def test_the_file_tells_whether_it_draws_the_same_in_bf16(exported, tmp_path, monkeypatch):
+    generator, path = exported
+    difference = difference_in_bf16(generator, sample_portraits())
+    assert 0 < difference < 5
+    metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert metadata["bf16_difference"] == f"{difference:.3f} on average"
+    for limit, precisions in ((2 * difference, ("fp32", "bf16")), (difference / 2, ("fp32",))):
+        monkeypatch.setattr(export_module, "BF16_DIFFERENCE", limit)
+        export_onnx(generator, tmp_path / "model.onnx", ABOUT | {"precisions": "bf16"})
+        assert read_metadata(tmp_path / "model.onnx").precisions == precisions
