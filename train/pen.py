@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engines.portrait import SIZE, Image, Landmarks
 from train.flow import Plane, confident, ridges, soften, weighted_mean
 from train.parts import FACE, Mask, Parts
+
+Points = npt.NDArray[np.float32]
+"""float32 [N, 2]: x and y."""
 
 
 class PenZone(NamedTuple):
@@ -52,17 +56,31 @@ def jaw_line(labels: Image, landmarks: Landmarks, width: float) -> Plane:
         landmarks: float32 [5, 2], pixels of the 512 x 512 portrait.
         width: pixels at twice the size.
     """
-    face = (labels == FACE).astype(np.uint8)
-    contours, _ = cv2.findContours(face, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    canvas = np.zeros((2 * SIZE, 2 * SIZE), np.uint8)
     start = 2 * float(landmarks[2, 1])
-    if contours:
-        rim = 2 * max(contours, key=len)[:, 0, :].astype(np.float32) + 0.5
-        rim = np.stack([_smooth_closed(rim[:, 0], 6.0), _smooth_closed(rim[:, 1], 6.0)], axis=1)
-        rim = np.roll(rim, -int(np.argmin(rim[:, 1])), axis=0)  # the gap lies at the top
-        points = np.rint(rim[rim[:, 1] > start]).astype(np.int32)
-        if len(points) > 1:
-            cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, 255, 1)
+    return tapered(lower_rim(labels, start), start, width)
+
+
+def lower_rim(labels: Image, start: float) -> Points:
+    """The rim of the face oval below a height, from one side to the other; empty where there is no face.
+
+    Args:
+        labels: uint8 [512, 512], label map.
+        start: the height, pixels at twice the size, as the points are.
+    """
+    contours, _ = cv2.findContours((labels == FACE).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return np.empty((0, 2), np.float32)
+    rim = 2 * max(contours, key=len)[:, 0, :].astype(np.float32) + 0.5
+    rim = np.stack([_smooth_closed(rim[:, 0], 6.0), _smooth_closed(rim[:, 1], 6.0)], axis=1)
+    rim = np.roll(rim, -int(np.argmin(rim[:, 1])), axis=0)  # the gap lies at the top
+    return np.asarray(rim[rim[:, 1] > start], np.float32)
+
+
+def tapered(path: Points, start: float, width: float) -> Plane:
+    """A line along a path, ink 0 to 1, thinner towards the height where it starts."""
+    canvas = np.zeros((2 * SIZE, 2 * SIZE), np.uint8)
+    if len(path) > 1:
+        cv2.polylines(canvas, [np.rint(path).astype(np.int32).reshape(-1, 1, 2)], False, 255, 1)
     y = np.arange(2 * SIZE, dtype=np.float32)[:, None]
     taper = np.clip(0.4 + (y - start) / 60, 0.4, 1).astype(np.float32)
     return _stroked(canvas > 0, width * taper)
