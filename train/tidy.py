@@ -32,6 +32,9 @@ from train.pen import Points, drop_specks, enlarged, lower_rim, person_outline, 
 JAW_REACH = 10
 """How far from the rim of the face oval the jaw line is looked for, pixels."""
 
+CLOTHES_SPECK = 70
+"""Area of the smallest spot that is kept in clothes, black or white: cloth has more of them than a drawing bears."""
+
 
 def tidy(photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> Image:
     """A drawing with its strokes joined, its specks dropped, and a whole jaw line and outline.
@@ -50,6 +53,8 @@ def tidy(photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> I
     ink = (1 - drawing.astype(np.float32) / np.float32(WHITE)) * person
     ink = 1 - drop_specks(1 - drop_specks(ink, 8), 5)
     ink = drop_specks(joined_strokes(ink, _eyes(landmarks)), 14)
+    calm = 1 - drop_specks(1 - drop_specks(ink, CLOTHES_SPECK), CLOTHES_SPECK)
+    ink += parts.clothes * (calm - ink)
 
     start = float(landmarks[2, 1]) + 25
     jaw = followed_jaw(lower_rim(labels, 2 * start)[::2] / np.float32(2), ink)
