@@ -4,6 +4,7 @@ import errno
 import io
 import itertools
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,8 @@ MARK: Final = "apdraw"
 _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
 
 _SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    "png": {"format": "PNG", "compress_level": 4},  # half the time of Pillow's 6, for 5 % larger files
+    # Long runs of white are most of a drawing: looking for nothing but runs takes half the time, for a smaller file.
+    "png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     "jpg": {"format": "JPEG", "quality": 95},
     "webp": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0},
     "tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
