@@ -60,10 +60,12 @@ def tidy(photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> I
     jaw = followed_jaw(lower_rim(labels, 2 * start)[::2] / np.float32(2), ink)
     contour = 2 * NprParameters.contour
     line = tapered(2 * jaw + 0.5, 2 * start, contour)
-    bearded = np.maximum(enlarged(parts.beard), np.clip(8 * enlarged(soften(ink, 9.0)) - 2.2, 0, 1))
+    bearded = np.maximum(enlarged(parts.beard), np.clip(8 * enlarged(soften(ink, 9.0)) - 2.9, 0, 1))
     ink = np.clip(4 * enlarged(soften(ink, 0.5)) - 1.5, 0, 1)
     if len(jaw):
         ink = _without_dashes(ink, tapered(2 * jaw + 0.5, -SIZE, 26) > 0.5)
+        bare = enlarged(parts.skin) * (1 - bearded)
+        ink *= 1 - tapered(2 * jaw + 0.5, 2 * start, 22) * np.clip(2 * bare - 0.5, 0, 1)
     ink = np.maximum(ink, line * np.clip(1.3 - 1.6 * bearded, 0, 1))
     ink = np.maximum(ink, person_outline(parts, ink, 0.3, contour))
     ink = drop_specks(1 - drop_specks(1 - ink, 30), 56)
