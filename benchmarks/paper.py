@@ -3,16 +3,17 @@
     python -m benchmarks.paper [--width 64] [--rounds 5] [--keep FOLDER]
 
 PyTorch draws as one would first: eager, FP32, torch's own layers, all cores. The engine draws a model with running
-statistics, and one with each photo's own, as imported weights of the authors have; in FP32, and in INT8 where the
-processor has it, which is what a conversion takes there. Weights are random: they cost the same. Rounds alternate, and
-medians are compared; peaks are those of a matrix product in the same precision, in the same rounds. Run it on a machine
-that does nothing else. `--keep` leaves the models in a folder, for `apdraw bench --model`.
+statistics, and one with each photo's own, as imported weights of the authors have; in the precision that a conversion
+takes here, in FP32, and in INT8 where the processor has it. Weights are random: they cost the same. Rounds alternate,
+and medians are compared; peaks are those of a matrix product in the same precision, in the same rounds. Run it on a
+machine that does nothing else. `--keep` leaves the models in a folder, for `apdraw bench --model`.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +24,7 @@ from apdraw_cli.commands.bench import seconds_a_portrait
 from benchmarks.training import plain
 from engines.peak import MatrixProduct, gflop_per_portrait
 from engines.portrait import Portrait
+from engines.processor import has_int8
 from engines.select import INT8_SUFFIX, open_engine
 from train.export import describe, export_onnx, synthetic_portraits
 from train.model_file import save_generator
@@ -72,13 +74,14 @@ def measure(folder: Path, width: int, rounds: int) -> None:
 
     default = open_engine(models["running"])
     engines = [default, open_engine(models["photo"])]
-    if default.precision != "fp32":
-        engines += [open_engine(models[statistics], precision="fp32") for statistics in STATISTICS]
-    names = [f"{e.name} {e.precision}, {s} statistics" for e, s in zip(engines, STATISTICS * 2, strict=False)]
+    for precision in ("fp32", "int8"):
+        if default.precision != precision and (precision == "fp32" or has_int8()):
+            engines += [open_engine(models[statistics], precision=precision) for statistics in STATISTICS]
+    names = [f"{e.name} {e.precision}, {s} statistics" for e, s in zip(engines, cycle(STATISTICS), strict=False)]
     ways: dict[str, Callable[[], float]] = {"torch eager, fp32": one_by_one}
     for name, engine in zip(names, engines, strict=True):
         ways[name] = lambda engine=engine: seconds_a_portrait(engine, portraits)
-    products = {precision: MatrixProduct(precision) for precision in {"fp32", default.precision}}
+    products = {precision: MatrixProduct(precision) for precision in {"fp32", *(e.precision for e in engines)}}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     peaks: dict[str, list[float]] = {precision: [] for precision in products}
     for turn in range(rounds + 1):

@@ -14,6 +14,8 @@ from train.export import export_onnx, synthetic_portraits
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
+from train.precision import BF16_DIFFERENCE
+from train.samples import sample_portraits
 
 CPU_ENGINES = tuple(name for name in ENGINES if name != "tensorrt")
 
@@ -132,3 +134,15 @@ def test_the_shipped_pair_draws_the_same_in_every_engine():
         drawings.append(engine.draw(portrait).astype(int))
         engine.close()
     assert np.ptp(np.stack(drawings), axis=0).max() <= 1
+
+
+def test_the_shipped_model_draws_the_same_in_bf16():
+    model = shipped_model()
+    assert "bf16" in read_metadata(model).precisions
+    try:
+        engines = [open_engine(model, engine="openvino", precision=name) for name in ("fp32", "bf16")]
+    except EngineError as error:
+        pytest.skip(str(error))
+    wanted, found = (engine.draw(sample_portraits()).astype(int) for engine in engines)
+    assert np.abs(found - wanted).mean(axis=(1, 2)).max() <= BF16_DIFFERENCE
+    assert ((found <= 127) != (wanted <= 127)).mean() < 0.002
