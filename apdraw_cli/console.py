@@ -204,6 +204,10 @@ class Console:
         self.result(result)
         precision = result.metadata["precision"]
         self.say(f"Wrote {result.onnx}: {result.size / 1e6:.1f} MB, {precision}.")
+        if precision == "fp32":
+            taken = "bf16" in result.metadata["precisions"].split()
+            verdict = "auto takes it where the processor has it" if taken else "too far for auto to take it"
+            self.say(f"  in bf16 grey levels from fp32: {result.metadata['bf16_difference']}; {verdict}")
         if precision == "fp16":
             self.say(f"  in half precision: {', '.join(result.metadata['half_networks'].split())}")
             self.say(f"  grey levels from fp32, tried on portraits: {result.metadata['half_difference']}")

@@ -5,7 +5,9 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from apdraw_cli import app
 from apdraw_cli.commands.export import export
 from apdraw_cli.commands.import_weights import import_weights
 from apdraw_cli.errors import UnfitError, UsageError
@@ -141,3 +143,12 @@ def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, miss
     if missing == "torch":
         with pytest.raises(UnfitError, match=r"torch.*pip install 'apdraw\[torch\]'"):
             import_weights(tmp_path, tmp_path / "other.safetensors")
+
+
+def test_export_tells_about_bf16(tmp_path):
+    told = CliRunner(env={"COLUMNS": "200"}).invoke(
+        app.app, ["export", str(shipped_model().with_suffix(".safetensors")), str(tmp_path / "m.onnx")]
+    )
+    assert told.exit_code == 0
+    assert "  in bf16 grey levels from fp32: 0." in told.stdout
+    assert told.stdout.rstrip().endswith("on average; auto takes it where the processor has it")
