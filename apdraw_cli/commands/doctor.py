@@ -247,11 +247,11 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
 def _shipped_model() -> Row:
     from engines.base import EngineError
     from engines.model import read_metadata
-    from engines.select import INT8_SUFFIX, fastest_on_cpu, shipped_model
+    from engines.select import INT8_SUFFIX, fast_on_cpu, shipped_model
 
     try:
         info = read_metadata(shipped_model())
-        precision = fastest_on_cpu(info)
+        precision = fast_on_cpu(info)
         if precision == "int8":
             read_metadata(shipped_model().with_suffix(INT8_SUFFIX))
     except EngineError as error:

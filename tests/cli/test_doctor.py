@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from apdraw_cli import app
 from engines import cuda, select
 from engines.cuda import Gpu
-from engines.select import ENGINES, fastest_on_cpu, read_model, shipped_model
+from engines.select import ENGINES, fast_on_cpu, read_model, shipped_model
 from engines.sidecar import sidecar_path
 
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
@@ -68,7 +68,7 @@ def test_on_a_machine_without_a_gpu_nothing_is_missing_for_drawing(bare: Path) -
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[-2:] == ["apdraw convert can draw here, with openvino on cpu.", "Next: apdraw convert FOLDER"]
-    precision = fastest_on_cpu(read_model(shipped_model()))
+    precision = fast_on_cpu(read_model(shipped_model()))
     assert section(result.stdout, "Parts")["generator"].endswith(f"on this CPU in {precision}")
     assert "(auto takes it)" in section(result.stdout, "Engines")["openvino"]
     assert section(result.stdout, "Engines")["tensorrt"].endswith("the NVIDIA driver shows no GPU here")
