@@ -73,7 +73,7 @@ def measure(folder: Path, width: int, rounds: int) -> None:
         return (time.perf_counter() - start) / len(batch)
 
     default = open_engine(models["running"])
-    engines = [default, open_engine(models["photo"])]
+    engines = [default, open_engine(models["photo"], precision=default.precision)]
     for precision in ("fp32", "int8"):
         if default.precision != precision and (precision == "fp32" or has_int8()):
             engines += [open_engine(models[statistics], precision=precision) for statistics in STATISTICS]
