@@ -26,8 +26,9 @@ OPSET: Final = 20
 TOLERANCE: Final = 1
 """Grey levels by which a runtime's drawing may differ from torch's."""
 
-HALF_TOLERANCE: Final = 2 * LARGEST_DIFFERENCE
-"""The same for half precision: either may be so far from the drawing in float32, to different sides."""
+HALF_TOLERANCE: Final = 4 * LARGEST_DIFFERENCE
+"""The same for half precision. It is to find a wrong graph: how near the drawing comes to that in float32 is found out
+before, on portraits of people too. On noise a drawing of hard edges is further from it, on either side."""
 
 Precision = Literal["fp32", "fp16", "int8"]
 
