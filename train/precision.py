@@ -16,7 +16,7 @@ from train.networks.graph import DrawingGraph
 from train.networks.half import in_half
 
 LARGEST_DIFFERENCE: Final = 2
-"""Grey levels by which pixels of a drawing in half precision may differ from that in float32, but for `STRAY_PIXELS`."""
+"""Grey levels by which pixels of a drawing in half precision may differ from that in float32; not `STRAY_PIXELS`."""
 
 STRAY_PIXELS: Final = 1e-4
 """The share of a drawing's pixels that may differ by more: on hard edges a few always do."""
