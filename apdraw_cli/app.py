@@ -352,7 +352,7 @@ def convert(
         typer.Option(help="auto, cpu, cuda (all GPUs), cuda:N, or cuda:0,cuda:1.", callback=_checked_device, **DRAWING),
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="auto: the fastest that keeps the drawing.", **DRAWING)
+        Precision, typer.Option(help="auto: a fast one that keeps the drawing.", **DRAWING)
     ] = Precision.AUTO,
     batch_size: Annotated[
         int | None,
@@ -645,7 +645,7 @@ def evaluate(
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_checked_device, **DRAWING)
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="auto: the fastest that keeps the drawing.", **DRAWING)
+        Precision, typer.Option(help="auto: a fast one that keeps the drawing.", **DRAWING)
     ] = Precision.AUTO,
     batch_size: Annotated[
         int | None,

@@ -57,10 +57,10 @@ def find_parts(photo: Image, labels: Image, landmarks: Landmarks) -> Parts:
     person, face = labels >= PERSON, labels == FACE
     centre = (landmarks[3] + landmarks[4]) / 2
     reach = int(abs(landmarks[4, 0] - landmarks[3, 0]) / 2)
-    eyes = _ellipses(labels.shape, landmarks[:2] + _down(1), (38, 19), 3)
-    brows = _ellipses(labels.shape, landmarks[:2] - _down(24), (46, 17), 4) * (1 - eyes)
-    nose = _ellipses(labels.shape, landmarks[2:3] + _down(8), (34, 16), 3)
-    mouth = _ellipses(labels.shape, centre[None] + _down(7), (reach + 12, 27), 3)
+    eyes = ellipses(labels.shape, landmarks[:2] + _down(1), (38, 19), 3)
+    brows = ellipses(labels.shape, landmarks[:2] - _down(24), (46, 17), 4) * (1 - eyes)
+    nose = ellipses(labels.shape, landmarks[2:3] + _down(8), (34, 16), 3)
+    mouth = ellipses(labels.shape, centre[None] + _down(7), (reach + 12, 27), 3)
     whole = person.astype(np.float32)
     if not face.any():
         nothing = np.zeros_like(whole)
@@ -72,7 +72,7 @@ def find_parts(photo: Image, labels: Image, landmarks: Landmarks) -> Parts:
     usual = np.median(colour[upper if upper.any() else face], axis=0)
     off_skin = _distance_from_skin(colour, face & (eyes + brows < 0.2), landmarks, place)
     off_hair = _distance_from_hair(colour, off_skin, usual, _roughness(photo), person, face, place)
-    lips = _ellipses(labels.shape, centre[None] + _down(4), (reach + 4, 22), 5)
+    lips = ellipses(labels.shape, centre[None] + _down(4), (reach + 4, 22), 5)
     light = colour[..., 0] / max(float(usual[0]), 40)
     beard = _beard(light, off_skin, off_hair, face & (place.y > landmarks[2, 1] + 8)) * (1 - lips)
     chin = face & (place.y > place.mouth + 30)
@@ -199,7 +199,8 @@ def _neck(place: _Place) -> Plane:
     return soften((inside & (place.y < place.chin + 110)).astype(np.float32), 15)
 
 
-def _ellipses(shape: tuple[int, ...], centres: Landmarks, axes: tuple[int, int], blur: float) -> Plane:
+def ellipses(shape: tuple[int, ...], centres: Landmarks, axes: tuple[int, int], blur: float) -> Plane:
+    """Soft ellipses, 0 to 1, around points; half axes and the sigma of their rim in pixels."""
     canvas = np.zeros(shape, np.float32)
     for x, y in np.rint(centres):
         cv2.ellipse(canvas, (int(x), int(y)), axes, 0, 0, 360, 1.0, -1)

@@ -26,7 +26,7 @@ from engines.select import open_engine
 from train.dataset import DatasetError, PortraitPairs, read_index
 from train.flow import Plane, smooth_along, soften, tangent_flow
 from train.npr import NprParameters, line_map
-from train.parts import find_parts
+from train.parts import ellipses, find_parts
 from train.pen import Points, drop_specks, enlarged, lower_rim, person_outline, tapered
 
 JAW_REACH = 10
@@ -52,7 +52,7 @@ def tidy(photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> I
     person = (labels > 0).astype(np.float32)
     ink = (1 - drawing.astype(np.float32) / np.float32(WHITE)) * person
     ink = 1 - drop_specks(1 - drop_specks(ink, 8), 5)
-    ink = drop_specks(joined_strokes(ink, _eyes(landmarks)), 14)
+    ink = drop_specks(joined_strokes(ink, ellipses(ink.shape, landmarks[:2], (26, 11), 2.5)), 14)
     calm = 1 - drop_specks(1 - drop_specks(ink, CLOTHES_SPECK), CLOTHES_SPECK)
     ink += parts.clothes * (calm - ink)
 
@@ -131,13 +131,6 @@ def _without_dashes(ink: Plane, near: np.ndarray[tuple[int, ...], np.dtype[np.bo
     gone = (np.bincount(components.ravel(), near.ravel(), count) > 0.75 * area) & (area < 900)
     gone[0] = False
     return np.asarray(np.where(gone[components], 0, ink), np.float32)
-
-
-def _eyes(landmarks: Landmarks) -> Plane:
-    canvas = np.zeros((SIZE, SIZE), np.float32)
-    for x, y in np.rint(landmarks[:2]):
-        cv2.ellipse(canvas, (int(x), int(y)), (26, 11), 0, 0, 360, 1.0, -1)
-    return soften(canvas, 2.5)
 
 
 def _smooth(values: Plane, sigma: float) -> Plane:
