@@ -22,7 +22,7 @@ MARK: Final = "apdraw"
 _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
 
 _SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    # Long runs of white are most of a drawing: looking for nothing but runs takes a third less time, for a smaller file.
+    # A drawing is mostly long runs of white: looking for runs only takes a third less time, for a smaller file.
     "png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     "jpg": {"format": "JPEG", "quality": 95},
     "webp": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0},
