@@ -83,7 +83,10 @@ class PortraitBatch:
 
     @classmethod
     def of(cls, portraits: "list[Portrait] | tuple[Portrait, ...]") -> "PortraitBatch":
-        """Stacks portraits in the order given."""
+        """Stacks portraits in the order given; one alone is not copied."""
+        if len(portraits) == 1:
+            (one,) = portraits
+            return cls(one.photo[None], one.landmarks.astype(np.float32)[None], one.mask[None])
         return cls(
             np.stack([p.photo for p in portraits]),
             np.stack([p.landmarks for p in portraits]).astype(np.float32),

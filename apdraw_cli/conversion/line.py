@@ -1,5 +1,6 @@
 """The line: photos to be drawn, through workers, engine and files, with bounded queues between them."""
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, PortraitMaker, PreparedPhoto
 from apdraw_cli.conversion.workers import WorkerPool
 from apdraw_cli.errors import ApdrawError, PhotoError, UnfitError
+from apdraw_cli.memory import keep_freed_memory
 from engines.base import Engine, EngineError
+from engines.cuda import find_gpus
 
 FEW_PHOTOS: Final = 4
 """So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
@@ -24,6 +27,8 @@ FEW_PHOTOS: Final = 4
 MOST_WORKERS: Final = 32
 
 WRITERS: Final = 4
+
+Pool = WorkerPool[Step, str, PreparedPhoto]
 
 
 @dataclass(frozen=True)
@@ -62,16 +67,35 @@ class Line:
         Raises:
             UnfitError: engine, workers or disk failed; what was drawn until then is settled.
         """
+        keep_freed_memory()
         first = list(islice(steps, FEW_PHOTOS + 1))
-        engine = self._opened()
-        try:
-            workers = self.workers
+        workers = self._workers_for_all_engines(len(first))
+        with contextlib.ExitStack() as opened:
+            pool = self._pool(workers, opened)  # its processes start while the engine opens
+            engine = self._opened()
+            opened.callback(engine.close)
             if workers is None:
-                workers = 0 if len(first) <= FEW_PHOTOS else suitable_workers(engine.device)
+                workers = suitable_workers(engine.device)
+                pool = self._pool(workers, opened)
             self.ready(engine, workers)
-            _Run(self, engine).draw(chain(first, steps), workers)
-        finally:
-            engine.close()
+            _Run(self, engine).draw(chain(first, steps), pool)
+
+    def _workers_for_all_engines(self, photos: int) -> int | None:
+        """The number of workers, where that is known before the engine is."""
+        if self.workers is not None:
+            return self.workers
+        if photos <= FEW_PHOTOS:
+            return 0
+        return None if find_gpus() else suitable_workers("cpu")
+
+    def _pool(self, workers: int | None, opened: contextlib.ExitStack) -> Pool | None:
+        if not workers:
+            return None
+        maker = PortraitMaker(self.open_extractor, self.face_options)
+        pool: Pool = WorkerPool(maker.prepare, maker.check, workers, self.stop.is_set, quiet=not self.debug)
+        pool.start()
+        opened.callback(pool.close)
+        return pool
 
     def _opened(self) -> Engine:
         try:
@@ -91,9 +115,9 @@ class _Run:
         self._room = threading.BoundedSemaphore(2 * WRITERS)
         self._stage = DrawingStage(engine, self._hand_to_writer, self._failed, line.stop.is_set)
 
-    def draw(self, steps: Iterator[Step], workers: int) -> None:
+    def draw(self, steps: Iterator[Step], pool: Pool | None) -> None:
         try:
-            for step, prepared in self._prepared(steps, workers):
+            for step, prepared in self._prepared(steps, pool):
                 self._sort(step, prepared)
         except BaseException:
             self._line.stop.set()
@@ -108,16 +132,13 @@ class _Run:
             known = isinstance(self._failure, EngineError)
             raise UnfitError(reason if known else f"drawing failed: {reason}") from self._failure
 
-    def _prepared(self, steps: Iterator[Step], workers: int) -> Iterator[tuple[Step, PreparedPhoto | None]]:
+    def _prepared(self, steps: Iterator[Step], pool: Pool | None) -> Iterator[tuple[Step, PreparedPhoto | None]]:
         line = self._line
-        maker = PortraitMaker(line.open_extractor, line.face_options)
         tasks = ((step, step.source.path) for step in steps)
-        if workers > 0:
-            pool: WorkerPool[Step, str, PreparedPhoto] = WorkerPool(
-                maker.prepare, maker.check, workers, line.stop.is_set, quiet=not line.debug
-            )
+        if pool is not None:
             yield from pool.results(tasks)
             return
+        maker = PortraitMaker(line.open_extractor, line.face_options)
         maker.check()
         for step, path in tasks:
             if line.stop.is_set():

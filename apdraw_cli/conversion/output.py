@@ -6,6 +6,7 @@ import itertools
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,11 +40,16 @@ def encode(drawing: Image, file_format: str) -> bytes:
         drawing: uint8 [H, W], 0 black to 255 white.
         file_format: `png`, `webp` and `tiff` keep every grey level; `jpg` does nearly.
     """
+    buffer = io.BytesIO()
+    Pillow.fromarray(drawing).save(buffer, exif=_mark(), **_SETTINGS[file_format])
+    return buffer.getvalue()
+
+
+@cache
+def _mark() -> bytes:
     exif = Pillow.Exif()
     exif[_SOFTWARE] = f"{MARK} {__version__}"
-    buffer = io.BytesIO()
-    Pillow.fromarray(drawing).save(buffer, exif=exif, **_SETTINGS[file_format])
-    return buffer.getvalue()
+    return exif.tobytes()
 
 
 def made_by_apdraw(path: Path) -> bool:
@@ -109,6 +115,7 @@ class DrawingWriter:
             with timed(seconds, "write"):
                 for part, target in zip(parts, targets, strict=True):
                     part.replace(target)
+                parts.clear()
         except OSError as error:
             reason = error.strerror or str(error)
             if error.errno in _NO_ROOM:

@@ -28,6 +28,10 @@ SPARE: Final = 1.25
 """By how much a face must be larger in a reduced photo than in its portrait, for reducing it twice blurs a little."""
 
 
+TRIED_SIDE: Final = 64
+"""Height and width of the black photo that an extractor is tried on: small, so that photos need not wait for it."""
+
+
 class Extractor(Protocol):
     """Finds the faces in a photo and makes portraits of them."""
 
@@ -75,9 +79,10 @@ class PortraitMaker:
         Raises:
             ApdrawError: it cannot be used here.
         """
+        side = SIZE if self.options.aligned else TRIED_SIDE
         try:
             with contextlib.suppress(PhotoError):
-                _extractor(self.open_extractor, self.options).extract(np.zeros((SIZE, SIZE, 3), np.uint8), {})
+                _extractor(self.open_extractor, self.options).extract(np.zeros((side, side, 3), np.uint8), {})
         except ApdrawError:
             raise
         except Exception as error:

@@ -10,10 +10,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
 
 from apdraw_cli.errors import ApdrawError, UnfitError
+from apdraw_cli.memory import keep_freed_memory
 
 Tag = TypeVar("Tag")
 Argument = TypeVar("Argument")
@@ -57,6 +58,20 @@ class WorkerPool(Generic[Tag, Argument, Result]):
         self._workers = workers
         self._stopped = stopped
         self._quiet = quiet
+        self._opening: Future[Any] | None = None
+
+    def start(self) -> None:
+        """Starts the workers in the background; without it `results` starts them, and waits."""
+        starter = ThreadPoolExecutor(1, thread_name_prefix="start-workers")
+        self._opening = starter.submit(self._open, self._workers)
+        starter.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Ends workers that were started, but never given a task."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            with contextlib.suppress(Exception):  # then there are none
+                opening.result().shutdown(wait=True, kill_workers=True)
 
     def results(self, tasks: Iterator[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result | None]]:
         """Runs the tasks, taking them up as workers become free.
@@ -80,7 +95,8 @@ class WorkerPool(Generic[Tag, Argument, Result]):
         self, tasks: Iterator[tuple[Tag, Argument]]
     ) -> Generator[tuple[Tag, Result | None], None, list[tuple[Tag, Argument]]]:
         """Yields results until all is done, or the pool breaks; returns what was in hand then."""
-        executor = self._open(self._workers)
+        opening, self._opening = self._opening, None
+        executor = self._open(self._workers) if opening is None else opening.result()
         in_hand: dict[Future[Result], tuple[Tag, Argument]] = {}
         finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
         refused: list[tuple[Tag, Argument]] = []
@@ -219,6 +235,7 @@ def _settle_in(parent: int, quiet: bool) -> None:
     for number in _ending_signals():
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    keep_freed_memory()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     if quiet:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -29,8 +30,10 @@ from PIL import Image as Pillow
 from apdraw_cli.commands.convert import convert, plan
 from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Outcome
 from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.workers import WorkerPool
 from apdraw_cli.errors import UnfitError, UsageError
 from engines.base import EngineError
+from engines.cuda import Gpu
 
 
 class Desk:
@@ -440,6 +443,65 @@ def test_an_engine_that_cannot_be_opened(desk: Desk) -> None:
 
     result = desk.convert(cannot)
     assert (result.exit_code, result.error) == (3, "there is no GPU here; use --device cpu")
+
+
+def test_workers_start_while_the_engine_opens(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        save_photo(desk.photos / f"{number}.png")
+    started = threading.Event()
+    open_pool = WorkerPool._open
+
+    def opened(pool: Any, workers: int) -> Any:
+        started.set()
+        return open_pool(pool, workers)
+
+    def slow(options: ConvertOptions, model: Path) -> FakeEngine:
+        assert started.wait(60)
+        return FakeEngine()
+
+    monkeypatch.setattr(WorkerPool, "_open", opened)
+    monkeypatch.setattr("apdraw_cli.conversion.line.find_gpus", lambda: ())
+    result = desk.convert(slow, workers=None)
+    assert (result.exit_code, result.done) == (0, 6)
+
+
+def test_workers_wait_for_the_engine_where_there_is_a_gpu(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        save_photo(desk.photos / f"{number}.png")
+    numbers = []
+    open_pool = WorkerPool._open
+
+    def opened(pool: Any, workers: int) -> Any:
+        numbers.append(workers)
+        return open_pool(pool, workers)
+
+    monkeypatch.setattr(WorkerPool, "_open", opened)
+    monkeypatch.setattr("apdraw_cli.conversion.line.find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    assert desk.convert(FakeEngine(device="cuda:0"), workers=None).done == 6
+    assert numbers == [3]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks for processes with signals")
+def test_workers_end_with_an_engine_that_cannot_be_opened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photo(desk.photos / "p.png")
+    processes: list[int] = []
+    open_pool = WorkerPool._open
+
+    def opened(pool: Any, workers: int) -> Any:
+        executor = open_pool(pool, workers)
+        processes.extend(executor._processes)
+        return executor
+
+    def cannot(options: ConvertOptions, model: Path) -> FakeEngine:
+        raise EngineError("there is no GPU here; use --device cpu")
+
+    monkeypatch.setattr(WorkerPool, "_open", opened)
+    result = desk.convert(cannot, workers=1)
+    assert (result.exit_code, result.error) == (3, "there is no GPU here; use --device cpu")
+    (process,) = processes
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_an_extractor_that_cannot_be_opened(desk: Desk) -> None:

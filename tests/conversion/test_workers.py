@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,42 @@ def test_stopping_does_not_wait_for_workers() -> None:
     pool = WorkerPool(slow, fine, 1, lambda: time.monotonic() > stop_at)
     assert list(pool.results((n, n) for n in range(9))) == []
     assert time.monotonic() - start < 20
+
+
+def test_workers_start_before_there_is_a_task(tmp_path: Path) -> None:
+    pool = WorkerPool(killed_once, partial(leave_a_trace, tmp_path), 1, never)
+    pool.start()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (trace,) = tmp_path.iterdir()
+    assert dict(pool.results(iter([(1, str(trace))]))) == {1: str(trace)}
+    assert list(tmp_path.iterdir()) == [trace]  # and no other worker was started
+    pool.close()
+
+
+def leave_a_trace(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+
+
+def test_workers_that_get_no_task_end(tmp_path: Path) -> None:
+    pool = WorkerPool(double, partial(leave_a_trace, tmp_path), 1, never)
+    pool.start()
+    pool.close()
+    (trace,) = tmp_path.iterdir()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(trace.name), 0)
+
+
+def test_workers_that_cannot_start_are_told_when_they_are_needed() -> None:
+    pool = WorkerPool(double, unfit, 1, never)
+    pool.start()
+    with pytest.raises(UnfitError, match="install something"):
+        list(pool.results(iter([(1, 1)])))
+    pool.close()
+    idle = WorkerPool(double, unfit, 1, never)
+    idle.start()
+    idle.close()
 
 
 def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> None:
