@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
+from PIL import ExifTags, ImageCms, ImageOps, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps, UnidentifiedImageError
 
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.errors import PhotoError
@@ -97,10 +98,28 @@ def _decoded(data: bytes, side: int | None) -> tuple[Image, float]:
                     width, height = (max(1, length * side // longest) for length in picture.size)
                     picture.draft(picture.mode, (width, height))  # does nothing but for JPEG
                 reduction = longest / max(picture.size)
+                if reduction == 1 and (pixels := _plain_jpeg(picture, data)) is not None:
+                    return pixels, 1.0
                 picture.load()
                 return _to_srgb(_upright(picture)), reduction
         except Exception as error:  # Pillow's decoders raise nearly everything on damaged files
             raise _damaged(error) from error
+
+
+def _plain_jpeg(picture: Pillow.Image, data: bytes) -> Image | None:
+    """Pixels of a JPEG that is upright and in sRGB as it is: the same as Pillow's, in half the time.
+
+    Returns:
+        None for any other picture, and where Pillow is to tell what is wrong with it.
+    """
+    if (picture.format, picture.mode) != ("JPEG", "RGB"):
+        return None
+    with contextlib.suppress(Exception):  # damaged EXIF data or profile, or pixels
+        profile = picture.info.get("icc_profile")
+        upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        if upright and (not profile or _profile_transform(profile, "RGB") is None):
+            return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), np.uint8)
+    return None
 
 
 def _open(data: bytes) -> Pillow.Image:

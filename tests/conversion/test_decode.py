@@ -221,6 +221,28 @@ def test_icc_profile_is_applied() -> None:
         assert (pixels[:, 0] < 15).all()
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_plain_jpeg_has_the_pixels_that_pillow_sees(subsampling: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for options in ({}, {"icc_profile": profile}, {"progressive": True}):
+        data = saved(RGB, "JPEG", subsampling=subsampling, **options)
+        expected = np.asarray(Pillow.open(io.BytesIO(data)))
+        with monkeypatch.context() as patch:
+            patch.setattr(Pillow.Image, "load", None)  # and it is not Pillow that decodes it
+            assert difference(decode(data), expected) == 0
+
+
+def test_a_jpeg_that_is_turned_or_in_other_colours_is_not_plain() -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    assert difference(decode(saved(RGB, "JPEG", quality=100, exif=exif)), np.rot90(RGB, -1)) < 40
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    pixels = decode(saved(red, "JPEG", quality=100, icc_profile=swapped_profile())).reshape(-1, 3)
+    assert (pixels[:, 1] > 230).all()
+    assert (pixels[:, 0] < 30).all()
+
+
 def test_srgb_profile_changes_nothing() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert difference(decode(saved(RGB, "PNG", icc_profile=profile)), RGB) == 0
