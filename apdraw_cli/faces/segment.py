@@ -1,15 +1,19 @@
 """Portrait segmentation: the person mask that the hair and background networks need (sec. 4.1 of the paper)."""
 
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from apdraw_cli.errors import UnfitError
+from apdraw_cli.faces.network import Network, read_network
 from engines.portrait import SIZE, Image
 
 WEIGHTS: Final = Path(__file__).resolve().parents[2] / "engines" / "weights" / "segmenter.onnx"
+
+SEEN_SIZE: Final = SIZE // 2
+"""Height and width at which the network sees a portrait."""
 
 
 class Segmenter(Protocol):
@@ -28,19 +32,12 @@ class PortraitSegmenter:
     """
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(weights, options, ["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class
+            self._network = Network(read_network(weights), SEEN_SIZE)
+        except Exception as error:  # OpenVINO's errors share no base class
             raise UnfitError(
                 f"the segmenter's weights {weights} cannot be read ({error}); install apdraw again"
             ) from error
-        self._size: Any = self._session.get_inputs()[0].shape[1]
 
     def mask(self, portrait: Image) -> Image:
         """Person mask of a portrait (uint8 [512, 512, 3] RGB): uint8 [512, 512], 255 on the person, else 0."""
@@ -48,7 +45,7 @@ class PortraitSegmenter:
 
         background = self._probabilities(portrait)[..., 0].copy()
         full = cv2.resize(background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
-        return np.where(full < 0.5, 255, 0).astype(np.uint8)
+        return np.asarray(cv2.compare(full, 0.5, cv2.CMP_LT), np.uint8)
 
     def labels(self, portrait: Image) -> Image:
         """Label map of a portrait: uint8 [512, 512], 0 background, 1 person, 2 face oval (part of the person)."""
@@ -61,5 +58,5 @@ class PortraitSegmenter:
         """float32 [h, w, 3]: background, person without the face, face oval."""
         import cv2
 
-        seen = cv2.resize(portrait, (self._size, self._size), interpolation=cv2.INTER_AREA)
-        return np.asarray(self._session.run(None, {"photo": seen[None]})[0][0], np.float32)
+        seen = cv2.resize(portrait, (SEEN_SIZE, SEEN_SIZE), interpolation=cv2.INTER_AREA)
+        return self._network.run(np.asarray(seen, np.uint8))[0]

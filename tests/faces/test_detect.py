@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apdraw_cli.errors import UnfitError
-from apdraw_cli.faces.detect import Face, TinyRetinaFace, open_detector, overlap
+from apdraw_cli.faces.detect import DETECTION_SIZE, GLANCE_SIZE, Face, TinyRetinaFace, open_detector, overlap
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -61,6 +61,54 @@ def test_small_faces_of_a_large_photo_are_found(detector: TinyRetinaFace, astron
     large, small = detector.detect(page, every_face=True)
     assert large.size > 300
     assert overlap(alone, small) > 0.5
+
+
+def test_a_large_face_is_found_at_a_glance_and_then_seen_closely(
+    detector: TinyRetinaFace, astronaut: np.ndarray
+) -> None:
+    photo = np.asarray(cv2.resize(astronaut, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))
+    (glance,) = detector._detect_at(photo, GLANCE_SIZE)
+    (whole,) = detector._detect_at(photo, DETECTION_SIZE)
+    (face,) = detector.detect(photo)
+    assert overlap(face, whole) > 0.8
+    expected = (np.array([(203, 101), (247, 104), (225, 127), (204, 140), (243, 141)]) + 0.5) * 4 - 0.5  # by eye
+    error, at_a_glance = (np.abs(found.landmarks - expected).mean() for found in (face, glance))
+    assert error < min(10, at_a_glance)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-170, 0), (290, 0), (60, -50), (60, 640), (-170, -50)])
+def test_a_large_face_at_the_rim_of_a_photo(detector: TinyRetinaFace, astronaut: np.ndarray, x: int, y: int) -> None:
+    page = np.full((1000, 640, 3), 255, np.uint8)
+    seen = astronaut[max(0, -y) : 1000 - y, max(0, -x) : 640 - x]
+    page[max(0, y) :, max(0, x) :][: seen.shape[0], : seen.shape[1]] = seen
+    alone = detector.detect(astronaut)[0]
+    face = detector.detect(page)[0]
+    assert np.abs(face.landmarks - (x, y) - alone.landmarks).max() < 6
+
+
+def test_a_face_too_small_for_a_glance_is_looked_for(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
+    page = np.full((900, 900, 3), 255, np.uint8)
+    page[300:812, 200:712] = astronaut  # a face of 90 pixels: a tenth
+    assert detector._at_a_glance(page) is None
+    (face,) = detector.detect(page)
+    assert np.abs(face.landmarks - (200, 300) - detector.detect(astronaut)[0].landmarks).max() < 5
+
+
+def test_what_many_anchors_have_seen_errs_less(
+    detector: TinyRetinaFace, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By less than a stride the grid of anchors moves against the photo; the landmarks should move with the photo.
+    def unrest() -> float:
+        places = []
+        for shift in range(0, 32, 4):
+            page = np.full((544, 544, 3), 255, np.uint8)
+            page[shift : shift + 512, shift : shift + 512] = astronaut
+            places.append(detector._detect_at(page, DETECTION_SIZE)[0].landmarks - shift)
+        return float(np.std(places, axis=0).mean())
+
+    together = unrest()
+    monkeypatch.setattr("apdraw_cli.faces.detect.SAME_FACE", 0.9999)  # the surest alone
+    assert together < 0.95 * unrest()
 
 
 def test_overlap() -> None:
