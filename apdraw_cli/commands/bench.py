@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PORTRAITS: Final = 8
 """So many portraits are drawn over and over to time the generator alone."""
+
+LEAST_SECONDS: Final = 1.0
+"""For how long at least; in less, how long a call takes is a matter of chance."""
 
 SAMPLE_SECONDS: Final = 0.2
 
@@ -87,8 +90,9 @@ class BenchResult:
         photos_per_second: of the whole conversion, median of the rounds; the engine is open already.
         fastest: of the rounds.
         slowest: of the rounds.
-        of_generator: the same over what the engine does alone.
-        memory_bytes: of all processes together at most, shared memory counted once; None if it cannot be told here.
+        of_generator: of what the engine does alone in the same round; median of the rounds.
+        memory_bytes: of all processes together at most, in the first round, shared memory counted once; None if it
+            cannot be told here.
     """
 
     model: Path
@@ -106,7 +110,7 @@ class BenchResult:
 
 
 def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda done, total: None) -> BenchResult:
-    """Measures; engines are timed in turn, round by round, so that a busy moment hits all alike.
+    """Measures; conversion and engines are timed in turn, round by round, so that a busy moment hits all alike.
 
     Args:
         options: what to measure.
@@ -118,58 +122,98 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
     """
     from joblib import cpu_count
 
-    from engines.base import EngineError
-    from engines.peak import gflop_per_portrait
     from engines.select import shipped_model
 
     model = options.model or shipped_model()
     if model.suffix.lower() != ".onnx":
         raise UsageError(f"{model} is no .onnx file, whose work can be counted: make one with apdraw export")
+    runs: list[_Run] = []
+    generator = None
     with tempfile.TemporaryDirectory(prefix="apdraw-bench-") as scratch:
         sources = gather(options.sources, (), Path(scratch) / "out")
         photos = [source.path for source in islice(sources.photos("", several=False), options.limit)]
         if not photos:
             raise UsageError("there is no photo to measure with: name a folder of photos")
-        runs = []
-        for done in range(options.rounds):  # first, while this process holds nothing but a conversion needs
+        for done in range(options.rounds):
             runs.append(_converted(photos, options.model, Path(scratch) / str(done)))
-            progress(done + 1, 2 * options.rounds)
-    portraits = _portraits(photos)
-    try:
-        gflop = gflop_per_portrait(model)
-        engines = _engines(model, generator_engine(ConvertOptions((), model=options.model), model))
-    except EngineError as error:
-        raise UnfitError(str(error)) from error
-    products = _products()
-    drawn: list[list[float]] = [[] for _ in engines]
-    peaks: dict[str, list[float]] = {precision: [] for precision in products}
-    for done in range(options.rounds):
-        for precision, product in products.items():
-            peaks[precision].append(max(product.gflops() for _ in range(3)))
-        for engine, seconds in zip(engines, drawn, strict=True):
-            seconds.append(seconds_a_portrait(engine, portraits))
-        progress(options.rounds + done + 1, 2 * options.rounds)
-    for engine in engines:
-        engine.close()
-
-    peak = {precision: median(values) for precision, values in peaks.items()}
-    timings = [_timing(engine, seconds, gflop, peak) for engine, seconds in zip(engines, drawn, strict=True)]
-    default = timings[0]
+            progress(2 * done + 1, 2 * options.rounds)
+            # Opened after the first conversion, which so takes no more memory than one does, and timed just after
+            # each, for both to have the same moment of a shared machine.
+            generator = generator or _Generator(options.model, model, _portraits(photos))
+            generator.time()
+            progress(2 * done + 2, 2 * options.rounds)
+    assert generator is not None
+    generator.close()
     speeds = [run.photos_per_second for run in runs]
+    alone = generator.seconds[0]
     return BenchResult(
         model=model,
         cores=cpu_count(),
-        gflop=round(gflop, 1),
-        peaks={precision: round(value, 1) for precision, value in peak.items()},
-        generator=tuple(sorted(timings, key=lambda timing: timing.seconds)),
+        gflop=round(generator.gflop, 1),
+        peaks={precision: round(peak, 1) for precision, peak in generator.peaks().items()},
+        generator=tuple(sorted(generator.timings(), key=lambda timing: timing.seconds)),
         photos=runs[0].photos,
         stages=max(runs, key=lambda run: run.photos_per_second).stages,
         photos_per_second=round(median(speeds), 2),
         fastest=round(max(speeds), 2),
         slowest=round(min(speeds), 2),
-        of_generator=round(median(speeds) * default.seconds, 3),
-        memory_bytes=max((run.memory for run in runs if run.memory), default=None),
+        of_generator=round(median(speed * seconds for speed, seconds in zip(speeds, alone, strict=True)), 3),
+        memory_bytes=runs[0].memory,
     )
+
+
+class _Generator:
+    """The generator alone, in every engine that can draw it here.
+
+    Args:
+        asked: the model that a conversion was asked for.
+        model: its file.
+        portraits: to draw.
+
+    Attributes:
+        gflop: of one portrait.
+        seconds: a portrait, by engine, the one that a conversion takes first, and round.
+
+    Raises:
+        UnfitError: no engine can draw the model.
+    """
+
+    def __init__(self, asked: Path | None, model: Path, portraits: "list[Portrait]") -> None:
+        from engines.base import EngineError
+        from engines.peak import gflop_per_portrait
+
+        try:
+            self.gflop = gflop_per_portrait(model)
+            self._engines = _engines(model, generator_engine(ConvertOptions((), model=asked), model))
+        except EngineError as error:
+            raise UnfitError(str(error)) from error
+        self._portraits = portraits
+        self._products = _products()
+        self.seconds: list[list[float]] = [[] for _ in self._engines]
+        self._gflops: dict[str, list[float]] = {precision: [] for precision in self._products}
+
+    def time(self) -> None:
+        """Times a round: all engines, and this machine's peaks."""
+        for precision, product in self._products.items():
+            self._gflops[precision].append(max(product.gflops() for _ in range(3)))
+        for engine, seconds in zip(self._engines, self.seconds, strict=True):
+            seconds.append(seconds_a_portrait(engine, self._portraits))
+
+    def peaks(self) -> dict[str, float]:
+        """GFLOP a second of a matrix product, by precision."""
+        return {precision: median(values) for precision, values in self._gflops.items()}
+
+    def timings(self) -> list[Timing]:
+        """Of all rounds, by engine."""
+        return [
+            _timing(engine, seconds, self.gflop, self.peaks())
+            for engine, seconds in zip(self._engines, self.seconds, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Closes the engines."""
+        for engine in self._engines:
+            engine.close()
 
 
 @dataclass(frozen=True)
@@ -239,16 +283,20 @@ def _products() -> "dict[str, MatrixProduct]":
 
 
 def seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> float:
-    """As a conversion calls the engine: full batches, on as many threads as it asks for."""
+    """As a conversion calls the engine: full batches, on as many threads as it asks for, for a second at least."""
     from engines.portrait import PortraitBatch
 
-    size, threads = engine.batch_size, engine.concurrency
-    calls = threads * max(1, -(-len(portraits) // (size * threads)))
-    batch = PortraitBatch.of((list(portraits) * size)[:size])
-    with ThreadPoolExecutor(threads) as pool:
-        start = time.perf_counter()
-        list(pool.map(engine.draw, [batch] * calls))
-        return (time.perf_counter() - start) / (calls * size)
+    size, calls = engine.batch_size, engine.concurrency
+    following = cycle(portraits)
+    with ThreadPoolExecutor(engine.concurrency) as pool:
+        while True:
+            batches = [PortraitBatch.of(list(islice(following, size))) for _ in range(calls)]
+            start = time.perf_counter()
+            list(pool.map(engine.draw, batches))
+            taken = time.perf_counter() - start
+            if taken >= LEAST_SECONDS:
+                return taken / (calls * size)
+            calls *= 2
 
 
 def _timing(engine: "Engine", seconds: Sequence[float], gflop: float, peaks: dict[str, float]) -> Timing:
@@ -302,10 +350,13 @@ class _Memory:
         self._thread.join()
 
     def _look(self) -> None:
+        resident = 0
         while not self._done.wait(SAMPLE_SECONDS):
-            total = sum(map(_proportional_bytes, _family(os.getpid())))
-            if total:
-                self.most = max(self.most or 0, total)
+            family = _family(os.getpid())
+            # To tell what is shared takes the kernel so long that a conversion would be slower for it.
+            if (now := sum(map(_resident_bytes, family))) > resident:
+                resident = now
+                self.most = max(self.most or 0, sum(map(_proportional_bytes, family))) or None
 
 
 def _family(process: int) -> list[int]:
@@ -318,6 +369,14 @@ def _family(process: int) -> list[int]:
             except OSError:
                 continue  # it has ended
     return family
+
+
+def _resident_bytes(process: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _proportional_bytes(process: int) -> int:
