@@ -4,12 +4,12 @@ import errno
 import io
 import itertools
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image as Pillow
 
 from apdraw_cli import __version__
@@ -23,8 +23,6 @@ MARK: Final = "apdraw"
 _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
 
 _SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    # A drawing is mostly long runs of white: looking for runs only takes a third less time, for a smaller file.
-    "png": {"format": "PNG", "compress_type": zlib.Z_RLE},
     "jpg": {"format": "JPEG", "quality": 95},
     "webp": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0},
     "tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
@@ -40,9 +38,25 @@ def encode(drawing: Image, file_format: str) -> bytes:
         drawing: uint8 [H, W], 0 black to 255 white.
         file_format: `png`, `webp` and `tiff` keep every grey level; `jpg` does nearly.
     """
+    if file_format == "png":
+        return _png(drawing)
     buffer = io.BytesIO()
     Pillow.fromarray(drawing).save(buffer, exif=_mark(), **_SETTINGS[file_format])
     return buffer.getvalue()
+
+
+def _png(drawing: Image) -> bytes:
+    import cv2
+
+    # A drawing is mostly long runs of white. Looking for runs only, in rows as they are, makes a smaller file than
+    # trying all filters of rows, as Pillow does, in a third of the time.
+    settings = [
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
+    ]
+    exif = np.frombuffer(_mark(), np.uint8)
+    _, data = cv2.imencodeWithMetadata(".png", drawing, [cv2.IMAGE_METADATA_EXIF], [exif], settings)
+    return bytes(data)
 
 
 @cache
