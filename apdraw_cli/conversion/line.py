@@ -15,7 +15,7 @@ from apdraw_cli.conversion.job import FaceOptions, Outcome, Status
 from apdraw_cli.conversion.output import DrawingWriter
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, PortraitMaker, PreparedPhoto
-from apdraw_cli.conversion.workers import WorkerPool
+from apdraw_cli.conversion.workers import ThisProcess, WorkerPool
 from apdraw_cli.errors import ApdrawError, PhotoError, UnfitError
 from apdraw_cli.memory import keep_freed_memory
 from engines.base import Engine, EngineError
@@ -28,7 +28,7 @@ MOST_WORKERS: Final = 32
 
 WRITERS: Final = 4
 
-Pool = WorkerPool[Step, str, PreparedPhoto]
+Pool = WorkerPool[Step, str, PreparedPhoto] | ThisProcess[Step, str, PreparedPhoto]
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Line:
         first = list(islice(steps, FEW_PHOTOS + 1))
         workers = self._workers_for_all_engines(len(first))
         with contextlib.ExitStack() as opened:
-            pool = self._pool(workers, opened)  # its processes start while the engine opens
+            pool = None if workers is None else self._pool(workers, opened)  # it starts while the engine opens
             engine = self._opened()
             opened.callback(engine.close)
-            if workers is None:
+            if workers is None or pool is None:
                 workers = suitable_workers(engine.device)
                 pool = self._pool(workers, opened)
             self.ready(engine, workers)
@@ -88,11 +88,13 @@ class Line:
             return 0
         return None if find_gpus() else suitable_workers("cpu")
 
-    def _pool(self, workers: int | None, opened: contextlib.ExitStack) -> Pool | None:
-        if not workers:
-            return None
+    def _pool(self, workers: int, opened: contextlib.ExitStack) -> Pool:
         maker = PortraitMaker(self.open_extractor, self.face_options)
-        pool: Pool = WorkerPool(maker.prepare, maker.check, workers, self.stop.is_set, quiet=not self.debug)
+        pool: Pool
+        if workers:
+            pool = WorkerPool(maker.prepare, maker.check, workers, self.stop.is_set, quiet=not self.debug)
+        else:
+            pool = ThisProcess(maker.prepare, maker.check, self.stop.is_set)
         pool.start()
         opened.callback(pool.close)
         return pool
@@ -115,9 +117,9 @@ class _Run:
         self._room = threading.BoundedSemaphore(2 * WRITERS)
         self._stage = DrawingStage(engine, self._hand_to_writer, self._failed, line.stop.is_set)
 
-    def draw(self, steps: Iterator[Step], pool: Pool | None) -> None:
+    def draw(self, steps: Iterator[Step], pool: Pool) -> None:
         try:
-            for step, prepared in self._prepared(steps, pool):
+            for step, prepared in pool.results((step, step.source.path) for step in steps):
                 self._sort(step, prepared)
         except BaseException:
             self._line.stop.set()
@@ -131,19 +133,6 @@ class _Run:
             reason = str(self._failure) or type(self._failure).__name__
             known = isinstance(self._failure, EngineError)
             raise UnfitError(reason if known else f"drawing failed: {reason}") from self._failure
-
-    def _prepared(self, steps: Iterator[Step], pool: Pool | None) -> Iterator[tuple[Step, PreparedPhoto | None]]:
-        line = self._line
-        tasks = ((step, step.source.path) for step in steps)
-        if pool is not None:
-            yield from pool.results(tasks)
-            return
-        maker = PortraitMaker(line.open_extractor, line.face_options)
-        maker.check()
-        for step, path in tasks:
-            if line.stop.is_set():
-                return
-            yield step, maker.prepare(path)
 
     def _sort(self, step: Step, prepared: PreparedPhoto | None) -> None:
         """Hands portraits to the engine; settles photos that have none."""

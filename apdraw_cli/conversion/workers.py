@@ -181,6 +181,49 @@ class WorkerPool(Generic[Tag, Argument, Result]):
         )
 
 
+class ThisProcess(Generic[Tag, Argument, Result]):
+    """Runs a function in this process, one task after the other, where a `WorkerPool` would take longer to start.
+
+    Args:
+        function: what to run.
+        check: raises ApdrawError if it cannot be run at all; is called first.
+        stopped: asked before each task; True ends it.
+    """
+
+    def __init__(
+        self, function: Callable[[Argument], Result], check: Callable[[], None], stopped: Callable[[], bool]
+    ) -> None:
+        self._function = function
+        self._check = check
+        self._stopped = stopped
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self._checked: Future[None] | None = None
+
+    def start(self) -> None:
+        """Calls `check` in the background; without it `results` calls it."""
+        self._checked = self._starter.submit(self._check)
+
+    def results(self, tasks: Iterator[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result | None]]:
+        """Runs the tasks.
+
+        Yields:
+            What a task is told by, and its result.
+
+        Raises:
+            ApdrawError: what `check` or `function` raised.
+        """
+        checked = self._checked or self._starter.submit(self._check)
+        checked.result()
+        for tag, argument in tasks:
+            if self._stopped():
+                return
+            yield tag, self._function(argument)
+
+    def close(self) -> None:
+        """Waits for `check`."""
+        self._starter.shutdown(wait=True)
+
+
 def _outcome(future: "Future[Result]") -> Result | None:
     """A task's result; None if it could not be brought back."""
     try:

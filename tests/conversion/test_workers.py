@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from apdraw_cli.conversion.workers import TASKS_PER_WORKER, WorkerPool
+from apdraw_cli.conversion.workers import TASKS_PER_WORKER, ThisProcess, WorkerPool
 from apdraw_cli.errors import UnfitError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
@@ -145,6 +145,28 @@ def test_workers_that_cannot_start_are_told_when_they_are_needed() -> None:
     idle = WorkerPool(double, unfit, 1, never)
     idle.start()
     idle.close()
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_this_process_checks_first_and_then_runs_task_by_task(started: bool) -> None:
+    log: list[object] = []
+    pool = ThisProcess(lambda number: log.append(number) or 2 * number, lambda: log.append("checked"), never)
+    if started:
+        pool.start()
+    results = pool.results((str(n), n) for n in range(3))
+    assert next(results) == ("0", 0)
+    assert log == ["checked", 0]
+    assert list(results) == [("1", 2), ("2", 4)]
+    pool.close()
+
+
+def test_this_process_may_be_unfit_or_stopped() -> None:
+    pool = ThisProcess(double, unfit, never)
+    pool.start()
+    with pytest.raises(UnfitError, match="install something"):
+        list(pool.results(iter([(1, 1)])))
+    pool.close()
+    assert list(ThisProcess(double, fine, lambda: True).results(iter([(1, 1)]))) == []
 
 
 def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> None:
