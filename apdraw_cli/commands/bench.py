@@ -286,17 +286,21 @@ def seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> flo
     """As a conversion calls the engine: full batches, on as many threads as it asks for, for a second at least."""
     from engines.portrait import PortraitBatch
 
-    size, calls = engine.batch_size, engine.concurrency
+    size, threads = engine.batch_size, engine.concurrency
     following = cycle(portraits)
-    with ThreadPoolExecutor(engine.concurrency) as pool:
-        while True:
-            batches = [PortraitBatch.of(list(islice(following, size))) for _ in range(calls)]
-            start = time.perf_counter()
-            list(pool.map(engine.draw, batches))
-            taken = time.perf_counter() - start
-            if taken >= LEAST_SECONDS:
-                return taken / (calls * size)
+
+    def seconds(calls: int) -> float:
+        batches = [PortraitBatch.of(list(islice(following, size))) for _ in range(calls)]
+        start = time.perf_counter()
+        list(pool.map(engine.draw, batches))
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(threads) as pool:
+        seconds(threads)  # the first call takes memory
+        calls = threads * max(1, -(-len(portraits) // (size * threads)))
+        while (taken := seconds(calls)) < LEAST_SECONDS:
             calls *= 2
+    return taken / (calls * size)
 
 
 def _timing(engine: "Engine", seconds: Sequence[float], gflop: float, peaks: dict[str, float]) -> Timing:
