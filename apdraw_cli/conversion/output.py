@@ -54,7 +54,7 @@ def _png(drawing: Image) -> bytes:
         *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
         *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
     ]
-    exif = np.frombuffer(_mark(), np.uint8)
+    exif = np.frombuffer(_mark().removeprefix(b"Exif\0\0"), np.uint8)  # which only JPEG wants
     _, data = cv2.imencodeWithMetadata(".png", drawing, [cv2.IMAGE_METADATA_EXIF], [exif], settings)
     return bytes(data)
 

@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,16 @@ def test_formats_keep_the_drawing(tmp_path: Path, file_format: str) -> None:
 def test_png_is_8_bit_grey() -> None:
     data = encode(DRAWING, "png")
     assert data[24:26] == bytes([8, 0])  # bit depth, colour type
+
+
+def test_png_is_marked_as_the_format_has_it() -> None:
+    data = encode(DRAWING, "png")
+    start = data.index(b"eXIf")
+    length = int.from_bytes(data[start - 4 : start], "big")
+    chunk = data[start + 4 : start + 4 + length]
+    assert chunk.startswith((b"II*\0", b"MM\0*"))  # and no "Exif" before it
+    assert b"apdraw" in chunk
+    assert int.from_bytes(data[start + 4 + length :][:4], "big") == zlib.crc32(b"eXIf" + chunk)
 
 
 def test_several_drawings_of_a_photo(tmp_path: Path) -> None:
