@@ -136,12 +136,11 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
             raise UsageError("there is no photo to measure with: name a folder of photos")
         for done in range(options.rounds):
             runs.append(_converted(photos, options.model, Path(scratch) / str(done)))
-            progress(2 * done + 1, 2 * options.rounds)
             # Opened after the first conversion, which so takes no more memory than one does, and timed just after
             # each, for both to have the same moment of a shared machine.
             generator = generator or _Generator(options.model, model, _portraits(photos))
             generator.time()
-            progress(2 * done + 2, 2 * options.rounds)
+            progress(done + 1, options.rounds)
     assert generator is not None
     generator.close()
     speeds = [run.photos_per_second for run in runs]

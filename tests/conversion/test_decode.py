@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from PIL import ImageCms
+from PIL import ImageCms, ImageFile
 
 from apdraw_cli.conversion.decode import MAX_PIXELS, decode, decode_reduced, read
 from apdraw_cli.errors import PhotoError
@@ -228,7 +228,7 @@ def test_a_plain_jpeg_has_the_pixels_that_pillow_sees(subsampling: int, monkeypa
         data = saved(RGB, "JPEG", subsampling=subsampling, **options)
         expected = np.asarray(Pillow.open(io.BytesIO(data)))
         with monkeypatch.context() as patch:
-            patch.setattr(Pillow.Image, "load", None)  # and it is not Pillow that decodes it
+            patch.setattr(ImageFile.ImageFile, "load", None)  # and it is not Pillow that decodes it
             assert difference(decode(data), expected) == 0
 
 
