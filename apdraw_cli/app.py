@@ -13,7 +13,7 @@ import typer
 
 from apdraw_cli import __version__
 from apdraw_cli.console import Console
-from apdraw_cli.errors import ApdrawError, UnfitError, UsageError
+from engines.errors import ApdrawError, UnfitError, UsageError
 
 EXAMPLES = """
 Examples:
@@ -444,8 +444,8 @@ def prepare(
     console = Console(as_json=as_json, debug=debug)
     with _reporting(console):
         from apdraw_cli.commands.prepare import prepare as run
-        from apdraw_cli.preparation.job import PrepareOptions
-        from apdraw_cli.preparation.registration import MIN_AGREEMENT
+        from apdraw_cli.datasets.options import PrepareOptions
+        from apdraw_cli.datasets.registration import MIN_AGREEMENT
 
         if npr == (drawings is not None):
             raise UsageError(
@@ -780,7 +780,7 @@ def build_engine(
     console = Console(as_json=as_json, debug=debug)
     with _reporting(console):
         from apdraw_cli.commands.build_engine import build
-        from engines.build import BuildOptions
+        from engines.tensorrt.build import BuildOptions
 
         options = BuildOptions(
             flavor=flavor.value,

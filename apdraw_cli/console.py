@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from apdraw_cli.commands.evaluate import EvaluateResult
     from apdraw_cli.commands.export import ExportResult
     from apdraw_cli.commands.train import TrainPlan, TrainResult
-    from apdraw_cli.preparation.job import PrepareResult
+    from apdraw_cli.datasets.options import PrepareResult
     from engines.base import Engine
 
 LISTED: Final = 20

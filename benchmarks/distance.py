@@ -23,11 +23,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.select import open_engine, shipped_model
-from train.distance import RADIUS, exact_distances, soft_distances
+from train.distance_transform import RADIUS, exact_distances, soft_distances
 from train.lines import load_detectors, vary
 from train.losses import LossWeights, chamfer_terms, pixel_loss
 from train.networks.lines import LineDetectors
-from train.npr import BLACK_LINE, NO_LINE, WHITE_LINE, NprParameters, line_map
+from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE, NprParameters, line_map
 
 Transform = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A drawing [B, 1, H, W] in [-1, 1] to its distances to black and to white, in pixels up to RADIUS."""
@@ -61,7 +61,7 @@ def main() -> None:
 def candidates(train: Callable[[], Transform]) -> dict[str, Transform]:
     """The transforms by name, the chosen one first."""
     transforms: dict[str, Transform] = {
-        "mean over thresholds (`train.distance`)": soft_distances,
+        "mean over thresholds (`train.distance_transform`)": soft_distances,
         "soft minimum, h = 0.35, one window": partial(soft_minimum, h=0.35),
         "trained network": train(),
     }
@@ -257,7 +257,7 @@ class FilteredLines(nn.Module):
 
 
 def filtered_lines(drawing: Tensor) -> tuple[Tensor, Tensor]:
-    """Black and white line pixels by `train.npr.line_map`, 0 or 1, [B, 1, H, W]."""
+    """Black and white line pixels by `train.npr.drawing.line_map`, 0 or 1, [B, 1, H, W]."""
     greys = ((drawing.detach() + 1) * 127.5).round().byte().numpy()[:, 0]
     maps = torch.from_numpy(np.stack([line_map(grey, NprParameters()) for grey in greys]))[:, None]
     return (maps == BLACK_LINE).float(), (maps == WHITE_LINE).float()

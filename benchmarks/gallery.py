@@ -33,8 +33,8 @@ import numpy as np
 
 from engines.portrait import WHITE, Image, PortraitBatch
 from engines.select import open_engine
-from train import measures
-from train.dataset import PortraitPairs
+from train.data.pairs import PortraitPairs
+from train.evaluation import metrics as measures
 
 CELL = 384
 ROWS = 4

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from train.dataset import PortraitPairs
+from train.data.pairs import PortraitPairs
 from train.losses import (
     discriminator_loss,
     distance_transform_loss,

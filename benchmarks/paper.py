@@ -21,16 +21,16 @@ import onnx
 import torch
 
 from apdraw_cli.commands.bench import seconds_a_portrait
+from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from benchmarks.training import plain
-from engines.peak import MatrixProduct, gflop_per_portrait
+from engines.cpu import has_int8
 from engines.portrait import Portrait
-from engines.processor import has_int8
 from engines.select import INT8_SUFFIX, open_engine
-from train.export import describe, export_onnx, synthetic_portraits
+from train.export.int8 import in_int8
+from train.export.to_onnx import describe, export_onnx, synthetic_portraits
 from train.model_file import save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
-from train.quantization import in_int8
 
 STATISTICS = ("running", "photo")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
-from engines.cuda import Gpu
-from engines.graph import Port, check_batch, check_signature
-from engines.model import ModelInfo
+from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
+from engines.signature import Port, check_batch, check_signature
+from engines.tensorrt.cuda import Gpu
 
 NAME: Final = "onnxruntime"
 INSTALL: Final = "python -m pip install onnxruntime"

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from engines.base import EngineError, EngineStatus, one_line
-from engines.cuda import Gpu
-from engines.graph import Port, check_batch, check_signature
-from engines.model import ModelInfo
+from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
-from engines.signals import signal_stack_kept
+from engines.signal_stack import signal_stack_kept
+from engines.signature import Port, check_batch, check_signature
+from engines.tensorrt.cuda import Gpu
 
 NAME: Final = "openvino"
 INSTALL: Final = "python -m pip install openvino"

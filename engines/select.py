@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from engines import cache, onnxruntime_engine, openvino_engine, tensorrt_engine, torch_engine
+from engines import onnxruntime_engine, openvino_engine, torch_engine
 from engines.base import Engine, EngineError, EngineStatus, ModelFileError
-from engines.cuda import CudaError, Gpu, find_gpus
-from engines.model import PRECISIONS, ModelInfo, model_info, read_metadata
-from engines.processor import has_bf16, has_int8
-from engines.several import SeveralEngines
-from engines.sidecar import read_sidecar
+from engines.cpu import has_bf16, has_int8
+from engines.model_info import PRECISIONS, ModelInfo, model_info, read_metadata
+from engines.multi_gpu import SeveralEngines
+from engines.tensorrt import engine as tensorrt_engine
+from engines.tensorrt import engine_cache as cache
+from engines.tensorrt.cuda import CudaError, Gpu, find_gpus
+from engines.tensorrt.sidecar import read_sidecar
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
 
@@ -98,7 +100,7 @@ def open_engine(
 
     OpenVINO and ONNX Runtime draw `.onnx` models, torch draws `.safetensors` ones. Where the other kind is
     given, the file of the same stem beside it is used, if it was made of the same weights. TensorRT draws
-    `.engine` files; from an `.onnx` model it builds one on first use and keeps it (`engines.cache`).
+    `.engine` files; from an `.onnx` model it builds one on first use and keeps it (`engines.tensorrt.engine_cache`).
 
     In INT8 is drawn what was exported so: the model itself, or `NAME.int8.onnx` beside `NAME.onnx`, if it was made of
     the same weights. `auto` takes that where OpenVINO draws and bf16 cannot be had (`fast_on_cpu`).

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
-from engines.cuda import Gpu
-from engines.graph import check_batch, check_drawing
-from engines.model import ModelInfo
+from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
+from engines.signature import check_batch, check_drawing
+from engines.tensorrt.cuda import Gpu
 
 NAME: Final = "torch"
 INSTALL: Final = "python -m pip install 'apdraw[torch]'"
@@ -58,7 +58,7 @@ class TorchEngine:
         batch_size: None for the default.
         threads: CPU threads of a call; None for torch's choice.
         load_module: reads the file into a module in evaluation mode that takes the inputs of the exported
-            graph (`engines.graph.INPUTS`) as tensors and returns its output.
+            graph (`engines.signature.INPUTS`) as tensors and returns its output.
 
     Raises:
         EngineError: torch cannot load the model or use the device or precision.

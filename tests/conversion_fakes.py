@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.job import ConvertOptions, FaceOptions, Outcome
-from apdraw_cli.errors import PhotoError, UnfitError
 from apdraw_cli.faces.detect import Face
 from engines.base import EngineError
+from engines.errors import PhotoError, UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait, PortraitBatch
 
 CRASHES = (255, 0, 1)

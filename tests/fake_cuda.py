@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.cuda import RUNTIME
+from engines.tensorrt.cuda import RUNTIME
 
 GARBAGE_NEW, GARBAGE_FREED = 0xCD, 0xDD
 

@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime
 from fake_cuda import FakeCuda, Fault, Stream, Work
 
-from engines.cuda import RUNTIME
-from engines.model import read_metadata, sha256
-from engines.sidecar import Sidecar, this_platform, write_sidecar
+from engines.model_info import read_metadata, sha256
+from engines.tensorrt.cuda import RUNTIME
+from engines.tensorrt.sidecar import Sidecar, this_platform, write_sidecar
 
 
 class Severity(enum.Enum):

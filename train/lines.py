@@ -11,10 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import Dataset
 
 from engines.portrait import SIZE, WHITE, Image
-from train.dataset import DatasetError, read_index
+from train.data.pairs import DatasetError, read_index
 from train.model_file import ModelError, write_atomically
 from train.networks.lines import LineDetectors
-from train.npr import BLACK_LINE, NO_LINE, WHITE_LINE
+from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE
 
 FORMAT: Final = "apdraw-line-detectors"
 
@@ -84,7 +84,7 @@ def vary(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image,
 
     Args:
         drawing: uint8 [512, 512], 255 white.
-        lines: its line map, uint8 [512, 512], see `train.npr.line_map`.
+        lines: its line map, uint8 [512, 512], see `train.npr.drawing.line_map`.
         rng: decides.
 
     Returns:

@@ -22,14 +22,14 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, default_collate
 
 from train.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
-from train.dataset import DatasetError, PortraitPairs
-from train.inputs import RESULTS, Inputs, load_inputs, training_pairs
+from train.data.pairs import DatasetError, PortraitPairs
 from train.lines import LinePairs, save_detectors
-from train.metrics import Metrics
 from train.model_file import write_atomically
 from train.options import OptionsError, TrainOptions, changed, to_toml
-from train.order import PairOrder
+from train.run_log import Metrics
+from train.sampler import PairOrder
 from train.stages import AdversarialStage, AuxiliaryStage, Stage, freeze_norms, measure_norms
+from train.starting_weights import RESULTS, Inputs, load_inputs, training_pairs
 
 SHOWN: Final = 4
 """Portraits in a picture of how the run goes."""
@@ -360,7 +360,9 @@ def _translated_errors(options: TrainOptions) -> Iterator[None]:
         yield
     except DatasetError as error:
         # From a reading process it carries a traceback, whose last line is the message.
-        raise DatasetError(str(error).rstrip().splitlines()[-1].removeprefix("train.dataset.DatasetError: ")) from error
+        raise DatasetError(
+            str(error).rstrip().splitlines()[-1].removeprefix("train.data.pairs.DatasetError: ")
+        ) from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"GPU memory is full at batch size {options.batch_size}: lower --batch-size or --width, or use "

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from train.distance import RADIUS, exact_distances, soft_distances
+from train.distance_transform import RADIUS, exact_distances, soft_distances
 from train.networks.discriminators import Verdicts
 from train.networks.lines import LineDetectors
 from train.networks.regions import LocalParts, Regions, masked
 
 LINE_WIDTH: Final = 7
-"""Pixels up to which what is black is a line and no area, as in `train.npr.line_map`."""
+"""Pixels up to which what is black is a line and no area, as in `train.npr.drawing.line_map`."""
 
 SCALES: Final = (176.0, 32.0)
 """Pixels that count as 1 in the distance maps to black and to white. The released program divides each map by its own

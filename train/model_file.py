@@ -8,9 +8,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engines import files
+from engines import atomic_files as files
 from engines.base import EngineError
-from engines.model import FORMAT, FORMAT_VERSION
+from engines.model_info import FORMAT, FORMAT_VERSION
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
 

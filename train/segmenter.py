@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image
-from train.dataset import Floats, read_index
-from train.export import describe
+from train.data.pairs import Floats, read_index
+from train.export.to_onnx import describe
 from train.model_file import write_atomically
 
 CLASSES: Final = 3

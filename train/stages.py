@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from train.dataset import Pair
+from train.data.pairs import Pair
 from train.lines import LinePair, line_loss
 from train.losses import (
     LossWeights,
@@ -20,12 +20,12 @@ from train.losses import (
     local_losses,
     pixel_loss,
 )
-from train.metrics import Picture
 from train.model_file import save_generator
 from train.networks import Discriminators, Generator, GeneratorConfig, LineDetectors, Regions
 from train.networks.blocks import Norm
 from train.networks.discriminators import Verdicts
 from train.options import TrainOptions
+from train.run_log import Picture
 
 BETAS: Final = (0.5, 0.999)
 """Of Adam (sec. 6)."""

@@ -17,11 +17,11 @@ from apdraw_cli.console import Progress
 from apdraw_cli.conversion.job import ConvertOptions, FaceOptions, Outcome
 from apdraw_cli.conversion.portraits import PortraitMaker
 from apdraw_cli.conversion.sources import gather
-from apdraw_cli.errors import UnfitError, UsageError
+from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
+    from apdraw_cli.commands.bench_peak import MatrixProduct
     from engines.base import Engine
-    from engines.peak import MatrixProduct
     from engines.portrait import Portrait
 
 PORTRAITS: Final = 8
@@ -178,8 +178,8 @@ class _Generator:
     """
 
     def __init__(self, asked: Path | None, model: Path, portraits: "list[Portrait]") -> None:
+        from apdraw_cli.commands.bench_peak import gflop_per_portrait
         from engines.base import EngineError
-        from engines.peak import gflop_per_portrait
 
         try:
             self.gflop = gflop_per_portrait(model)
@@ -250,7 +250,7 @@ def _portraits(photos: Sequence[str]) -> "list[Portrait]":
 def _engines(model: Path, default: "Engine") -> "list[Engine]":
     """The engine that `apdraw convert` takes, then the others in each precision that they can draw the model in."""
     from engines.base import EngineError
-    from engines.model import PRECISIONS
+    from engines.model_info import PRECISIONS
     from engines.select import ENGINES
 
     engines = [default]
@@ -269,8 +269,8 @@ def _engines(model: Path, default: "Engine") -> "list[Engine]":
 
 
 def _products() -> "dict[str, MatrixProduct]":
+    from apdraw_cli.commands.bench_peak import MatrixProduct
     from engines.base import EngineError
-    from engines.peak import MatrixProduct
 
     products = {}
     for precision in ("fp32", "bf16", "int8"):

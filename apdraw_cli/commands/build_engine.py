@@ -11,14 +11,14 @@ from typing import Final, Literal
 import numpy as np
 
 from apdraw_cli.commands.export import export
-from apdraw_cli.errors import UnfitError, UsageError
 from engines.base import EngineError
-from engines.build import BuildOptions, build_engine
-from engines.cuda import find_gpus
-from engines.model import read_metadata
+from engines.errors import UnfitError, UsageError
+from engines.model_info import read_metadata
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.portrait import PortraitBatch
-from engines.sidecar import Sidecar, sidecar_path
+from engines.tensorrt.build import BuildOptions, build_engine
+from engines.tensorrt.cuda import find_gpus
+from engines.tensorrt.sidecar import Sidecar, sidecar_path
 
 Precision = Literal["fp32", "fp16"]
 
@@ -134,7 +134,7 @@ def _obstacle(sidecar: Sidecar, device: str) -> str | None:
 
 def _trial(onnx: Path, engine: Path, device: str) -> Trial:
     """Draws with an engine and with ONNX Runtime, and measures the engine's latency."""
-    from engines.tensorrt_engine import TensorRTEngine
+    from engines.tensorrt.engine import TensorRTEngine
     from train.samples import sample_portraits
 
     portraits = sample_portraits()

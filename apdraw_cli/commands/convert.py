@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apdraw_cli.conversion.conversion import Conversion
 from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Listener
 from apdraw_cli.conversion.manifest import NAME, History
 from apdraw_cli.conversion.plan import Planner, Step
-from apdraw_cli.conversion.run import Conversion
 from apdraw_cli.conversion.sources import gather
-from apdraw_cli.errors import UnfitError
+from engines.errors import UnfitError
 
 if TYPE_CHECKING:
     from apdraw_cli.conversion.portraits import Extractor
@@ -112,9 +112,9 @@ def check_model(options: ConvertOptions) -> None:
 def _model(options: ConvertOptions) -> tuple[Path, str]:
     """The generator's file and its checksum; an engine counts as the model that it was built from."""
     from engines.base import EngineError
-    from engines.model import sha256
+    from engines.model_info import sha256
     from engines.select import shipped_model
-    from engines.sidecar import read_sidecar
+    from engines.tensorrt.sidecar import read_sidecar
 
     model = options.model or shipped_model()
     try:

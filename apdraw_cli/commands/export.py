@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from apdraw_cli.errors import UnfitError, UsageError
+from engines.errors import UnfitError, UsageError
 
 INSTALL = "python -m pip install 'apdraw[export]'"
 
@@ -62,8 +62,8 @@ def export(
         import onnx as _onnx  # noqa: F401
         import onnxscript  # noqa: F401
 
-        from train.dataset import DatasetError
-        from train.export import export_onnx
+        from train.data.pairs import DatasetError
+        from train.export.to_onnx import export_onnx
         from train.model_file import ModelError, load_generator
     except ImportError as error:
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error

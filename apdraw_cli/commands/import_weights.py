@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from apdraw_cli.errors import UnfitError, UsageError
+from engines.errors import UnfitError, UsageError
 
 INSTALL = "python -m pip install 'apdraw[torch]'"
 

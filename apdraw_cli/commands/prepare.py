@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from apdraw_cli import __version__
-from apdraw_cli.errors import UsageError
-from apdraw_cli.preparation.job import LeftOut, PrepareOptions, PrepareResult, count_reasons
-from apdraw_cli.preparation.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of
-from apdraw_cli.preparation.records import FOLDERS, LINES, Record, Records
+from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
+from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of
+from apdraw_cli.datasets.records import FOLDERS, LINES, Record, Records
+from engines.errors import UsageError
 
 FEW_PHOTOS: Final = 4
 """So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
@@ -70,7 +70,7 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
         portraits = [record for record in found if not record.left_out]
         sheet = None
         if portraits:
-            from apdraw_cli.preparation.contact_sheet import write_contact_sheet
+            from apdraw_cli.datasets.contact_sheet import write_contact_sheet
 
             sheet = write_contact_sheet(options.dataset, portraits)
         records.finish(found)
@@ -88,8 +88,8 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     """Makes portraits, and yields their records as they are finished."""
     if not tasks:
         return
-    from apdraw_cli.conversion.workers import WorkerPool
-    from apdraw_cli.preparation.portraits import WORKER_DIED, PortraitPreparer, blank
+    from apdraw_cli.conversion.executors.process_pool import WorkerPool
+    from apdraw_cli.datasets.portraits import WORKER_DIED, PortraitPreparer, blank
 
     preparer = PortraitPreparer(options.dataset, options.min_agreement)
     workers = options.workers
@@ -116,7 +116,9 @@ def _suitable_workers(photos: int) -> int:
 def _what_decides(options: PrepareOptions) -> str:
     """All but the files themselves that decides what portraits look like."""
     from apdraw_cli.faces.segment import WEIGHTS
-    from train import flow, npr, parts
+    from train.npr import drawing as npr
+    from train.npr import edge_flow as flow
+    from train.npr import face_parsing as parts
 
     decisive: dict[str, object] = {"version": __version__, "labels": options.labels is not None}
     if options.labels is None and WEIGHTS.is_file():

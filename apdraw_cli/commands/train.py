@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from apdraw_cli.errors import UnfitError, UsageError
+from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
     from train.loop import Listener
@@ -67,10 +67,10 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
         UnfitError: a package is missing.
     """
     _check_packages()
-    from train.dataset import DatasetError
-    from train.inputs import training_pairs
+    from train.cost import estimate
+    from train.data.pairs import DatasetError
     from train.options import OptionsError, resolve, to_toml
-    from train.work import estimate
+    from train.starting_weights import training_pairs
 
     try:
         options = resolve(given, config)
@@ -120,10 +120,10 @@ def train(
     _check_packages()
     from train import loop
     from train.checkpoint import CheckpointError
-    from train.dataset import DatasetError
-    from train.inputs import Inputs
+    from train.data.pairs import DatasetError
     from train.model_file import ModelError
     from train.options import OptionsError, resolve
+    from train.starting_weights import Inputs
 
     if resume and config is None and (run / "config.toml").exists():
         config = run / "config.toml"

@@ -14,7 +14,7 @@ from PIL import ExifTags, ImageCms, ImageOps, UnidentifiedImageError
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.sources import unreadable
-from apdraw_cli.errors import PhotoError
+from engines.errors import PhotoError
 from engines.portrait import WHITE, Image
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from apdraw_cli.conversion.sources import Source
-from apdraw_cli.errors import PhotoError
+from engines.errors import PhotoError
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face

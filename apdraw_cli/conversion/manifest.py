@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 from apdraw_cli.conversion.job import Outcome
-from apdraw_cli.errors import UnfitError, UsageError
+from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face

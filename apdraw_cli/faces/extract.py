@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from apdraw_cli.errors import PhotoError
 from apdraw_cli.faces.align import apply, similarity, warp_photo
 from apdraw_cli.faces.detect import Detector, Face, open_detector
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
 from apdraw_cli.timing import timed
+from engines.errors import PhotoError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
 
 Faces = Literal["largest", "all"]

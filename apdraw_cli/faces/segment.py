@@ -6,8 +6,8 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from apdraw_cli.errors import UnfitError
 from apdraw_cli.faces.network import Network, read_network
+from engines.errors import UnfitError
 from engines.portrait import SIZE, Image
 
 WEIGHTS: Final = Path(__file__).resolve().parents[2] / "engines" / "weights" / "segmenter.onnx"

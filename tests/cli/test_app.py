@@ -14,7 +14,7 @@ import apdraw_cli
 from apdraw_cli import app
 from apdraw_cli.conversion.job import SUFFIXES
 from apdraw_cli.faces.detect import DETECTORS
-from engines.model import PRECISIONS
+from engines.model_info import PRECISIONS
 from engines.select import ENGINES
 
 COMMANDS = ("convert", "prepare", "train", "evaluate", "import-weights", "export", "build-engine", "doctor", "bench")

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from apdraw_cli import app
 from apdraw_cli.commands.bench import BenchOptions
 from apdraw_cli.commands.bench import bench as measure
+from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from apdraw_cli.commands.convert import convert
 from engines.base import EngineError
-from engines.peak import MatrixProduct, gflop_per_portrait
-from engines.processor import has_int8
+from engines.cpu import has_int8
 from engines.select import shipped_model
-from train.export import synthetic_portraits
+from train.export.to_onnx import synthetic_portraits
 from train.model_file import load_generator
 from train.networks.graph import DrawingGraph
 

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from apdraw_cli import app
 from apdraw_cli.commands import build_engine as command
 from apdraw_cli.commands.build_engine import CALLS, build
-from apdraw_cli.errors import UnfitError, UsageError
-from engines import build as engines_build
-from engines import tensorrt_engine
 from engines.base import EngineError
-from engines.build import BuildOptions
-from engines.cuda import Gpu
-from engines.sidecar import read_sidecar, sidecar_path
+from engines.errors import UnfitError, UsageError
+from engines.tensorrt import build as engines_build
+from engines.tensorrt import engine as tensorrt_engine
+from engines.tensorrt.build import BuildOptions
+from engines.tensorrt.cuda import Gpu
+from engines.tensorrt.sidecar import read_sidecar, sidecar_path
 
 RTX = ("--flavor", "tensorrt-rtx", "--compute-capability")
 

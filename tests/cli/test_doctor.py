@@ -10,10 +10,11 @@ from fake_tensorrt import FakeTensorRT, install, write_engine
 from typer.testing import CliRunner, Result
 
 from apdraw_cli import app
-from engines import cuda, select
-from engines.cuda import Gpu
+from engines import select
 from engines.select import ENGINES, fast_on_cpu, read_model, shipped_model
-from engines.sidecar import sidecar_path
+from engines.tensorrt import cuda
+from engines.tensorrt.cuda import Gpu
+from engines.tensorrt.sidecar import sidecar_path
 
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
 
@@ -58,8 +59,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, bare: Path) -> FakeCuda:
     fake = FakeCuda(capabilities=["8.9", "7.5"])
     install(monkeypatch, fake, FakeTensorRT(fake))
     monkeypatch.setattr("apdraw_cli.commands.doctor._installed", lambda name: "1.0")
-    monkeypatch.setattr("engines.tensorrt_library.installed_version", lambda flavor: "11.4.0")
-    monkeypatch.setattr("engines.tensorrt_engine.installed_version", lambda flavor: "11.4.0")
+    monkeypatch.setattr("engines.tensorrt.library.installed_version", lambda flavor: "11.4.0")
+    monkeypatch.setattr("engines.tensorrt.engine.installed_version", lambda flavor: "11.4.0")
     return fake
 
 

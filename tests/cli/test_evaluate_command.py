@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from apdraw_cli.app import app
 from engines.base import EngineError
 from engines.select import shipped_model
-from train.inception import WEIGHTS, FeaturesError
+from train.evaluation.fid import WEIGHTS, FeaturesError
 
 NAMES = ["one", "two", "three"]
 
@@ -165,7 +165,7 @@ def test_fid_is_measured_where_it_can_be(
         asked.append((weights, device))
         return grid_features
 
-    monkeypatch.setattr("train.inception.inception_features", features)
+    monkeypatch.setattr("train.evaluation.fid.inception_features", features)
     write(others / "one.png", 255 - drawing(0))
     table = apdraw(others, dataset, "--device", "cpu").stdout
     report = json.loads(apdraw(others, dataset, "--device", "cpu", "--json").stdout)
@@ -205,7 +205,7 @@ def test_fid_that_cannot_be_had(dataset: Path, others: Path, monkeypatch: pytest
     def offline(weights: Path | None, device: str) -> Any:
         raise FeaturesError("FID's weights cannot be downloaded (no network); name them")
 
-    monkeypatch.setattr("train.inception.inception_features", offline)
+    monkeypatch.setattr("train.evaluation.fid.inception_features", offline)
     result = apdraw(others, dataset)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Not measured: FID's weights cannot be downloaded (no network)" in result.stdout

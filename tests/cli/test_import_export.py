@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from apdraw_cli import app
 from apdraw_cli.commands.export import export
 from apdraw_cli.commands.import_weights import import_weights
-from apdraw_cli.errors import UnfitError, UsageError
-from engines.model import read_metadata
+from engines.errors import UnfitError, UsageError
+from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
-from engines.signals import signal_stack_kept
-from train.export import synthetic_portraits
+from engines.signal_stack import signal_stack_kept
+from train.export.to_onnx import synthetic_portraits
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph

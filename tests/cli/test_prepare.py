@@ -20,15 +20,15 @@ from typer.testing import CliRunner
 from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import prepare
 from apdraw_cli.conversion.decode import decode, read
-from apdraw_cli.errors import UnfitError, UsageError
+from apdraw_cli.datasets.options import PrepareOptions, PrepareResult
+from apdraw_cli.datasets.pairing import split_of
+from apdraw_cli.datasets.portraits import has_round_frame
 from apdraw_cli.faces.align import similarity
 from apdraw_cli.faces.detect import TinyRetinaFace
-from apdraw_cli.preparation.job import PrepareOptions, PrepareResult
-from apdraw_cli.preparation.pairing import split_of
-from apdraw_cli.preparation.portraits import has_round_frame
+from engines.errors import UnfitError, UsageError
 from engines.portrait import SIZE
-from train import npr
-from train.dataset import DatasetError, PortraitPairs
+from train.data.pairs import DatasetError, PortraitPairs
+from train.npr import drawing as npr
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FOLDERS = ("photos", "drawings", "landmarks", "masks", "labels", "lines")

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageFile
 
 from apdraw_cli.conversion.decode import MAX_PIXELS, decode, decode_reduced, read
-from apdraw_cli.errors import PhotoError
+from engines.errors import PhotoError
 
 GREY = np.linspace(0, 255, 64 * 48).reshape(48, 64).round().astype(np.uint8)
 RGB = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)

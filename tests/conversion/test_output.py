@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from apdraw_cli.conversion.job import SUFFIXES
 from apdraw_cli.conversion.output import DrawingWriter, encode, made_by_apdraw
-from apdraw_cli.errors import PhotoError
+from engines.errors import PhotoError
 
 DRAWING = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
 

@@ -21,7 +21,7 @@ from apdraw_cli.conversion import portraits
 from apdraw_cli.conversion.decode import decode
 from apdraw_cli.conversion.job import FaceOptions
 from apdraw_cli.conversion.portraits import PortraitMaker
-from apdraw_cli.errors import UnfitError
+from engines.errors import UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks
 
 MAKER = PortraitMaker(fake_extractor, FaceOptions())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apdraw_cli.conversion.sources import Source, SourceSet, gather, read_list
-from apdraw_cli.errors import UsageError
+from engines.errors import UsageError
 
 
 def touch(*paths: Path) -> None:

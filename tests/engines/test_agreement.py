@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from engines.base import EngineError
-from engines.model import read_metadata
+from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import ENGINES, open_engine, shipped_model
-from train.export import export_onnx, synthetic_portraits
+from train.export.half import BF16_DIFFERENCE
+from train.export.to_onnx import export_onnx, synthetic_portraits
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
-from train.precision import BF16_DIFFERENCE
 from train.samples import sample_portraits
 
 CPU_ENGINES = tuple(name for name in ENGINES if name != "tensorrt")

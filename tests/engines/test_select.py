@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from engines import openvino_engine, processor, select
+from engines import cpu as processor
+from engines import openvino_engine, select
 from engines.base import EngineError
-from engines.cuda import Gpu
 from engines.select import open_engine, read_model, shipped_model, survey
+from engines.tensorrt.cuda import Gpu
 
 CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
 

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from apdraw_cli.errors import UnfitError
 from apdraw_cli.faces.detect import DETECTION_SIZE, GLANCE_SIZE, Face, TinyRetinaFace, open_detector, overlap
+from engines.errors import UnfitError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from apdraw_cli.errors import PhotoError
 from apdraw_cli.faces.extract import PortraitExtractor
+from engines.errors import PhotoError
 from engines.portrait import SIZE, TEMPLATE
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from apdraw_cli.errors import UnfitError
 from apdraw_cli.faces.align import similarity, warp_labels, warp_photo
 from apdraw_cli.faces.detect import TinyRetinaFace
 from apdraw_cli.faces.segment import WEIGHTS, PortraitSegmenter
+from engines.errors import UnfitError
 
 
 @pytest.fixture(scope="module")

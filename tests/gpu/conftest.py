@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-from engines.cuda import RUNTIME, Gpu, find_gpus
-from engines.tensorrt_library import installed_flavor
+from engines.tensorrt.cuda import RUNTIME, Gpu, find_gpus
+from engines.tensorrt.library import installed_flavor
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from apdraw_cli.commands.convert import _torch_module
-from engines import cuda
 from engines.base import Engine
-from engines.cuda import Gpu
-from engines.model import read_metadata
+from engines.model_info import read_metadata
 from engines.portrait import Image, PortraitBatch
 from engines.select import open_engine, shipped_model, survey
-from engines.sidecar import read_sidecar
-from engines.tensorrt_engine import TensorRTEngine
-from train.export import synthetic_portraits
+from engines.tensorrt import cuda
+from engines.tensorrt.cuda import Gpu
+from engines.tensorrt.engine import TensorRTEngine
+from engines.tensorrt.sidecar import read_sidecar
+from train.export.to_onnx import synthetic_portraits
 
 pytestmark = pytest.mark.gpu
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import default_collate
 
-from train.dataset import PortraitPairs
+from train.data.pairs import PortraitPairs
 from train.loop import make_fabric
 from train.networks import LineDetectors
 from train.options import TrainOptions
-from train.order import PairOrder
+from train.sampler import PairOrder
 from train.stages import AdversarialStage
 
 

@@ -21,15 +21,15 @@ from torch.utils.data import default_collate
 
 from train import loop
 from train.checkpoint import CheckpointError, checkpoints, load_checkpoint
-from train.dataset import DatasetError, PortraitPairs
-from train.inputs import Inputs
+from train.data.pairs import DatasetError, PortraitPairs
 from train.loop import GRACE, Interrupted, TrainingError, learning_rate
-from train.metrics import read_metrics
 from train.model_file import load_generator
 from train.networks import LineDetectors
 from train.options import PRESETS, OptionsError, TrainOptions, resolve
-from train.order import PairOrder
+from train.run_log import read_metrics
+from train.sampler import PairOrder
 from train.stages import AdversarialStage
+from train.starting_weights import Inputs
 
 KILLS = int(os.environ.get("APDRAW_KILLS", "2"))
 """How often a run is killed; the project's documents speak of twenty."""

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from train.distance import exact_distances
+from train.distance_transform import exact_distances
 from train.losses import (
     LossWeights,
     chamfer_terms,

@@ -167,7 +167,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engines.files.os.fsync", fail)
+    monkeypatch.setattr("engines.atomic_files.os.fsync", fail)
     with pytest.raises(ModelError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.dataset import Pair
+from train.data.pairs import Pair
 from train.networks import Discriminators, Generator, GeneratorConfig, Regions
 from train.networks.blocks import Dropout, Norm, OneChannelConv, OneChannelUp
 from train.networks.discriminators import PatchDiscriminator

@@ -1,0 +1,1 @@
+"""Where the photos of a conversion are prepared, drawn and written: the executors."""

@@ -1,0 +1,191 @@
+"""Portraits: one photo's way from its file to its files in the data set, as it runs in the worker processes."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from apdraw_cli.conversion.decode import decode, read
+from apdraw_cli.conversion.plan import PASSING
+from apdraw_cli.datasets.pairing import Task
+from apdraw_cli.datasets.records import Record, file_of, write
+from apdraw_cli.datasets.registration import register, warp_drawing
+from apdraw_cli.faces.align import Transform, apply, inside_photo, similarity, warp_labels, warp_photo
+from apdraw_cli.faces.detect import TinyRetinaFace
+from apdraw_cli.faces.segment import PortraitSegmenter
+from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.portrait import SIZE, WHITE, Image, Landmarks
+from train.npr import drawing as npr
+from train.npr.face_parsing import FACE, PERSON
+
+ROUND_SHARE: Final = 0.85
+"""Of its enclosing circle is filled by a round cut-out: of 60 seen 0.92 at least, by people before a wall 0.6."""
+
+LEAST_QUALITY: Final = 0.5
+"""See `train.npr.drawing.quality`; of 460 portraits 2 are under it."""
+
+ROUND_FRAME: Final = "round frame"
+POOR_DRAWING: Final = "its two-tone drawing came out badly"
+NO_FACE: Final = "no face"
+NO_LABELS: Final = "no label map of the photo's size"
+NO_FACE_LABEL: Final = "no face in the label map"
+NO_MATCH: Final = "its drawing does not match it"
+BAD_DRAWING: Final = "its drawing cannot be read"
+NO_MEMORY: Final = "there was not enough memory for it"
+WORKER_DIED: Final = "it killed the process that read it, perhaps for want of memory"
+INTERNAL: Final = "an error in apdraw, please report it"
+
+
+@dataclass(frozen=True)
+class PortraitPreparer:
+    """Makes portraits of photos; can be sent to another process.
+
+    Attributes:
+        dataset: folder that is written.
+        min_agreement: a drawing that agrees less with its photo is left out.
+    """
+
+    dataset: Path
+    min_agreement: float
+
+    def check(self) -> None:
+        """Opens the detector and the segmenter.
+
+        Raises:
+            UnfitError: they cannot be used here.
+        """
+        cv2.setNumThreads(1)
+        try:
+            _detector().detect(np.zeros((SIZE, SIZE, 3), np.uint8))
+            _segmenter()
+        except ApdrawError:
+            raise
+        except Exception as error:
+            raise UnfitError(f"the face detector cannot be used: {error}; see apdraw doctor") from error
+
+    def prepare(self, task: Task) -> Record:
+        """Writes one portrait's files. What is wrong with photo or drawing is part of the record.
+
+        Raises:
+            UnfitError: the files cannot be written.
+        """
+        record = blank(task)
+        try:
+            return self._prepare(task, replace(record, fingerprint=task.fingerprint))
+        except PhotoError as error:
+            again = error.code in PASSING
+            return replace(record, left_out=error.message, fingerprint=None if again else task.fingerprint)
+        except ApdrawError:
+            raise
+        except MemoryError:
+            return replace(record, left_out=NO_MEMORY)
+        except Exception as error:
+            return replace(record, left_out=INTERNAL, detail=" ".join(str(error).split()) or type(error).__name__)
+
+    def _prepare(self, task: Task, record: Record) -> Record:
+        photo = decode(read(task.photo))
+        faces = _detector().detect(photo)
+        if not faces:
+            return replace(record, left_out=NO_FACE)
+        transform = similarity(faces[0].landmarks)
+        landmarks = np.rint(apply(transform, faces[0].landmarks)).astype(np.float32)
+        # As if the photo went on beyond its rim, so that the rim leaves no line.
+        endless = warp_photo(photo, transform, replicate=True)
+        inside = inside_photo(photo.shape, transform) > 0
+        endless_labels = _labels(task.labels, photo, endless, transform)
+        labels = np.where(inside, endless_labels, 0).astype(np.uint8)
+        lines = None
+        if task.drawing:
+            artists = _read_drawing(task.drawing)
+            height, width = photo.shape[:2]
+            found = register(artists, (height, width), endless, transform, _detector())
+            record = replace(record, agreement=round(found.agreement, 3), registered=found.moved)
+            if found.agreement < self.min_agreement:
+                detail = f"agreement {found.agreement:.2f}, under {self.min_agreement:g}"
+                return replace(record, left_out=NO_MATCH, detail=detail)
+            drawing = warp_drawing(artists, found.transform)
+        else:
+            if not (labels == FACE).any():
+                return replace(record, left_out=NO_FACE_LABEL)
+            drawing, lines = npr.draw(endless, endless_labels, landmarks)
+        pictures = {
+            "photos": warp_photo(photo, transform)[..., ::-1],
+            "drawings": np.where(inside, drawing, WHITE).astype(np.uint8),
+            "masks": np.where(labels >= PERSON, WHITE, 0).astype(np.uint8),
+            "labels": labels,
+        }
+        if lines is not None:
+            pictures["lines"] = np.where(inside, lines, npr.NO_LINE).astype(np.uint8)
+        self._write(task.name, pictures, landmarks)
+        if task.drawing is None and has_round_frame(photo):
+            return replace(record, left_out=ROUND_FRAME, written=True)
+        if task.drawing is None and npr.quality(pictures["drawings"], labels, landmarks) < LEAST_QUALITY:
+            return replace(record, left_out=POOR_DRAWING, written=True)
+        return replace(record, written=True)
+
+    def _write(self, name: str, pictures: dict[str, Image], landmarks: Landmarks) -> None:
+        files = {
+            file_of(self.dataset, folder, name): cv2.imencode(".png", picture)[1].tobytes()
+            for folder, picture in pictures.items()
+        }
+        points = "".join(f"{int(x)} {int(y)}\n" for x, y in landmarks)
+        files[file_of(self.dataset, "landmarks", name)] = points.encode("ascii")
+        write(self.dataset, files)
+
+
+def blank(task: Task) -> Record:
+    """The record of a portrait that is not made yet."""
+    return Record(task.name, task.photo.name, drawing=task.drawing.name if task.drawing else None)
+
+
+def has_round_frame(photo: Image) -> bool:
+    """Whether a photo (uint8 [H, W, 3]) is a round cut-out on a plain page.
+
+    Its corners are one flat colour, as they are before a plain wall; but what differs from it fills a circle.
+    """
+    side = max(4, min(photo.shape[:2]) // 20)
+    corners = np.stack([photo[:side, :side], photo[:side, -side:], photo[-side:, :side], photo[-side:, -side:]])
+    pixels = corners.reshape(-1, 3).astype(np.float32)
+    if pixels.std(axis=0).max() >= 1.5:
+        return False
+    differing = np.abs(photo - pixels.mean(axis=0)).max(axis=2) >= 8
+    contours, _ = cv2.findContours(differing.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return False
+    largest = max(contours, key=cv2.contourArea)
+    (x, y), radius = cv2.minEnclosingCircle(largest)
+    circle, filled = np.zeros(differing.shape, np.uint8), np.zeros(differing.shape, np.uint8)
+    cv2.circle(circle, (round(x), round(y)), round(radius), 1, -1)
+    cv2.drawContours(filled, [largest], -1, 1, -1)
+    return int(filled.sum()) > ROUND_SHARE * int(circle.sum())
+
+
+def _labels(label_map: Path | None, photo: Image, endless: Image, transform: Transform) -> Image:
+    """The label map in the aligned frame, uint8 [512, 512], going on beyond the photo's rim."""
+    if label_map is None:
+        return _segmenter().labels(endless)
+    # OpenCV warns of a missing file.
+    found = cv2.imread(str(label_map), cv2.IMREAD_GRAYSCALE) if label_map.is_file() else None
+    if found is None or found.shape != photo.shape[:2]:
+        raise PhotoError("bad_labels", NO_LABELS)
+    return warp_labels(np.asarray(found, np.uint8), transform, replicate=True)
+
+
+def _read_drawing(path: Path) -> Image:
+    try:
+        return decode(read(path))
+    except PhotoError as error:
+        raise PhotoError(error.code, f"{BAD_DRAWING}: {error.message}") from error
+
+
+@lru_cache(maxsize=1)
+def _detector() -> TinyRetinaFace:
+    return TinyRetinaFace()
+
+
+@lru_cache(maxsize=1)
+def _segmenter() -> PortraitSegmenter:
+    return PortraitSegmenter()

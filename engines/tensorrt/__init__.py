@@ -1,0 +1,1 @@
+"""The TensorRT engine: builds, caches and runs compiled generators on NVIDIA GPUs."""

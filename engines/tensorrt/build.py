@@ -1,0 +1,277 @@
+"""Builds a TensorRT engine out of an exported generator, with the sidecar that tells where it can run."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+import threading
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from engines.atomic_files import write_atomically
+from engines.base import GPU_BATCH_SIZE, EngineError
+from engines.model_info import ModelInfo, read_metadata, sha256
+from engines.tensorrt import cuda
+from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
+from engines.tensorrt.cuda import Gpu, find_gpus
+from engines.tensorrt.library import MODULES, import_library, installed_flavor
+from engines.tensorrt.sidecar import FLAVORS, Sidecar, sidecar_path, this_platform, write_sidecar
+
+OPTIMIZATION_LEVELS: Final = range(6)
+
+_DEVICE: Final = "cuda:0"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What an engine is built for, and how.
+
+    Attributes:
+        flavor: `tensorrt`, `tensorrt-rtx`, or `auto`: what is installed and can build for those GPUs here.
+        batch_size: the largest batch, and the one to be fast with; smaller ones down to 1 will do.
+        compute_capabilities: of the GPUs to build for, for example `8.9`; empty for the one here. TensorRT builds for
+            that one only, TensorRT for RTX for any that it knows, also without a GPU.
+        precision: what the graph must hold, `fp32` or `fp16`; None for either.
+        workspace_mib: memory for scratch on the GPU, in MiB; None for all there is.
+        optimization_level: 0 (built fast) to 5 (draws fast); None for TensorRT's own choice.
+        timing_cache: a file with what earlier builds measured, of TensorRT only; written anew.
+        device: the GPU to build on, where there is one.
+    """
+
+    flavor: str = "auto"
+    batch_size: int = GPU_BATCH_SIZE
+    compute_capabilities: tuple[str, ...] = ()
+    precision: str | None = None
+    workspace_mib: int | None = None
+    optimization_level: int | None = None
+    timing_cache: Path | None = None
+    device: str = _DEVICE
+
+
+def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progress | None = None) -> Sidecar:
+    """Builds an engine and writes it with its sidecar; a sidecar there before never outlives its engine.
+
+    Ctrl-C stops the build, and nothing is written.
+
+    Args:
+        onnx: an exported generator.
+        out: the engine file; replaced where it exists.
+        options: what it is built for, and how.
+        progress: is told how many steps of how many are done, from other threads too.
+
+    Returns:
+        What was written beside the engine.
+
+    Raises:
+        ModelFileError: the model is damaged, no portrait generator, or nothing that TensorRT can read.
+        EngineError: TensorRT is not installed or cannot build this here, a graph in fp16 has no half layers, or a
+            file cannot be written.
+    """
+    _check(options)
+    info = read_metadata(onnx)
+    if options.precision not in (None, info.precision):
+        raise EngineError(
+            f"{onnx} computes in {info.precision}, and so would its engine; make a graph that computes in "
+            f"{options.precision} with: apdraw export MODEL.safetensors OUT.onnx --precision {options.precision}"
+        )
+    if info.precision == "int8":
+        raise EngineError(f"{onnx} computes in int8, as CPUs do, which TensorRT cannot read; export one in fp16")
+    _check_writable(out)
+    gpus = find_gpus()  # before anything of TensorRT is touched: without a GPU it may crash
+    number = int(options.device.partition(":")[2])
+    gpu = gpus[number] if number < len(gpus) else None
+    flavor = _chosen_flavor(options, gpu)
+    capabilities = _chosen_capabilities(flavor, options, gpu)
+    library = import_library(flavor)[1]
+    is_rtx = flavor == "tensorrt-rtx"
+    if is_rtx:
+        _check_known(capabilities, library)
+    settings = Settings(
+        options.batch_size,
+        capabilities if is_rtx else (),
+        options.workspace_mib,
+        options.optimization_level,
+        _read_timing_cache(flavor, options.timing_cache),
+    )
+    plan = _compile(library, onnx, settings, progress or (lambda done, total: None), number if gpu else 0)
+    if info.precision == "fp16" and not plan.layers.get("CONVOLUTION HALF"):
+        raise EngineError(
+            f"{onnx} says that it computes in fp16, and TensorRT finds no convolution in half precision in it; "
+            f"export it again with: apdraw export MODEL.safetensors {onnx} --precision fp16"
+        )
+    sidecar = Sidecar(
+        flavor=flavor,
+        version=library.__version__,
+        compute_capabilities=capabilities,
+        platform=this_platform(),
+        onnx_sha256=sha256(onnx),
+        engine_sha256=hashlib.sha256(plan.content).hexdigest(),
+        batch_size=options.batch_size,
+        precision=info.precision,
+        layers=plan.layers,
+        options=_texts(options),
+        model=_model_texts(info),
+    )
+    _write(out, plan, sidecar)
+    if gpu is not None and gpu.compute_capability in capabilities:
+        sidecar = _inspected(library, out, sidecar)
+    if options.timing_cache is not None and plan.timing_cache is not None:
+        write_atomically(options.timing_cache, plan.timing_cache)
+    return sidecar
+
+
+def _check(options: BuildOptions) -> None:
+    if options.flavor not in ("auto", *FLAVORS):
+        raise EngineError(f"there is no flavor {options.flavor!r}: choose auto, {' or '.join(FLAVORS)}")
+    for what, value in (("batch size", options.batch_size), ("workspace", options.workspace_mib)):
+        if value is not None and value < 1:
+            raise EngineError(f"the {what} cannot be {value}: it must be at least 1")
+    level = options.optimization_level
+    if level is not None and level not in OPTIMIZATION_LEVELS:
+        raise EngineError(f"there is no optimization level {level}: choose 0 to {OPTIMIZATION_LEVELS[-1]}")
+
+
+def _check_writable(out: Path) -> None:
+    """Fails now rather than after minutes of building."""
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise EngineError(f"cannot write {out}: {error.strerror or error}; check its folder") from error
+
+
+def _chosen_flavor(options: BuildOptions, gpu: Gpu | None) -> str:
+    flavor = options.flavor
+    if flavor == "auto":
+        only_rtx = gpu is None or options.compute_capabilities not in ((), (gpu.compute_capability,))
+        flavor = installed_flavor("tensorrt-rtx" if only_rtx else "tensorrt") or "tensorrt-rtx"
+    if flavor == "tensorrt" and gpu is None:
+        raise EngineError(
+            "TensorRT builds for the GPU of the machine that it runs on, and the NVIDIA driver shows none here; build "
+            "there, or for GeForce RTX and RTX PRO GPUs with: --flavor tensorrt-rtx --compute-capability 8.9"
+        )
+    if installed_flavor(flavor) != flavor:
+        raise EngineError(
+            f"{MODULES[flavor]} is not installed; install it with: python -m pip install 'apdraw[{flavor}]'"
+        )
+    return flavor
+
+
+def _chosen_capabilities(flavor: str, options: BuildOptions, gpu: Gpu | None) -> tuple[str, ...]:
+    """The compute capabilities to build for, at least one."""
+    asked = tuple(dict.fromkeys(options.compute_capabilities))
+    here: tuple[str, ...] = (gpu.compute_capability,) if gpu else ()
+    if flavor == "tensorrt" and asked not in ((), here):
+        raise EngineError(
+            f"TensorRT builds for the GPU here alone, of compute capability {', '.join(here)}, not {', '.join(asked)}; "
+            f"leave out --compute-capability, or use --flavor tensorrt-rtx"
+        )
+    if not asked and not here:
+        raise EngineError(
+            "there is no GPU here to build for; name its kind with: --compute-capability 8.9 "
+            "(RTX 30: 8.6, RTX 40: 8.9, RTX 50: 12.0)"
+        )
+    return asked or here
+
+
+def _check_known(capabilities: tuple[str, ...], library: Any) -> None:
+    known = {f"{name[2:-1]}.{name[-1]}" for name in library.ComputeCapability.__members__ if name.startswith("SM")}
+    unknown = [capability for capability in capabilities if capability not in known]
+    if unknown:
+        listed = ", ".join(sorted(known, key=float))
+        raise EngineError(
+            f"TensorRT for RTX does not build for compute capability {', '.join(unknown)}, only for {listed}; "
+            f"choose some of these, or use --flavor tensorrt"
+        )
+
+
+def _read_timing_cache(flavor: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    if flavor != "tensorrt":
+        raise EngineError("TensorRT for RTX measures nothing while it builds: leave out --timing-cache")
+    _check_writable(path)
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
+
+
+def _compile(library: Any, onnx: Path, settings: Settings, progress: Progress, device: int) -> Plan:
+    """Compiles in a thread of its own: TensorRT's calls last for minutes, in which Ctrl-C would not be heeded."""
+    result: Future[Plan | None] = Future()
+    cancelled = threading.Event()
+
+    def work() -> None:
+        try:
+            if device:
+                cuda.call("cudaSetDevice", device)  # holds for this thread
+            result.set_result(compile_graph(library, onnx, settings, progress, cancelled))
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=work, name="build", daemon=True)
+    try:
+        thread.start()
+        while not result.done():
+            wait((result,), timeout=0.2)  # on Windows an endless wait would not be interrupted
+    except KeyboardInterrupt:
+        cancelled.set()
+        if thread.ident is not None:  # a thread of TensorRT's that outlived Python would crash the program
+            wait((result,))
+        raise
+    plan = result.result()
+    if plan is None:
+        raise KeyboardInterrupt
+    progress(STEPS, STEPS)
+    return plan
+
+
+def _write(out: Path, plan: Plan, sidecar: Sidecar) -> None:
+    """First the old sidecar goes: an engine without one is refused, one with another's would be too late."""
+    try:
+        sidecar_path(out).unlink(missing_ok=True)
+    except OSError as error:
+        raise EngineError(f"cannot replace {sidecar_path(out)}: {error.strerror or error}; check its folder") from error
+    write_atomically(out, plan.content)
+    write_sidecar(out, sidecar)
+
+
+def _inspected(library: Any, engine: Path, sidecar: Sidecar) -> Sidecar:
+    """Adds what the engine's inspector tells of its layers, as `engine HALF`, ... to the sidecar.
+
+    Raises:
+        EngineError: a graph in fp16 has become an engine without half layers; it is removed.
+    """
+    counts = inspect(library, engine)
+    if sidecar.precision == "fp16" and counts and not counts.get("HALF"):
+        for file in (sidecar_path(engine), engine):
+            file.unlink(missing_ok=True)
+        raise EngineError(
+            f"TensorRT made an engine without half layers of a graph in fp16, so {engine} was not kept; "
+            f"use --precision fp32, or another version of TensorRT"
+        )
+    layers = sidecar.layers | {f"engine {dtype}": count for dtype, count in counts.items()}
+    sidecar = dataclasses.replace(sidecar, layers=layers)
+    write_sidecar(engine, sidecar)
+    return sidecar
+
+
+def _texts(options: BuildOptions) -> dict[str, str]:
+    """The options that were given and say how the engine was built; no paths of this machine."""
+    told = {
+        "workspace_mib": options.workspace_mib,
+        "optimization_level": options.optimization_level,
+        "timing_cache": None if options.timing_cache is None else os.fspath(options.timing_cache.name),
+    }
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def _model_texts(info: ModelInfo) -> dict[str, str]:
+    """What a model says about itself, as `engines.model_info.model_info` reads it."""
+    values = dataclasses.asdict(info) | {"precisions": " ".join(info.precisions)}
+    return {name: str(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,208 @@
+"""Draws with a TensorRT engine on an NVIDIA GPU: TensorRT or TensorRT for RTX, through one backend."""
+
+import contextlib
+import importlib.util
+import logging
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import numpy as np
+
+from engines.base import EngineError, EngineStatus, ModelFileError, one_line
+from engines.portrait import SIZE, Image, PortraitBatch
+from engines.signature import check_batch
+from engines.tensorrt import cuda
+from engines.tensorrt.cuda import CudaError, Gpu, OutOfGpuMemoryError
+from engines.tensorrt.lane import Lane, Program
+from engines.tensorrt.library import INSTALL, import_library, installed_flavor, installed_version
+from engines.tensorrt.sidecar import Sidecar, check_fits, read_sidecar, rebuild_command, this_platform
+
+NAME: Final = "tensorrt"
+
+LANES: Final = 2
+"""Batches in flight: while one is copied in and out, the other keeps the GPU busy."""
+
+_LIBRARY_ERRORS: Final = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
+"""What the bindings raise beside their own false results."""
+
+
+def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
+    """Tells whether TensorRT and cuda-bindings are installed and there is a GPU; imports neither."""
+    flavor = installed_flavor()
+    version = None if flavor is None else f"{flavor} {installed_version(flavor)}"
+    reason, remedy = None, None
+    if not gpus:
+        reason = "the NVIDIA driver shows no GPU here"
+    elif flavor is None:
+        reason, remedy = "neither tensorrt nor tensorrt_rtx is installed", INSTALL
+    elif not _has_cuda_bindings():
+        reason, remedy = "cuda-bindings is not installed", cuda.INSTALL
+    if reason is not None:
+        return EngineStatus(NAME, False, version, (), reason, remedy)
+    return EngineStatus(NAME, True, version, tuple(f"cuda:{number}" for number in range(len(gpus))))
+
+
+def _has_cuda_bindings() -> bool:
+    try:
+        return importlib.util.find_spec(cuda.RUNTIME) is not None
+    except ModuleNotFoundError:  # not even its parent package
+        return False
+
+
+class TensorRTEngine:
+    """A generator compiled by TensorRT for one GPU. See `Engine`.
+
+    A batch is padded to `batch_size`, so that every call has one shape. Where the GPU's memory does not hold two
+    of them, the batch size is halved until it does, also in the middle of the work.
+
+    Args:
+        model: the `.engine` file, with its sidecar beside it.
+        device: `cuda:0`, ...
+        precision: `auto`, or what the engine computes in.
+        batch_size: None for the one the engine was built for; no more than that.
+        cuda_graph: hand a batch to the GPU in one call. It spares the CPU a little work for each of the hundreds
+            of kernels.
+
+    Raises:
+        EngineError: there is no such GPU, TensorRT is not installed, or the engine was not built for either.
+        ModelFileError: the file is damaged, or no portrait generator.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        device: str,
+        precision: str = "auto",
+        batch_size: int | None = None,
+        cuda_graph: bool = False,
+    ) -> None:
+        self._number = int(device.partition(":")[2])
+        # Asked before anything of TensorRT is touched: without a GPU it may crash instead of telling so.
+        count = cuda.device_count()
+        if self._number >= count:
+            raise EngineError(f"tensorrt cannot draw on {device}: CUDA finds {count} GPUs here; see: apdraw doctor")
+        sidecar = read_sidecar(model)
+        _check_options(model, sidecar, precision, batch_size)
+        flavor, library = import_library(sidecar.flavor)
+        check_fits(
+            sidecar,
+            model,
+            flavor=flavor,
+            version=library.__version__,
+            platform=this_platform(),
+            compute_capability=cuda.compute_capability(self._number),
+        )
+        self.device = device
+        self.precision = sidecar.precision
+        self.batch_size = batch_size or sidecar.batch_size
+        self.concurrency = LANES
+        self._model = model
+        self._halving = threading.Lock()
+        self._warned = False
+        cuda.call("cudaSetDevice", self._number)
+        self._free: SimpleQueue[Lane | None] = SimpleQueue()
+        self._lanes: list[Lane] = []
+        try:
+            program = Program(flavor, library, model, cuda_graph)
+            self._lanes = [Lane(program) for _ in range(LANES)]
+            self._prepare_lanes()
+        except ModelFileError:
+            raise
+        except (EngineError, *_LIBRARY_ERRORS) as error:
+            self._close_lanes()
+            raise EngineError(f"tensorrt cannot draw {model} on {device}: {one_line(error)}") from error
+        for lane in self._lanes:
+            self._free.put(lane)
+
+    def draw(self, batch: PortraitBatch) -> Image:
+        """Draws a batch of any size; see `Engine.draw`."""
+        inputs = check_batch(batch)
+        drawing = np.empty((len(batch), SIZE, SIZE), np.uint8)
+        lane = self._free.get()
+        if lane is None:
+            self._free.put(None)
+            raise EngineError(f"the tensorrt engine with {self._model} is closed; open it again")
+        try:
+            cuda.call("cudaSetDevice", self._number)
+            start = 0
+            while start < len(batch):
+                part = slice(start, start + self.batch_size)
+                try:
+                    lane.prepare(part.stop - part.start)
+                    drawing[part] = lane.draw({name: array[part] for name, array in inputs.items()})
+                except OutOfGpuMemoryError as error:
+                    lane.close()
+                    self._halve(part.stop - part.start, error)
+                else:
+                    start = part.stop
+        except (EngineError, *_LIBRARY_ERRORS) as error:
+            raise EngineError(
+                f"tensorrt failed on {self.device} on a batch of {len(batch)}: {one_line(error)}"
+            ) from error
+        finally:
+            self._free.put(lane)
+        return drawing
+
+    def close(self) -> None:
+        """Waits for the calls in flight and frees the engine."""
+        for _ in range(LANES):
+            if self._free.get() is None:  # closed already
+                break
+        else:
+            self._close_lanes()
+        self._free.put(None)  # passed on from call to call
+
+    def _prepare_lanes(self) -> None:
+        """Makes all lanes ready for one batch size, a smaller one where memory is short."""
+        while True:
+            try:
+                for lane in self._lanes:
+                    lane.prepare(self.batch_size)
+            except OutOfGpuMemoryError as error:
+                for lane in self._lanes:
+                    lane.close()
+                self._halve(self.batch_size, error)
+            else:
+                return
+
+    def _halve(self, size: int, error: OutOfGpuMemoryError) -> None:
+        """Goes on with smaller batches than `size`, for which memory was short."""
+        with self._halving:
+            if size == 1:
+                raise EngineError(
+                    "its memory does not hold one portrait; end other programs that use this GPU, "
+                    "or choose another --device"
+                ) from error
+            self.batch_size = min(self.batch_size, size // 2)
+            if self._warned:
+                return
+            self._warned = True
+        logging.getLogger(__name__).warning(
+            "the memory of %s does not hold %d portraits at once; drawing %d or fewer at once",
+            *(self.device, size, size // 2),
+        )
+
+    def _close_lanes(self) -> None:
+        with contextlib.suppress(CudaError):
+            cuda.call("cudaSetDevice", self._number)
+        for lane in self._lanes:
+            lane.close()
+        self._lanes.clear()
+
+
+def _check_options(model: Path, sidecar: Sidecar, precision: str, batch_size: int | None) -> None:
+    if precision not in ("auto", sidecar.precision):
+        raise EngineError(
+            f"tensorrt cannot draw {model} in {precision}: it computes in {sidecar.precision}; "
+            f"use --precision {sidecar.precision}, or build an engine of a graph in {precision}"
+        )
+    if batch_size is not None and batch_size > sidecar.batch_size:
+        raise EngineError(
+            f"tensorrt cannot draw {batch_size} portraits at once with {model}: it was built for {sidecar.batch_size}; "
+            f"rebuild with: {rebuild_command(model, sidecar.flavor, batch_size)}"
+        )

@@ -1,0 +1,118 @@
+"""Engines that were built on first use, kept for the next one."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from engines.base import GPU_BATCH_SIZE, EngineError, ModelFileError
+from engines.model_info import ModelInfo, sha256
+from engines.tensorrt import build, cuda
+from engines.tensorrt.build import BuildOptions
+from engines.tensorrt.library import import_library
+from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
+
+DURATIONS: Final = {"tensorrt": "several minutes", "tensorrt-rtx": "up to a minute"}
+"""How long a build is expected to take, by flavor."""
+
+
+def cache_folder() -> Path:
+    """Where engines are kept: `$APDRAW_CACHE`, else `apdraw` in the user's folder for caches."""
+    named = os.environ.get("APDRAW_CACHE")
+    if named:
+        return Path(named).expanduser() / "engines"
+    variable, default = (
+        ("LOCALAPPDATA", "~/AppData/Local") if sys.platform == "win32" else ("XDG_CACHE_HOME", "~/.cache")
+    )
+    return Path(os.environ.get(variable) or default).expanduser() / "apdraw" / "engines"
+
+
+def engine_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None) -> Path:
+    """The engine of a model for a GPU: the one in the cache, else one built now, which is announced.
+
+    Two processes that build the same engine at once do not disturb each other: the first to finish wins.
+
+    Args:
+        onnx: the model.
+        info: what it says about itself.
+        device: `cuda:0`, ...
+        gpu: what the driver tells of it.
+        batch_size: portraits in a call; None for the default.
+
+    Returns:
+        The `.engine` file, its sidecar beside it.
+
+    Raises:
+        EngineError: TensorRT is not installed, or the engine cannot be built or kept.
+    """
+    cuda.device_count()  # where this fails TensorRT may crash
+    flavor, library = import_library()
+    capability = cuda.compute_capability(int(device.partition(":")[2]))
+    size = batch_size or GPU_BATCH_SIZE
+    parts = {
+        "onnx": sha256(onnx),
+        "precision": info.precision,
+        "flavor": flavor,
+        "version": library.__version__,
+        "platform": this_platform(),
+        "compute_capability": capability,
+        "gpu": gpu.name,
+        "batch_size": size,
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    entry = cache_folder() / key
+    engine = entry / f"{onnx.stem}.engine"
+    try:
+        if entry.exists():
+            with contextlib.suppress(EngineError):
+                check_fits(
+                    read_sidecar(engine),
+                    engine,
+                    flavor=flavor,
+                    version=library.__version__,
+                    platform=this_platform(),
+                    compute_capability=capability,
+                )
+                return engine
+            shutil.rmtree(entry, ignore_errors=True)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        # For this user's eyes and hands alone: it is code that is run without asking.
+        with tempfile.TemporaryDirectory(prefix=".", dir=entry.parent, ignore_cleanup_errors=True) as folder:
+            _announce(onnx, info, device, gpu, flavor, entry.parent)
+            _build(onnx, Path(folder) / "built" / engine.name, BuildOptions(flavor, size, device=device))
+            try:
+                (Path(folder) / "built").rename(entry)
+            except OSError:
+                if not engine.exists():  # or else another process was faster
+                    raise
+    except OSError as error:
+        raise EngineError(
+            f"cannot keep engines in {entry.parent}: {error.strerror or error}; name another folder in APDRAW_CACHE"
+        ) from error
+    return engine
+
+
+def _announce(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, flavor: str, folder: Path) -> None:
+    half = (
+        ""
+        if info.precision == "fp16"
+        else "; one in half precision needs: apdraw export MODEL OUT.onnx --precision fp16"
+    )
+    logging.getLogger(__name__).warning(
+        "building an engine of %s in %s for %s (%s) with %s, once: it takes %s and is kept in %s%s",
+        *(onnx.name, info.precision, device, gpu.name, flavor, DURATIONS[flavor], folder, half),
+    )
+
+
+def _build(onnx: Path, engine: Path, options: BuildOptions) -> None:
+    engine.parent.mkdir(mode=0o700)
+    try:
+        build.build_engine(onnx, engine, options)
+    except ModelFileError as error:  # other engines may well draw what TensorRT cannot build
+        raise EngineError(str(error)) from error

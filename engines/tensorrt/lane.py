@@ -1,0 +1,173 @@
+"""The way of a batch through a GPU with TensorRT: the loaded engine, and lanes that run it side by side."""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from engines.base import EngineError
+from engines.portrait import Image
+from engines.signature import INPUTS, OUTPUT, Port, check_signature
+from engines.tensorrt import cuda
+from engines.tensorrt.cuda import Buffer, CudaError, Graph, OutOfGpuMemoryError, Stream
+from engines.tensorrt.library import new_log
+
+_DTYPES: Final = {"UINT8": "uint8", "FLOAT": "float32"}
+
+
+class Program:
+    """A deserialised engine, and what TensorRT has said about it.
+
+    Args:
+        flavor: of TensorRT.
+        library: its module.
+        model: the engine file.
+        cuda_graph: whether batches are to be handed over as CUDA graphs.
+
+    Attributes:
+        library: as given.
+        captures: whether lanes are to capture their work in CUDA graphs.
+    """
+
+    def __init__(self, flavor: str, library: Any, model: Path, cuda_graph: bool) -> None:
+        self.library = library
+        # TensorRT for RTX captures graphs on its own if told to; for TensorRT the lanes do it.
+        self.captures = cuda_graph and flavor == "tensorrt"
+        self._captures_itself = cuda_graph and flavor == "tensorrt-rtx"
+        self._log = new_log(library)
+        self._runtime = self.checked(library.Runtime(self._log), "start its runtime")
+        engine = self._runtime.deserialize_cuda_engine(model.read_bytes())
+        self._engine: Any = self.checked(engine, f"load {model}")
+        inputs, outputs = self._ports()
+        check_signature(model, inputs, outputs)
+
+    def new_context(self) -> Any:
+        """An execution context, to which memory for its batch size is still to be given."""
+        # Its own memory would be that of the largest batch, whatever the batch.
+        strategy = self.library.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._captures_itself:
+            config = self.checked(self._engine.create_runtime_config(), "configure its runtime")
+            config.set_execution_context_allocation_strategy(strategy)
+            config.cuda_graph_strategy = self.library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context(strategy)
+        return self.checked(context, "make an execution context")
+
+    def checked(self, result: Any, what: str) -> Any:
+        """A call's result, unless it tells of a failure: None, False or a negative number.
+
+        Raises:
+            OutOfGpuMemoryError: it failed for want of memory.
+            EngineError: it failed for another reason, which TensorRT told its log.
+        """
+        said = " ".join(self._log.take()) or "it did not say why"
+        if result is not None and result is not False and not (isinstance(result, int) and result < 0):
+            return result
+        if re.search(r"out.?of.?memory", said, re.IGNORECASE):
+            raise OutOfGpuMemoryError(f"TensorRT's attempt to {what}", "OutOfMemory", said)
+        raise EngineError(f"it cannot {what}: {said}")
+
+    def _ports(self) -> tuple[list[Port], list[Port]]:
+        inputs: list[Port] = []
+        outputs: list[Port] = []
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            dtype = self._engine.get_tensor_dtype(name).name
+            sizes = tuple(None if size < 0 else int(size) for size in self._engine.get_tensor_shape(name))
+            is_input = self._engine.get_tensor_mode(name) == self.library.TensorIOMode.INPUT
+            (inputs if is_input else outputs).append(Port(name, _DTYPES.get(dtype, dtype), sizes))
+        return inputs, outputs
+
+
+class Lane:
+    """The way of one batch at a time through the GPU: a stream, an execution context, and memory of its own."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._size = 0
+        self._owner = contextlib.ExitStack()
+        self._stream: Stream | None = None
+        self._context: Any = None
+        self._graph: Graph | None = None
+
+    def prepare(self, size: int) -> None:
+        """Makes ready for batches of `size`, if it is not.
+
+        Raises:
+            OutOfGpuMemoryError: it takes more memory than there is; what it has is kept until `close`.
+        """
+        if size == self._size:
+            return
+        self.close()
+        checked = self._program.checked
+        stream = self._stream = Stream(self._owner)
+        self._inputs = {p.name: Buffer(self._owner, (size, *_fixed(p)), p.dtype) for p in INPUTS}
+        self._output = Buffer(self._owner, (size, *_fixed(OUTPUT)), OUTPUT.dtype)
+        context = self._context = self._program.new_context()
+        checked(context.set_optimization_profile_async(0, int(stream)), "choose its profile")
+        stream.wait()
+        for name, buffer in self._inputs.items():
+            checked(context.set_input_shape(name, buffer.host.shape), f"take {size} portraits at once")
+        for name, buffer in (*self._inputs.items(), (OUTPUT.name, self._output)):
+            checked(context.set_tensor_address(name, buffer.device), f"take the memory of {name}")
+        scratch = checked(context.update_device_memory_size_for_shapes(), "tell how much memory it needs")
+        scratch = max(scratch, 1)  # a context wants memory even where it needs none
+        context.set_device_memory(cuda.allocate(self._owner, scratch), scratch)
+        # Kernels are made and memory is taken at the first run: better now than amid the user's photos.
+        self._hand_over(stream)
+        stream.wait()
+        if self._program.captures:
+            with stream.captured(self._owner) as graph:
+                self._hand_over(stream)
+            self._graph = graph
+        self._size = size
+
+    def draw(self, inputs: dict[str, npt.NDArray[Any]]) -> Image:
+        """Draws up to as many portraits as it is prepared for.
+
+        Returns:
+            uint8 [B, 512, 512]; overwritten by the next call.
+        """
+        count = len(inputs[INPUTS[0].name])
+        # What is left of the batch keeps earlier portraits, or zeros: valid input whose drawing nobody takes.
+        for name, array in inputs.items():
+            self._inputs[name].host[:count] = array
+        stream = self._stream
+        if stream is None:
+            raise EngineError("it was not made ready for a batch")
+        try:
+            if self._graph is None:
+                self._hand_over(stream)
+            else:
+                self._graph.launch()
+        except EngineError:
+            with contextlib.suppress(CudaError):
+                stream.wait()  # what was handed over still reads and writes the buffers
+            raise
+        stream.wait()
+        drawing: Image = self._output.host[:count]
+        return drawing
+
+    def close(self) -> None:
+        """Frees everything; `prepare` makes it ready again."""
+        if self._stream is not None:
+            with contextlib.suppress(CudaError):
+                self._stream.wait()
+        self._size = 0
+        self._graph = None
+        self._context = None
+        self._stream = None
+        self._owner.close()
+
+    def _hand_over(self, stream: Stream) -> None:
+        for buffer in self._inputs.values():
+            stream.upload(buffer)
+        self._program.checked(self._context.execute_async_v3(int(stream)), "draw")
+        stream.download(self._output)
+
+
+def _fixed(port: Port) -> tuple[int, ...]:
+    return tuple(size for size in port.shape if size is not None)

@@ -1,0 +1,216 @@
+"""The worker pool outlives its workers, and leaves none behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, ThisProcess, WorkerPool
+from engines.errors import UnfitError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
+
+
+def double(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def fine() -> None:
+    pass
+
+
+def unfit() -> None:
+    raise UnfitError("install something")
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never() -> bool:
+    return False
+
+
+def test_results_of_all_tasks() -> None:
+    pool = WorkerPool(double, fine, 2, never)
+    assert dict(pool.results((str(n), n) for n in range(20))) == {str(n): 2 * n for n in range(20)}
+
+
+def test_a_killed_worker_costs_only_its_task() -> None:
+    numbers = [1, 2, -3, 4, 5, 6]
+    results = dict(WorkerPool(double, fine, 1, never).results((n, n) for n in numbers))
+    assert results == {n: None if n < 0 else 2 * n for n in numbers}
+
+
+def killed_once(path: str) -> str:
+    if not os.path.exists(path):  # noqa: PTH110
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
+
+
+def test_a_task_whose_worker_was_killed_by_chance_is_done(tmp_path: Path) -> None:
+    tasks = [str(tmp_path / str(n)) for n in range(3)]
+    Path(tasks[0]).touch()
+    Path(tasks[2]).touch()
+    assert dict(WorkerPool(killed_once, fine, 1, never).results((t, t) for t in tasks)) == {t: t for t in tasks}
+
+
+def test_tasks_are_taken_up_as_they_are_needed() -> None:
+    taken = 0
+
+    def tasks() -> Iterator[tuple[int, int]]:
+        nonlocal taken
+        for taken in range(1, 51):
+            yield taken, taken
+
+    results = WorkerPool(double, fine, 1, never).results(tasks())
+    for done, _ in enumerate(results, 1):
+        assert taken <= done + TASKS_PER_WORKER
+    assert taken == 50
+
+
+def test_workers_that_cannot_do_it_are_told() -> None:
+    with pytest.raises(UnfitError, match="install something"):
+        list(WorkerPool(double, unfit, 1, never).results(iter([(1, 1)])))
+
+
+def test_workers_that_die_at_once_are_told() -> None:
+    with pytest.raises(UnfitError, match="--workers 0"):
+        list(WorkerPool(double, dies, 1, never).results(iter([(1, 1)])))
+
+
+def ends_it(number: int) -> int:
+    raise UnfitError("out of everything")
+
+
+def test_what_no_task_can_help_ends_it() -> None:
+    with pytest.raises(UnfitError, match="out of everything"):
+        list(WorkerPool(ends_it, fine, 1, never).results((n, n) for n in range(9)))
+
+
+def slow(number: int) -> int:
+    time.sleep(30)
+    return number
+
+
+def test_stopping_does_not_wait_for_workers() -> None:
+    start = time.monotonic()
+    stop_at = start + 3
+    pool = WorkerPool(slow, fine, 1, lambda: time.monotonic() > stop_at)
+    assert list(pool.results((n, n) for n in range(9))) == []
+    assert time.monotonic() - start < 20
+
+
+def test_workers_start_before_there_is_a_task(tmp_path: Path) -> None:
+    pool = WorkerPool(killed_once, partial(leave_a_trace, tmp_path), 1, never)
+    pool.start()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (trace,) = tmp_path.iterdir()
+    assert dict(pool.results(iter([(1, str(trace))]))) == {1: str(trace)}
+    assert list(tmp_path.iterdir()) == [trace]  # and no other worker was started
+    pool.close()
+
+
+def leave_a_trace(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+
+
+def test_workers_that_get_no_task_end(tmp_path: Path) -> None:
+    pool = WorkerPool(double, partial(leave_a_trace, tmp_path), 1, never)
+    pool.start()
+    pool.close()
+    (trace,) = tmp_path.iterdir()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(trace.name), 0)
+
+
+def test_workers_that_cannot_start_are_told_when_they_are_needed() -> None:
+    pool = WorkerPool(double, unfit, 1, never)
+    pool.start()
+    with pytest.raises(UnfitError, match="install something"):
+        list(pool.results(iter([(1, 1)])))
+    pool.close()
+    idle = WorkerPool(double, unfit, 1, never)
+    idle.start()
+    idle.close()
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_this_process_checks_first_and_then_runs_task_by_task(started: bool) -> None:
+    log: list[object] = []
+    pool = ThisProcess(lambda number: log.append(number) or 2 * number, lambda: log.append("checked"), never)
+    if started:
+        pool.start()
+    results = pool.results((str(n), n) for n in range(3))
+    assert next(results) == ("0", 0)
+    assert log == ["checked", 0]
+    assert list(results) == [("1", 2), ("2", 4)]
+    pool.close()
+
+
+def test_this_process_may_be_unfit_or_stopped() -> None:
+    pool = ThisProcess(double, unfit, never)
+    pool.start()
+    with pytest.raises(UnfitError, match="install something"):
+        list(pool.results(iter([(1, 1)])))
+    pool.close()
+    assert list(ThisProcess(double, fine, lambda: True).results(iter([(1, 1)]))) == []
+
+
+def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes of a terminal; the workers must leave it to their parent."""
+    (tmp_path / "pool_user.py").write_text(
+        textwrap.dedent("""
+            import os, sys, time
+            from apdraw_cli.conversion.executors.process_pool import WorkerPool
+
+            def work(number):
+                print("lost output", flush=True)
+                time.sleep(0.2)
+                return os.getpid()
+
+            def check():
+                pass
+
+            if __name__ == "__main__":
+                pool = WorkerPool(work, check, 1, lambda: False)
+                for _, pid in pool.results((n, n) for n in range(1000)):
+                    print(pid, flush=True)
+        """)
+    )
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "pool_user.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+    )
+    try:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        os.kill(worker, signal.SIGINT)
+        os.kill(worker, signal.SIGTERM)
+        assert [int(process.stdout.readline()) for _ in range(3)] == [worker] * 3
+    finally:
+        process.kill()
+        process.communicate()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").exists() and " Z " in Path(f"/proc/{worker}/stat").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker lives on without its parent")

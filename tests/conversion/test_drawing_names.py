@@ -1,0 +1,57 @@
+"""No two drawings of a folder land on one name, and most are called as one expects."""
+
+import itertools
+
+from apdraw_cli.conversion.drawing_names import drawing_names
+
+
+def named(*photos: str, folders: tuple[str, ...] = (), several: bool = False, suffix: str = ".png") -> list[str]:
+    names = drawing_names(photos, folders, suffix, several)
+    assert list(names) == sorted(photos)
+    return [names[photo] for photo in photos]
+
+
+def test_a_drawing_is_called_as_its_photo() -> None:
+    assert named("a.jpg", "b.JPEG", "c.d.png", "e") == ["a", "b", "c.d", "e"]
+
+
+def test_photos_that_would_land_on_one_name_keep_their_extension() -> None:
+    assert named("p.jpg", "p.png", "q.jpg") == ["p.jpg", "p.png", "q"]
+
+
+def test_names_that_differ_in_case_only_count_as_one() -> None:
+    assert named("P.jpg", "p.png") == ["P.jpg", "p.png"]
+    first, second = named("P.jpg", "p.JPG")
+    assert first.casefold() != second.casefold()
+
+
+def test_names_that_differ_in_unicode_composition_only_count_as_one() -> None:
+    assert named("é.jpg", "é.png") == ["é.jpg", "é.png"]
+
+
+def test_a_kept_extension_may_clash_once_more() -> None:
+    names = named("p.jpg", "p.png", "p.jpg.webp")
+    assert len(set(names)) == 3
+    assert names[:2] == ["p.jpg", "p.png"]
+
+
+def test_no_drawing_takes_the_name_of_a_folder() -> None:
+    assert named("x.jpg", folders=("x.png", "y")) == ["x.jpg"]
+    assert named("x.jpg", folders=("x.png",), suffix=".webp") == ["x"]
+
+
+def test_a_second_face_does_not_take_the_name_of_another_photo() -> None:
+    assert named("p.jpg", "p.2.jpg", several=True) == ["p", "p.2.jpg"]
+    assert named("p.jpg", "p.2.jpg", several=False) == ["p", "p.2"]
+    assert named("p.2.jpg", several=True) == ["p.2"]
+    assert named("p.jpg", folders=("p.2.png",), several=True) == ["p.jpg"]
+
+
+def test_nothing_clashes_whatever_the_names_are() -> None:
+    stems, extensions = ("p", "P", "p.2", "p.2.2", "p.jpg", "p.jpg~2"), (".jpg", ".JPG", ".png", "")
+    photos = ["".join(parts) for parts in itertools.product(stems, extensions)]
+    for several in (False, True):
+        names = drawing_names(photos, ("p.png", "p.2.png"), ".png", several)
+        files = [f"{name}{n}.png".casefold() for name in names.values() for n in ("", *[".2", ".3"] * several)]
+        assert len(set(files)) == len(files)
+        assert not {"p.png", "p.2.png"} & set(files)

@@ -1,0 +1,307 @@
+"""A machine with GPUs and TensorRT, both fake: what `auto` takes there, what is built, and what is kept."""
+
+import json
+import logging
+import sys
+import threading
+
+import pytest
+from fake_cuda import FakeCuda, cudaError_t
+from fake_tensorrt import FakeTensorRT, install, write_engine
+
+from engines import select
+from engines.base import EngineError, ModelFileError
+from engines.model_info import read_metadata
+from engines.select import open_engine, survey
+from engines.tensorrt import build
+from engines.tensorrt import engine_cache as cache
+from engines.tensorrt.cuda import Gpu
+from engines.tensorrt.sidecar import read_sidecar, sidecar_path
+
+GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
+
+
+@pytest.fixture
+def gpu():
+    return FakeCuda(capabilities=["8.9", "7.5"])
+
+
+@pytest.fixture
+def tensorrt(monkeypatch, tmp_path, gpu):
+    library = FakeTensorRT(gpu)
+    install(monkeypatch, gpu, library)
+    monkeypatch.setattr(select, "find_gpus", lambda: GPUS)
+    monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "GPU_BATCH_SIZE", 3)
+    return library
+
+
+@pytest.fixture
+def builds(monkeypatch, gpu, tensorrt):
+    """The options of the builds so far; they are done by the fake."""
+    done = []
+
+    def build_engine(onnx, out, options, *rest):
+        done.append(options)
+        capability = gpu.capabilities[int(options.device[-1])]
+        changes = {"version": tensorrt.version, "flavor": options.flavor, "batch_size": options.batch_size}
+        write_engine(out, onnx, compute_capabilities=(capability,), **changes)
+        return read_sidecar(out)
+
+    monkeypatch.setattr(build, "build_engine", build_engine)
+    return done
+
+
+def kept(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache" / "engines").glob("*/*"))
+
+
+def test_auto_builds_once_says_so_and_draws(tmp_path, builds, tiny_model, make_batch, expected_drawing, caplog):
+    batch = make_batch(3)
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING):
+            engine = open_engine(tiny_model)
+        assert (engine.name, engine.device, engine.precision) == ("tensorrt", "cuda:0", "fp32")
+        assert (engine.draw(batch) == expected_drawing(batch)).all()
+        engine.close()
+    assert len(builds) == 1
+    assert builds[0].batch_size == engine.batch_size == 3
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+    (record,) = caplog.records
+    said = record.getMessage()
+    for words in ("building an engine of tiny.onnx in fp32 for cuda:0 (NVIDIA L4)", "several minutes", str(tmp_path)):
+        assert words in said
+    assert "apdraw export MODEL OUT.onnx --precision fp16" in said
+
+
+def test_everything_that_matters_makes_another_engine(monkeypatch, builds, tensorrt, tiny_model, write_model, gpu):
+    def opened(model=tiny_model, **options):
+        open_engine(model, engine="tensorrt", **options).close()
+        return len(builds)
+
+    assert [opened(), opened()] == [1, 1]
+    assert opened(batch_size=2) == 2
+    assert opened(device="cuda:1") == 3
+    other = write_model("other.onnx", metadata={"format": "apdraw-generator", "format_version": "1", "name": "other"})
+    assert opened(other) == 4
+    tensorrt.version = "11.5.0"
+    install(monkeypatch, gpu, tensorrt)
+    assert [opened(), opened()] == [5, 5]
+    monkeypatch.setattr(cache, "this_platform", lambda: "linux-aarch64")
+    assert opened() == 6
+
+
+def test_half_precision_is_built_from_a_half_graph_only(builds, tiny_model, write_model, caplog):
+    with pytest.raises(EngineError, match=r"apdraw export MODEL.safetensors OUT.onnx --precision fp16, and name it"):
+        open_engine(tiny_model, engine="tensorrt", precision="fp16")
+    assert builds == []
+    half = write_model("half.onnx", metadata={"format": "apdraw-generator", "format_version": "1", "precision": "fp16"})
+    for precision in ("auto", "fp16"):
+        open_engine(half, engine="tensorrt", precision=precision)
+    assert len(builds) == 1
+    assert "--precision fp16" not in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["engine", "sidecar", "empty"])
+def test_what_is_damaged_in_the_cache_is_built_again(tmp_path, builds, tiny_model, damage):
+    open_engine(tiny_model).close()
+    (engine,) = (tmp_path / "cache").glob("engines/*/*.engine")
+    if damage == "engine":
+        engine.write_bytes(engine.read_bytes()[:-1])
+    else:
+        sidecar_path(engine).unlink()
+    if damage == "empty":
+        engine.unlink()
+    assert open_engine(tiny_model).name == "tensorrt"
+    assert len(builds) == 2
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+
+
+def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_path, builds, tiny_model):
+    both = threading.Barrier(2)
+    write = build.build_engine
+
+    def build_engine(onnx, out, options, *rest):
+        both.wait(30)
+        return write(onnx, out, options)
+
+    monkeypatch.setattr(build, "build_engine", build_engine)
+    found = []
+    info = read_metadata(tiny_model)
+
+    def first_use():
+        found.append(cache.engine_for(tiny_model, info, "cuda:0", GPUS[0], None))
+
+    threads = [threading.Thread(target=first_use) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(builds) == 2
+    assert len({*found}) == 1
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+    assert len([*(tmp_path / "cache" / "engines").iterdir()]) == 1
+    open_engine(tiny_model).close()
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize("error", [EngineError("no builder"), ModelFileError("node X is not supported")])
+def test_auto_says_when_a_build_failed_and_goes_on(monkeypatch, tmp_path, tensorrt, tiny_pair, error, caplog):
+    def build_engine(*arguments):
+        raise error
+
+    monkeypatch.setattr(build, "build_engine", build_engine)
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(tiny_pair)
+    assert engine.device == "cpu"
+    assert [record.getMessage() for record in caplog.records][1:] == [f"drawing with openvino on cpu: {error}"]
+    assert kept(tmp_path) == []
+    with pytest.raises(EngineError, match=str(error)):
+        open_engine(tiny_pair, engine="tensorrt")
+
+
+def test_auto_takes_the_next_gpu_engine_first(monkeypatch, tensorrt, tiny_pair, load_tiny, caplog):
+    tried = []
+
+    def opening(name):
+        def open_one(engine, file, info, load_module, options):
+            tried.append((engine, options["device"]))
+            raise EngineError(f"no {engine} here")
+
+        return open_one
+
+    monkeypatch.setattr(select, "_check_status", lambda status, device: None)
+    monkeypatch.setattr(select, "_open_one", opening("any"))
+    tensorrt.fail["execute_async_v3"] = (False, "it broke")
+    monkeypatch.setattr(build, "build_engine", lambda onnx, out, *rest: write_engine(out, onnx))
+    message = ""
+    try:
+        open_engine(tiny_pair, load_module=load_tiny)
+    except EngineError as error:
+        message = str(error)
+    assert "it cannot draw: it broke" in message
+    assert tried == [
+        ("onnxruntime", "cuda:0"),
+        ("torch", "cuda:0"),
+        ("openvino", "cpu"),
+        ("onnxruntime", "cpu"),
+        ("torch", "cpu"),
+    ]
+
+
+def test_a_gpu_whose_driver_is_too_old_is_told(gpu, builds, tiny_pair, caplog):
+    gpu.fail["cudaGetDeviceCount"] = cudaError_t.cudaErrorInsufficientDriver
+    with caplog.at_level(logging.WARNING):
+        assert open_engine(tiny_pair).device == "cpu"
+    assert "tensorrt cannot draw" in caplog.text
+    assert "text of cudaErrorInsufficientDriver" in caplog.text
+    assert builds == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path, builds, tiny_model):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EngineError, match=r"cannot keep engines in .*; name another folder in APDRAW_CACHE"):
+        open_engine(tiny_model, engine="tensorrt")
+    assert builds == []
+
+
+def test_the_folder_of_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("APDRAW_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / "apdraw" / "engines"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / ".cache" / "apdraw" / "engines"
+    monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "mine"))
+    assert cache.cache_folder() == tmp_path / "mine" / "engines"
+
+
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [("auto", "cuda:0"), ("cuda", "cuda:0,cuda:1"), ("cuda:1", "cuda:1"), ("cuda:1,cuda:0,cuda:1", "cuda:1,cuda:0")],
+)
+def test_each_gpu_asked_for_gets_an_engine(
+    builds, gpu, tiny_model, make_batch, expected_drawing, device, devices, caplog
+):
+    engine = open_engine(tiny_model, device=device, batch_size=2)
+    assert engine.device == devices
+    assert len(builds) == len(devices.split(","))
+    batches = [make_batch(3, seed) for seed in range(4)]
+    for batch in batches:
+        assert (engine.draw(batch) == expected_drawing(batch)).all()
+    engine.close()
+    assert gpu.leaked() == []
+
+
+def test_what_was_opened_is_closed_if_another_gpu_fails(monkeypatch, gpu, builds, tiny_model):
+    real = cache.engine_for
+
+    def engine_for(onnx, info, device, *rest):
+        if device == "cuda:1":
+            raise EngineError("the second is lost")
+        return real(onnx, info, device, *rest)
+
+    monkeypatch.setattr(cache, "engine_for", engine_for)
+    with pytest.raises(EngineError, match="the second is lost"):
+        open_engine(tiny_model, engine="tensorrt", device="cuda")
+    assert gpu.leaked() == []
+
+
+def test_an_engine_file_is_drawn_by_tensorrt_only(tmp_path, tensorrt, tiny_model, make_batch, expected_drawing):
+    path = write_engine(tmp_path / "a.engine", tiny_model)
+    batch = make_batch(2)
+    for engine in ("auto", "tensorrt"):
+        opened = open_engine(path, engine=engine)
+        assert opened.name == "tensorrt"
+        assert (opened.draw(batch) == expected_drawing(batch)).all()
+    for engine in ("openvino", "onnxruntime", "torch"):
+        with pytest.raises(EngineError, match=f"{engine} cannot draw .*a.engine: only tensorrt draws it"):
+            open_engine(path, engine=engine)
+    with pytest.raises(EngineError, match=r"capability 8\.9, and the one here has 7.5"):
+        open_engine(path, device="cuda:1")
+    assert tensorrt.deserialised == 2
+
+
+def test_a_damaged_engine_file_is_never_replaced_by_something_else(tmp_path, tensorrt, tiny_pair):
+    path = write_engine(tiny_pair.with_suffix(".engine"), tiny_pair, engine_sha256="0" * 64)
+    with pytest.raises(ModelFileError, match="damaged"):
+        open_engine(path)
+    assert tensorrt.deserialised == 0
+
+
+def test_an_engine_file_without_a_gpu_says_what_is_missing(monkeypatch, tmp_path, tensorrt, tiny_model):
+    monkeypatch.setattr(select, "find_gpus", lambda: ())
+    path = write_engine(tmp_path / "a.engine", tiny_model)
+    for engine in ("auto", "tensorrt"):
+        with pytest.raises(EngineError, match="NVIDIA driver shows no GPU"):
+            open_engine(path, engine=engine)
+    assert tensorrt.deserialised == 0
+
+
+@pytest.mark.parametrize(
+    ("hidden", "reason", "remedy"),
+    [
+        ((), None, None),
+        (
+            ("tensorrt",),
+            "neither tensorrt nor tensorrt_rtx is installed",
+            "python -m pip install 'apdraw[tensorrt-rtx]'",
+        ),
+        (("cuda.bindings.runtime",), "cuda-bindings is not installed", "python -m pip install cuda-bindings"),
+    ],
+)
+def test_the_survey_tells_what_tensorrt_lacks(monkeypatch, tensorrt, hidden, reason, remedy):
+    for module in hidden:
+        monkeypatch.setitem(sys.modules, module, None)
+    (status,) = (status for status in survey() if status.name == "tensorrt")
+    assert (status.reason, status.remedy, status.picked) == (reason, remedy, not hidden)
+    assert status.devices == (() if hidden else ("cuda:0", "cuda:1"))
+
+
+def test_the_sidecar_of_a_kept_engine_names_its_model(tmp_path, builds, tiny_model):
+    open_engine(tiny_model).close()
+    (path,) = (tmp_path / "cache").glob("engines/*/*.json")
+    assert json.loads(path.read_text())["batch_size"] == 3
+    assert path.parent.stat().st_mode & 0o077 == 0 or sys.platform == "win32"

@@ -1,0 +1,1 @@
+"""Data sets of portraits and drawings, as training reads them."""

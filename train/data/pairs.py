@@ -1,0 +1,215 @@
+"""A data set as training pairs: portrait and drawing, moved and altered together (sec. 6).
+
+Two layouts are read. One is what `apdraw prepare` writes:
+
+    index.jsonl   photos/NAME.png   drawings/NAME.png   landmarks/NAME.txt   masks/NAME.png
+
+The other is the authors' own, photo and drawing side by side in one picture of 1024 x 512; `data/test` is the split
+`val`. The folders in brackets are those of their example.
+
+    data/train/NAME.png   data/test/NAME.png   landmark/ALL/NAME.txt [lm/]   mask/ALL/NAME.png [bg/]
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from engines.portrait import SIZE, WHITE, Image, Landmarks, Portrait
+from train.data.augmentation import Augmentation, Floats, vary
+
+__all__ = ["Augmentation", "DatasetError", "Floats", "Pair", "PortraitPairs", "read_index"]
+
+Split = Literal["train", "val"]
+
+AUTHORS_SPLITS: Final = {"train": "data/train", "val": "data/test"}
+AUTHORS_LANDMARKS: Final = ("landmark/ALL", "lm")
+AUTHORS_MASKS: Final = ("mask/ALL", "bg")
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be used. The message is one line: what failed, why, what to do."""
+
+
+class Pair(NamedTuple):
+    """One or more training pairs as tensors."""
+
+    photo: Tensor  # float32 [B, 3, 512, 512] in [-1, 1], RGB
+    drawing: Tensor  # float32 [B, 1, 512, 512] in [-1, 1], 1 white
+    landmarks: Tensor  # float32 [B, 5, 2], whole pixels
+    mask: Tensor  # float32 [B, 1, 512, 512], 1 on the person
+
+    def portrait(self) -> Portrait:
+        """The portrait of a pair without a batch dimension, as an engine takes it."""
+        photo = np.rint((self.photo.permute(1, 2, 0).numpy() + 1) * (WHITE / 2)).astype(np.uint8)
+        mask = np.where(self.mask[0].numpy() > 0.5, WHITE, 0).astype(np.uint8)
+        return Portrait(np.ascontiguousarray(photo), self.landmarks.numpy(), mask)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The files of one pair; without one of its own, the drawing is the right half of the photo's."""
+
+    name: str
+    photo: Path
+    drawing: Path | None
+    landmarks: Path
+    mask: Path
+
+
+class PortraitPairs(Dataset[Pair]):
+    """The pairs of one split.
+
+    `pairs[epoch, index]` depends on nothing but the files, the seed and these two, so that a run that was stopped can
+    go on exactly; `pairs[index]` is that of epoch 0.
+
+    Args:
+        folder: a prepared data set, or one in the authors' layout.
+        split: `train` or `val`.
+        augmentation: None leaves the pairs as they are.
+        seed: of the augmentation.
+
+    Attributes:
+        names: of the pairs, in their order.
+
+    Raises:
+        DatasetError: the folder is no data set, or holds no portraits of that split.
+    """
+
+    def __init__(self, folder: Path, split: Split, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+        self.folder = folder
+        self.augmentation = augmentation
+        self.seed = seed
+        authors = not (folder / "index.jsonl").exists() and any(
+            (folder / data).is_dir() for data in AUTHORS_SPLITS.values()
+        )
+        self._entries = _authors_entries(folder, split) if authors else _prepared_entries(folder, split)
+        if not self._entries:
+            raise DatasetError(f"{folder} holds no portraits of the split {split}: prepare more photos, or use another")
+        self.names = [entry.name for entry in self._entries]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Pair:
+        """Pair `index` as it is in `epoch`, without a batch dimension.
+
+        Raises:
+            DatasetError: one of its files is missing, damaged or of the wrong size.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        entry = self._entries[index]
+        photo, drawing = _read_pair(entry)
+        mask = _read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
+        mask = np.where(mask > mask.max() / 2, 255, 0).astype(np.uint8)  # a mask may be 0 and 1
+        landmarks = _read_landmarks(entry.landmarks)
+        if self.augmentation:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            photo, drawing, mask, landmarks = vary(photo, drawing, mask, landmarks, self.augmentation, rng)
+        return Pair(
+            torch.from_numpy(photo.astype(np.float32) / 127.5 - 1).permute(2, 0, 1),
+            torch.from_numpy(drawing.astype(np.float32) / 127.5 - 1)[None],
+            torch.from_numpy(np.rint(landmarks).astype(np.float32)),
+            torch.from_numpy((mask > 127).astype(np.float32))[None],
+        )
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a prepared data set's index; each has `name`, `split` and `left_out`.
+
+    Raises:
+        DatasetError: the folder is no prepared data set, or its index is damaged.
+    """
+    path = folder / "index.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        if (folder / ".apdraw-prepare").is_dir():
+            raise DatasetError(f"{folder} is not finished: run its apdraw prepare again") from error
+        reason = error.strerror if isinstance(error, OSError) else "not in UTF-8"
+        raise DatasetError(
+            f"{folder} is no prepared data set: {reason} (index.jsonl); make one with apdraw prepare"
+        ) from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            entry["name"], entry["split"], entry["left_out"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DatasetError(f"{path} is damaged at line {number}: run apdraw prepare again") from error
+        entries.append(entry)
+    return entries
+
+
+def _prepared_entries(folder: Path, split: Split) -> list[_Entry]:
+    return [
+        _Entry(
+            name,
+            folder / "photos" / f"{name}.png",
+            folder / "drawings" / f"{name}.png",
+            folder / "landmarks" / f"{name}.txt",
+            folder / "masks" / f"{name}.png",
+        )
+        for name in (str(e["name"]) for e in read_index(folder) if e["split"] == split and not e["left_out"])
+    ]
+
+
+def _authors_entries(folder: Path, split: Split) -> list[_Entry]:
+    landmarks, masks = (
+        next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+        for names in (AUTHORS_LANDMARKS, AUTHORS_MASKS)
+    )
+    pairs = sorted((folder / AUTHORS_SPLITS[split]).glob("*.png"))
+    entries = [_Entry(p.stem, p, None, landmarks / f"{p.stem}.txt", masks / f"{p.stem}.png") for p in pairs]
+    for entry in entries:
+        for path in (entry.landmarks, entry.mask):
+            if not path.is_file():
+                raise DatasetError(f"{path} is missing, which belongs to {entry.photo}: add it, or take the pair away")
+    return entries
+
+
+def _read_pair(entry: _Entry) -> tuple[Image, Image]:
+    """Photo uint8 [512, 512, 3] RGB and drawing uint8 [512, 512]."""
+    if entry.drawing:
+        photo = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, SIZE)
+        return photo, _read_picture(entry.drawing, cv2.IMREAD_GRAYSCALE, SIZE)
+    both = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, 2 * SIZE)
+    drawing = cv2.cvtColor(np.ascontiguousarray(both[:, SIZE:]), cv2.COLOR_RGB2GRAY)
+    return np.ascontiguousarray(both[:, :SIZE]), np.asarray(drawing, np.uint8)
+
+
+def _read_picture(path: Path, flags: int, width: int) -> Image:
+    data = np.frombuffer(_read(path), np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise DatasetError(f"{path} is damaged: prepare the data set again, or take the pair away")
+    if image.shape[:2] != (SIZE, width):
+        height, found = image.shape[:2]
+        sizes = f"{found} x {height} pixels, not {width} x {SIZE}"
+        raise DatasetError(f"{path} is {sizes}: prepare the data set again, or take the pair away")
+    return np.asarray(image, np.uint8)
+
+
+def _read_landmarks(path: Path) -> Landmarks:
+    try:
+        points = np.array([line.split() for line in _read(path).decode().splitlines() if line.strip()], np.float32)
+    except ValueError:
+        points = np.empty(0, np.float32)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise DatasetError(f"{path} does not hold five lines 'x y': prepare the data set again, or take the pair away")
+    return points
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}): prepare the data set again, or take the pair away"
+        ) from error

@@ -1,0 +1,261 @@
+"""Export to ONNX: the whole generator as one self-contained file that needs no torch to run."""
+
+import contextlib
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+
+from engines.model_info import FORMAT, FORMAT_VERSION
+from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
+from engines.signature import INPUTS, OUTPUT
+from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
+from train.export.int8 import calibration_portraits, quantized
+from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sha256, write_atomically
+from train.networks.generator import Generator
+from train.networks.graph import DrawingGraph
+from train.samples import sample_portraits
+
+OPSET: Final = 20
+TOLERANCE: Final = 1
+"""Grey levels by which a runtime's drawing may differ from torch's."""
+
+HALF_TOLERANCE: Final = 4 * LARGEST_DIFFERENCE
+"""The same for half precision. It is to find a wrong graph: how near the drawing comes to that in float32 is found out
+before, on portraits of people too. On noise a drawing of hard edges is further from it, on either side."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+_LARGE: Final = 1024  # values from which on storing a weight in half precision is worth a node
+
+
+def export_onnx(
+    generator: Generator,
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    precision: Precision = "fp32",
+    half_weights: bool = False,
+    calibration: Path | None = None,
+) -> dict[str, str]:
+    """Writes a generator as an ONNX file, once ONNX Runtime has drawn with it what torch draws.
+
+    Its inputs and output are `engines.signature.INPUTS` and `OUTPUT` in every precision.
+
+    Args:
+        generator: on the CPU.
+        path: the `.onnx` file; replaced where it exists.
+        metadata: of the model file; kept in the ONNX file, with what is known about the graph.
+        precision: what the graph computes in. `fp32` is also tried in bfloat16, and the file tells whether that keeps
+            the drawing (see `train.export.half.difference_in_bf16`). With `fp16`, as many networks do as keep the
+            drawings of real and made-up portraits (see `train.export.half.halved`); torch draws those, for ONNX
+            Runtime computes in float32 on a CPU and would hide an overflow. With `int8`, all convolutions do (see
+            `train.export.int8.quantized`).
+        half_weights: stores the convolutions' weights in float16 with a cast behind them, which runtimes
+            take out when they load it. The weights are rounded first, unless they already fit: then the file
+            draws exactly the same.
+        calibration: a data set, for `int8`.
+
+    Returns:
+        The metadata as written.
+
+    Raises:
+        ModelError: ONNX Runtime draws something else, a weight does not fit float16, half precision overflows,
+            a reduced precision changes the drawing, or the file cannot be written.
+        DatasetError: the data set cannot be used.
+        ValueError: `int8` without a data set, or a data set without `int8`.
+    """
+    if half_weights:
+        generator = copy.deepcopy(generator)
+        round_to_half(generator)
+    if (precision == "int8") != (calibration is not None):
+        raise ValueError("int8 needs a data set to calibrate on, and nothing else does")
+    portraits = None if calibration is None else calibration_portraits(calibration)
+    half = _checked_half(generator, metadata) if precision == "fp16" else None
+    graph = DrawingGraph(half.generator if half else generator)
+    model = _traced(graph)
+    if half_weights and portraits is None:  # there are few left that are no bytes
+        _store_in_half(model)
+    config = generator.config
+    described = {
+        **metadata,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": config.to_json(),
+        "norm_statistics": config.norm_statistics,
+        "width": str(config.width),
+        "input_size": str(SIZE),
+        "precision": precision,
+        CHECKSUM_KEY: weights_sha256(generator.state_dict()),
+    }
+    if precision == "fp32":
+        described |= _checked_bf16(generator, metadata)
+    if half:
+        described |= {
+            "precisions": f"{metadata.get('precisions', '')} fp32 fp16".strip(),
+            "half_networks": " ".join(half.networks),
+            "half_difference": f"{half.largest} at most, {half.mean:.3f} on average",
+        }
+    if portraits is not None:
+        verify(graph, model.SerializeToString())
+        in_bytes = quantized(model, *portraits)
+        model = in_bytes.model
+        described["int8_difference"] = f"{in_bytes.changed:.2%} of the pixels at most, {in_bytes.mean:.2f} levels"
+    describe(model, described)
+    content = model.SerializeToString(deterministic=True)
+    if portraits is None:
+        verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
+    write_atomically(path, content)
+    return described
+
+
+def _checked_half(generator: Generator, metadata: Mapping[str, str]) -> HalfGenerator:
+    try:
+        return halved(generator, _joined(sample_portraits(), synthetic_portraits(2)))
+    except ModelError as error:
+        raise ModelError(f"cannot export {metadata.get('name') or 'the model'} in fp16: {error}") from error
+
+
+def _checked_bf16(generator: Generator, metadata: Mapping[str, str]) -> dict[str, str]:
+    """What the file tells about bfloat16: engines take it by themselves where the drawing stays the same in it."""
+    difference = difference_in_bf16(generator, sample_portraits())
+    listed = {*metadata.get("precisions", "").split(), "fp32"} - {"bf16"}
+    if difference <= BF16_DIFFERENCE:
+        listed.add("bf16")
+    return {"precisions": " ".join(sorted(listed)), "bf16_difference": f"{difference:.3f} on average"}
+
+
+def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> None:
+    """Checks that ONNX Runtime draws made-up portraits like torch, singly and in a batch.
+
+    Raises:
+        ModelError: a drawing differs by more than `tolerance` grey levels.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        inputs = synthetic_portraits(count).inputs()
+        found: Image = session.run([OUTPUT.name], inputs)[0]
+        with torch.inference_mode():
+            wanted = graph(*(torch.from_numpy(array) for array in inputs.values())).numpy()
+        difference = int(np.abs(found.astype(np.int16) - wanted).max())
+        if difference > tolerance:
+            raise ModelError(
+                f"nothing was written: ONNX Runtime's drawings of {count} differ from torch's by up to "
+                f"{difference} grey levels; update torch, onnxscript and onnxruntime"
+            )
+
+
+def synthetic_portraits(count: int, seed: int = 0) -> PortraitBatch:
+    """Portraits of nobody, all different: smooth or noisy, landmarks near the template, an oval mask."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    photos, masks = [], []
+    for index in range(count):
+        phase = rng.uniform(0, 2 * math.pi, (2, 3))
+        waves = np.sin(x[..., None] / rng.uniform(9, 60, 3) + phase[0]) * np.cos(y[..., None] / 40 + phase[1])
+        noise = rng.normal(0, 60 if index % 2 else 4, (SIZE, SIZE, 3))
+        photos.append(np.clip(128 + 90 * waves + noise, 0, 255).astype(np.uint8))
+        reach = ((x - SIZE / 2) / rng.uniform(120, 220)) ** 2 + ((y - SIZE) / rng.uniform(350, 480)) ** 2
+        masks.append(np.where(reach < 1, 255, 0).astype(np.uint8))
+    landmarks = TEMPLATE + rng.uniform(-12, 12, (count, 5, 2))
+    return PortraitBatch(np.stack(photos), landmarks.astype(np.float32), np.stack(masks))
+
+
+def _joined(*batches: PortraitBatch) -> PortraitBatch:
+    arrays = zip(*(batch.inputs().values() for batch in batches), strict=True)
+    return PortraitBatch(*(np.concatenate(parts) for parts in arrays))
+
+
+def _traced(graph: DrawingGraph) -> Any:
+    """The graph as an onnx.ModelProto; norms stay apart from convolutions: weights keep their values."""
+    import onnxscript.optimizer
+
+    portraits = synthetic_portraits(2).inputs()  # a batch of one would be taken for a constant
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                graph,
+                tuple(torch.from_numpy(array) for array in portraits.values()),
+                dynamo=True,
+                dynamic_shapes=tuple({0: batch} for _ in INPUTS),
+                input_names=[port.name for port in INPUTS],
+                output_names=[OUTPUT.name],
+                opset_version=OPSET,
+                external_data=False,
+                optimize=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"torch.onnx cannot export the generator: {reason}; update torch and onnxscript"
+            ) from error
+        if program is None:  # what its signature allows for the older exporter
+            raise ModelError("torch.onnx exported nothing; update torch")
+        onnxscript.optimizer.inline(program.model)
+        onnxscript.optimizer.fold_constants(program.model)
+        onnxscript.optimizer.remove_unused_nodes(program.model)
+        return program.model_proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's remarks about its own workings off the terminal; its errors still raise."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _store_in_half(model: Any) -> None:
+    """Replaces large float32 weights that float16 can hold exactly, each with a cast back behind it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or math.prod(weight.dims) < _LARGE:
+            continue
+        values = numpy_helper.to_array(weight)
+        half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def describe(model: Any, metadata: Mapping[str, str]) -> None:
+    """Sets an ONNX model's metadata, and takes out the exporter's notes, which name files of this machine.
+
+    Args:
+        model: an `onnx.ModelProto`, changed in place.
+        metadata: everything that it will tell about itself.
+    """
+    graph = model.graph
+    ports = (*graph.input, *graph.output, *graph.value_info)
+    for part in (model, graph, *graph.node, *graph.initializer, *ports):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    model.producer_name = "apdraw"
+    model.producer_version = ""
+    for key in sorted(metadata):
+        model.metadata_props.add(key=key, value=metadata[key])

@@ -1,0 +1,1 @@
+"""Non-photorealistic rendering: training drawings made from photos by image filters."""
