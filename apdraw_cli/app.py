@@ -376,7 +376,7 @@ def convert(
     with _reporting(console):
         from apdraw_cli.commands.convert import check_model, plan
         from apdraw_cli.commands.convert import convert as run
-        from apdraw_cli.conversion.job import ConvertOptions, FaceOptions
+        from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
         from apdraw_cli.conversion.sources import read_list
 
         if aligned and (faces is Faces.ALL or min_face):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
-from apdraw_cli.conversion.job import ConvertResult, Failure, Outcome
+from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import EXTENSIONS
 

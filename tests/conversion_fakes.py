@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from apdraw_cli.conversion.job import ConvertOptions, FaceOptions, Outcome
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.faces.detect import Face
 from engines.base import EngineError
 from engines.errors import PhotoError, UnfitError

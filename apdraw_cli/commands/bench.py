@@ -13,8 +13,9 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.convert import convert, generator_engine, retinaface_extractor
-from apdraw_cli.console import Progress
-from apdraw_cli.conversion.job import ConvertOptions, FaceOptions, Outcome
+from apdraw_cli.conversion.listener import Silent
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import PortraitMaker
 from apdraw_cli.conversion.sources import gather
 from engines.errors import UnfitError, UsageError
@@ -223,11 +224,10 @@ class _Run:
     memory: int | None
 
 
-class _Watch(Progress):
+class _Watch(Silent):
     """Collects the seconds of each photo that was drawn."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.seconds: list[dict[str, float]] = []
 
     def settled(self, outcome: Outcome) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apdraw_cli.conversion.conversion import Conversion
-from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Listener
+from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, History
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.sources import gather
 from engines.errors import UnfitError

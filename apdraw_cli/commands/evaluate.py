@@ -209,7 +209,7 @@ def _make_folder(folder: Path) -> None:
 
 def _open_engine(options: EvaluateOptions) -> "Engine":
     from apdraw_cli.commands.convert import generator_engine
-    from apdraw_cli.conversion.job import ConvertOptions
+    from apdraw_cli.conversion.options import ConvertOptions
     from engines.base import EngineError
 
     asked = ConvertOptions(

@@ -20,8 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Failure, Listener, Outcome
+from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, Manifest
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.sources import SourceSet
 from engines.errors import ApdrawError, UnfitError

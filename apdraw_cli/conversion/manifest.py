@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
-from apdraw_cli.conversion.job import Outcome
+from apdraw_cli.conversion.outcome import Outcome
 from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from apdraw_cli.conversion.job import SUFFIXES, ConvertOptions, Outcome, Status
+from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.manifest import History, Record
+from apdraw_cli.conversion.options import ConvertOptions
+from apdraw_cli.conversion.outcome import Outcome, Status
 from apdraw_cli.conversion.sources import Source, SourceSet
 from engines.errors import PhotoError
 
@@ -51,7 +53,7 @@ class Planner:
         self._sources = sources
         self._history = history
         self._model = model
-        self._suffix = SUFFIXES[options.format]
+        self._suffix = FORMATS[options.format].suffix
         self._checksum = options.sha256()
 
     def steps(self) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from apdraw_cli.conversion.decode import decode, decode_reduced, read
-from apdraw_cli.conversion.job import FaceOptions, landmarks_file
+from apdraw_cli.conversion.options import FaceOptions, landmarks_file
 from apdraw_cli.timing import timed
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import apdraw_cli
 from apdraw_cli import app
-from apdraw_cli.conversion.job import SUFFIXES
+from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.faces.detect import DETECTORS
 from engines.model_info import PRECISIONS
 from engines.select import ENGINES
@@ -105,7 +105,7 @@ def test_choices_are_those_of_the_parts() -> None:
     assert tuple(app.EngineName) == ("auto", *ENGINES)
     assert tuple(app.Precision) == ("auto", *PRECISIONS)
     assert tuple(app.Detector) == DETECTORS
-    assert tuple(app.Format) == tuple(SUFFIXES)
+    assert tuple(app.Format) == tuple(FORMATS)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from PIL import ImageOps
 
 from apdraw_cli.commands.convert import convert
 from apdraw_cli.console import LISTED, Console
-from apdraw_cli.conversion.job import ConvertOptions, ConvertResult
+from apdraw_cli.conversion.options import ConvertOptions
+from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.faces.segment import WEIGHTS as SEGMENTER
 from engines.portrait import SIZE
 from engines.select import shipped_model
@@ -169,7 +170,7 @@ SLOW_COMMAND = textwrap.dedent("""
     from conversion_fakes import FakeEngine, engine_opener, fake_extractor
     from apdraw_cli.commands.convert import convert
     from apdraw_cli.console import Console
-    from apdraw_cli.conversion.job import ConvertOptions
+    from apdraw_cli.conversion.options import ConvertOptions
 
     photos = Path(sys.argv[1])
     console = Console()

@@ -29,7 +29,8 @@ from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import convert, plan
 from apdraw_cli.conversion.executors.process_pool import WorkerPool
-from apdraw_cli.conversion.job import ConvertOptions, ConvertResult, FaceOptions, Outcome
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.output import DrawingWriter
 from engines.base import EngineError
 from engines.errors import UnfitError, UsageError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conversion_fakes import manifest_lines
 
-from apdraw_cli.conversion.job import Outcome
 from apdraw_cli.conversion.manifest import NAME, History, Manifest
+from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.sources import Source
 from apdraw_cli.faces.detect import Face
 from engines.errors import PhotoError, UnfitError, UsageError

@@ -10,35 +10,43 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from apdraw_cli.conversion.job import SUFFIXES
-from apdraw_cli.conversion.output import DrawingWriter, encode, made_by_apdraw
+from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.output import DrawingWriter
 from engines.errors import PhotoError
 
 DRAWING = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
 
 
+PNG = FORMATS["png"]
+
+
+def is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return FORMATS[path.suffix.removeprefix(".")].is_ours(file)
+
+
 def writer(folder: Path, file_format: str = "png", recorded: bool = False) -> DrawingWriter:
-    return DrawingWriter(folder, file_format, lambda name: recorded)
+    return DrawingWriter(folder, FORMATS[file_format], lambda name: recorded)
 
 
-@pytest.mark.parametrize("file_format", SUFFIXES)
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_formats_keep_the_drawing(tmp_path: Path, file_format: str) -> None:
     (name,) = writer(tmp_path, file_format).write("a/p", [DRAWING])
-    assert name == f"a/p{SUFFIXES[file_format]}"
+    assert name == f"a/p{FORMATS[file_format].suffix}"
     with Pillow.open(tmp_path / name) as picture:
         assert picture.mode == ("RGB" if file_format == "webp" else "L")
         difference = np.abs(np.array(picture.convert("L")).astype(int) - DRAWING)
     assert difference.max() <= (20 if file_format == "jpg" else 0)
-    assert made_by_apdraw(tmp_path / name)
+    assert is_ours(tmp_path / name)
 
 
 def test_png_is_8_bit_grey() -> None:
-    data = encode(DRAWING, "png")
+    data = PNG.encode(DRAWING)
     assert data[24:26] == bytes([8, 0])  # bit depth, colour type
 
 
 def test_png_is_marked_as_the_format_has_it() -> None:
-    data = encode(DRAWING, "png")
+    data = PNG.encode(DRAWING)
     start = data.index(b"eXIf")
     length = int.from_bytes(data[start - 4 : start], "big")
     chunk = data[start + 4 : start + 4 + length]
@@ -60,7 +68,7 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
             writer(tmp_path).write(name, [DRAWING, DRAWING])
         assert caught.value.code == "name_taken"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.2.png", "q.png"]
-    assert not made_by_apdraw(tmp_path / "p.2.png")
+    assert not is_ours(tmp_path / "p.2.png")
 
 
 def test_a_drawing_of_ours_is_replaced(tmp_path: Path) -> None:
@@ -73,7 +81,7 @@ def test_a_drawing_of_ours_is_replaced(tmp_path: Path) -> None:
 def test_a_drawing_that_lost_its_mark_is_replaced_if_the_manifest_knows_it(tmp_path: Path) -> None:
     Pillow.fromarray(DRAWING).save(tmp_path / "p.png")
     writer(tmp_path, recorded=True).write("p", [255 - DRAWING])
-    assert made_by_apdraw(tmp_path / "p.png")
+    assert is_ours(tmp_path / "p.png")
 
 
 def test_a_reader_never_sees_half_a_drawing(tmp_path: Path) -> None:
@@ -91,7 +99,7 @@ def test_a_reader_never_sees_half_a_drawing(tmp_path: Path) -> None:
         writer(tmp_path).write("p", [DRAWING])
     stop.set()
     thread.join()
-    assert sizes == {len(encode(DRAWING, "png"))}
+    assert sizes == {len(PNG.encode(DRAWING))}
 
 
 def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path: Path) -> None:
@@ -131,5 +139,5 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
 
 
 def test_encoding_takes_any_size() -> None:
-    with Pillow.open(io.BytesIO(encode(DRAWING[:30, :20], "png"))) as picture:
+    with Pillow.open(io.BytesIO(PNG.encode(DRAWING[:30, :20]))) as picture:
         assert picture.size == (20, 30)

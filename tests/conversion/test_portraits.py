@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from apdraw_cli.commands.convert import retinaface_extractor
 from apdraw_cli.conversion import portraits
 from apdraw_cli.conversion.decode import decode
-from apdraw_cli.conversion.job import FaceOptions
+from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.portraits import PortraitMaker
 from engines.errors import UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks

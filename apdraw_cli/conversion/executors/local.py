@@ -13,7 +13,9 @@ from typing import Final
 from apdraw_cli.conversion.executors.batching import DrawingStage, PhotoInHand
 from apdraw_cli.conversion.executors.malloc import keep_freed_memory
 from apdraw_cli.conversion.executors.process_pool import ThisProcess, WorkerPool
-from apdraw_cli.conversion.job import FaceOptions, Outcome, Status
+from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.options import FaceOptions
+from apdraw_cli.conversion.outcome import Outcome, Status
 from apdraw_cli.conversion.output import DrawingWriter
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, PortraitMaker, PreparedPhoto
@@ -112,7 +114,7 @@ class _Run:
     def __init__(self, line: Line, engine: Engine) -> None:
         self._line = line
         self._failure: Exception | None = None
-        self._files = DrawingWriter(line.output, line.file_format, line.recorded)
+        self._files = DrawingWriter(line.output, FORMATS[line.file_format], line.recorded)
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
         self._room = threading.BoundedSemaphore(2 * WRITERS)
         self._stage = DrawingStage(engine, self._hand_to_writer, self._failed, line.stop.is_set)

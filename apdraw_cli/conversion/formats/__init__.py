@@ -1,0 +1,18 @@
+"""Output formats: one module each, listed here.
+
+To add a format, write a module with a `Format`, and add it to `FORMATS`. The modules import no library before a
+drawing is encoded, so that the command line can list the formats at no cost.
+"""
+
+from typing import Final
+
+from apdraw_cli.conversion.formats.base import Format
+from apdraw_cli.conversion.formats.jpeg import JPEG
+from apdraw_cli.conversion.formats.png import PNG
+from apdraw_cli.conversion.formats.tiff import TIFF
+from apdraw_cli.conversion.formats.webp import WEBP
+
+__all__ = ["FORMATS", "Format"]
+
+FORMATS: Final[dict[str, Format]] = {each.name: each for each in (PNG, JPEG, WEBP, TIFF)}
+"""All formats by the name that `--format` takes; the first is the default."""

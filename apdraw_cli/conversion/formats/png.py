@@ -1,0 +1,28 @@
+"""PNG: 8-bit grey, every grey level kept."""
+
+from typing import TYPE_CHECKING
+
+from apdraw_cli.conversion.formats.base import Format
+from apdraw_cli.conversion.formats.mark import exif_mark
+
+if TYPE_CHECKING:
+    from engines.portrait import Image
+
+
+def encode(drawing: "Image") -> bytes:
+    """Encodes a drawing, uint8 [H, W], with OpenCV."""
+    import cv2
+    import numpy as np
+
+    # A drawing is mostly long runs of white. Looking for runs only, in rows as they are, makes a smaller file than
+    # trying all filters of rows, as Pillow does, in a third of the time.
+    settings = [
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
+    ]
+    exif = np.frombuffer(exif_mark().removeprefix(b"Exif\0\0"), np.uint8)  # a header that PNG does not have
+    _, data = cv2.imencodeWithMetadata(".png", drawing, [cv2.IMAGE_METADATA_EXIF], [exif], settings)
+    return bytes(data)
+
+
+PNG = Format("png", ".png", encode)

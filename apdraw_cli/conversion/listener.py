@@ -1,0 +1,51 @@
+"""Who is told how a conversion goes, while it goes."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from apdraw_cli.conversion.outcome import Outcome
+
+if TYPE_CHECKING:
+    from engines.base import Engine
+
+
+class Listener(Protocol):
+    """Is told how a conversion goes, always from the thread that called for it."""
+
+    def counted(self, photos: int) -> None:
+        """The number of photos is known."""
+        ...
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """Drawing begins."""
+        ...
+
+    def settled(self, outcome: Outcome) -> None:
+        """A photo is through."""
+        ...
+
+    def waiting(self) -> None:
+        """Nothing happened for a moment."""
+        ...
+
+    def stopping(self) -> None:
+        """The user asked for an end; what is being drawn is finished."""
+        ...
+
+
+class Silent:
+    """A listener that tells nobody; also a base for listeners that want a few of the events only."""
+
+    def counted(self, photos: int) -> None:
+        """Ignores the number of photos."""
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """Ignores that drawing begins."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """Ignores that a photo is through."""
+
+    def waiting(self) -> None:
+        """Ignores that nothing happens."""
+
+    def stopping(self) -> None:
+        """Ignores that the user asked for an end."""

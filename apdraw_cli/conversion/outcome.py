@@ -1,0 +1,118 @@
+"""What becomes of each photo of a conversion, and of the conversion as a whole."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from apdraw_cli.conversion.sources import Source
+from engines.errors import PhotoError
+
+if TYPE_CHECKING:
+    from apdraw_cli.faces.detect import Face
+
+Status = Literal["done", "skipped", "no_face", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photo.
+
+    Attributes:
+        source: the photo.
+        status: as in the manifest.
+        options: checksum of the options it was made with.
+        outputs: its drawings, paths below the output folder.
+        faces: the faces drawn, the largest first.
+        error: why there is no drawing.
+        seconds: by stage.
+        remembered: it was like that before: nothing was tried.
+        recorded: whether the manifest is to be told.
+        trace: traceback of an error that should not have been.
+    """
+
+    source: Source
+    status: Status
+    options: str = ""
+    outputs: tuple[str, ...] = ()
+    faces: "tuple[Face, ...]" = ()
+    error: PhotoError | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    remembered: bool = False
+    recorded: bool = True
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo without a drawing, for the summary.
+
+    Attributes:
+        source: path below its root.
+        status: `no_face` or `failed`.
+        code: a short word for scripts.
+        message: one line for people.
+        remembered: it failed in an earlier run and was not tried again.
+    """
+
+    source: str
+    status: Status
+    code: str
+    message: str
+    remembered: bool
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What a conversion did.
+
+    Attributes:
+        done: photos drawn.
+        skipped: photos whose drawings were up to date.
+        no_face: photos without a face, remembered ones included.
+        failed: photos that failed, remembered ones included.
+        remembered: photos of the two kinds above that were not tried again.
+        drawings: files written.
+        seconds: of the whole command.
+        photos_per_second: photos drawn per second of the time since the engine was ready.
+        engine: name of the engine; None if none was needed.
+        device: what it drew on.
+        precision: what it computed in.
+        model: the generator's file.
+        output: the output folder.
+        manifest: the manifest's file.
+        failures: the photos without a drawing, the first 10,000 of them.
+        interrupted: the user stopped it.
+        error: what ended it early; None if nothing did.
+    """
+
+    done: int
+    skipped: int
+    no_face: int
+    failed: int
+    remembered: int
+    drawings: int
+    seconds: float
+    photos_per_second: float
+    engine: str | None
+    device: str | None
+    precision: str | None
+    model: Path
+    output: Path
+    manifest: Path
+    failures: tuple[Failure, ...]
+    interrupted: bool
+    error: str | None
+
+    @property
+    def photos(self) -> int:
+        """Photos looked at."""
+        return self.done + self.skipped + self.no_face + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code."""
+        if self.interrupted:
+            return 130
+        if self.error is not None:
+            return 3
+        return 1 if self.failures else 0
