@@ -68,7 +68,7 @@ Examples:
 Options not given take the paper's values for the stage, then those of --preset, then those of --config, a TOML file
 with the same names. The run folder gets config.toml, metrics.jsonl, TensorBoard events, pictures, checkpoints, and at
 the end generator.safetensors (lines.safetensors after the auxiliary stage).
-Under torchrun, each process is one device: torchrun --nproc-per-node 4 -m apdraw_cli.app train ...
+Under torchrun, each process is one device: torchrun --no-python --nproc-per-node 4 apdraw train ...
 """
 
 IMPORT_EXAMPLES = """
@@ -893,4 +893,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from apdraw_cli.__main__ import main as safe_main  # python -m apdraw_cli.app: a train.py of the user's is not run
+
+    safe_main()

@@ -165,7 +165,7 @@ def robustness(given: argparse.Namespace) -> None:
                 cv2.imwrite(str(source / f"{name}.jpg"), alter(photo), [cv2.IMWRITE_JPEG_QUALITY, 30])
             else:
                 cv2.imwrite(str(source / f"{name}.png"), alter(photo), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        command = [sys.executable, "-m", "apdraw_cli.app", "convert", source, "--output", folders[variant], "--quiet"]
+        command = [sys.executable, "-m", "apdraw_cli", "convert", source, "--output", folders[variant], "--quiet"]
         command += ["--existing", "overwrite"]
         subprocess.run([*command, "--model", given.model] if given.model else command, check=False)
     first = folders.pop("as it is")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -116,9 +117,6 @@ def _suitable_workers(photos: int) -> int:
 def _what_decides(options: PrepareOptions) -> str:
     """All but the files themselves that decides what portraits look like."""
     from apdraw_cli.faces.segment import WEIGHTS
-    from train.npr import drawing as npr
-    from train.npr import edge_flow as flow
-    from train.npr import face_parsing as parts
 
     decisive: dict[str, object] = {"version": __version__, "labels": options.labels is not None}
     if options.labels is None and WEIGHTS.is_file():
@@ -126,8 +124,18 @@ def _what_decides(options: PrepareOptions) -> str:
     if options.drawings:
         decisive["min_agreement"] = options.min_agreement
     else:
-        decisive["npr"] = [_sha256(Path(str(module.__file__))) for module in (npr, flow, parts)]
+        decisive["npr"] = package_sha256("train.npr")
     return json.dumps(decisive, sort_keys=True)
+
+
+def package_sha256(package: str) -> str:
+    """The checksum of a package's source: of all its modules, those of its sub-packages too, with their names."""
+    spec = find_spec(package)
+    (folder,) = (spec.submodule_search_locations if spec else None) or ()
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -186,7 +186,7 @@ def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path: Path) -> None:
     for number in range(500):
         (tmp_path / f"{number:0200}.jpg").touch()
     with subprocess.Popen(
-        [sys.executable, "-m", "apdraw_cli.app", "convert", ".", "--dry-run"],
+        [sys.executable, "-m", "apdraw_cli", "convert", ".", "--dry-run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -243,7 +243,7 @@ def test_a_bad_model_is_told_before_anything_is_written(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_line(arguments: list[str], told: str) -> None:
-    result = process("-m", "apdraw_cli.app", *arguments)
+    result = process("-m", "apdraw_cli", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("apdraw: error: ")

@@ -241,7 +241,7 @@ def test_a_second_ctrl_c_leaves_at_once(photos: Path) -> None:
 
 def apdraw(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "apdraw_cli.app", *map(str, arguments)],
+        [sys.executable, "-m", "apdraw_cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,

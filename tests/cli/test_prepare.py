@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from apdraw_cli.app import app
-from apdraw_cli.commands.prepare import prepare
+from apdraw_cli.commands.prepare import _what_decides, package_sha256, prepare
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.datasets.options import PrepareOptions, PrepareResult
 from apdraw_cli.datasets.pairing import split_of
@@ -231,6 +231,22 @@ def test_a_second_run_does_only_what_is_missing_or_has_changed(quick_npr: None, 
     assert emptied.stat().st_size
 
 
+def test_a_change_of_any_module_that_draws_renews_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "pens"
+    (package / "nibs").mkdir(parents=True)
+    modules = [package / name for name in ("__init__.py", "ink.py", "nibs/__init__.py", "nibs/steel.py")]
+    for module in modules:
+        module.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = {package_sha256("pens")}
+    for module in modules:
+        module.write_text("WIDTH = 2")
+        found.add(package_sha256("pens"))
+    assert len(found) == 5
+    options = PrepareOptions(photos=tmp_path, dataset=tmp_path)
+    assert package_sha256("train.npr") in _what_decides(options)
+
+
 def test_a_photo_now_left_out_leaves_no_files(quick_npr: None, photos: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     for path in ("photos/nobody.png", "drawings/nobody.png", "landmarks/nobody.txt", "masks/nobody.png"):
@@ -280,7 +296,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: str) -> None:
     photos.mkdir()
     for i in range(3):
         (photos / f"{i}.jpg").write_bytes((SAMPLES / "grace_hopper.jpg").read_bytes())
-    command = [sys.executable, "-m", "apdraw_cli.app", "prepare", str(photos), str(dataset), "--npr"]
+    command = [sys.executable, "-m", "apdraw_cli", "prepare", str(photos), str(dataset), "--npr"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--workers", workers], stderr=subprocess.DEVNULL, env=environment)
     journal = dataset / ".apdraw-prepare" / "journal.jsonl"

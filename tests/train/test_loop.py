@@ -121,7 +121,7 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path, m
 def command(dataset: Path, run: Path, *more: str) -> list[str]:
     options = ["--stage", "pretrain", "--steps", "12", "--width", "4", "--discriminator-width", "4", "--device", "cpu"]
     options += ["--save-every", "1", "--log-every", "1", "--picture-every", "5", "--workers", "1"]
-    return [sys.executable, "-m", "apdraw_cli.app", "train", str(dataset), "--output", str(run), *options, *more]
+    return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,26 @@
+"""`python -m apdraw_cli` runs the packages of this project, whatever lies in the current folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        [sys.executable, "-m", "apdraw_cli"],
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "-m", "apdraw_cli"],
+    ],
+    ids=["python", "torchrun"],
+)
+def test_a_train_py_in_the_current_folder_is_not_run(launcher: list[str], tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('the user\\'s own file was run')\n")
+    command = [*launcher, "train", "nowhere", "--output", "run"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert "own file" not in done.stderr
+    assert "nowhere is no prepared data set" in done.stderr
