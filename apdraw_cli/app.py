@@ -555,6 +555,17 @@ def train(
         float | None,
         typer.Option(help="How much more L_1 and L_local count on thin lines.", show_default="0", **LOSSES),
     ] = None,
+    tolerant_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight beside L_1 and L_local of a loss that lets lines lie a little beside their place.",
+            show_default="0",
+            **LOSSES,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="How far beside, in that loss.", show_default="1", **LOSSES)
+    ] = None,
     distance_weight: Annotated[
         float | None,
         typer.Option(help="lambda_2, of L_DT; 0: none.", show_default="0.1; pretrain 0", **LOSSES),

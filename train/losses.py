@@ -4,7 +4,8 @@ The discriminators minimise `discriminator_loss`. The generator minimises (eq. 1
 
     generator_adversarial_loss + 100 * pixel_loss + 0.1 * distance_transform_loss + 25 * sum(local_losses)
 
-with the weights of `LossWeights`. All are computed in float32.
+with the weights of `LossWeights`. One more is not the paper's and off by default: `tolerant_loss`, for drawings of thin
+lines, which `tolerant` lets count beside L_1 and L_local. All are computed in float32.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from train.distance_transform import RADIUS, exact_distances, soft_distances
 from train.networks.discriminators import Verdicts
 from train.networks.lines import LineDetectors
-from train.networks.regions import LocalParts, Regions, masked
+from train.networks.regions import LocalParts, Regions, masked, whitened
 
 LINE_WIDTH: Final = 7
 """Pixels up to which what is black is a line and no area, as in `train.npr.drawing.line_map`."""
@@ -35,6 +36,9 @@ class LossWeights:
     Attributes:
         pixel: lambda_1, of L_1.
         line: see `pixel_loss`.
+        tolerant: how much `tolerant_loss` counts beside L_1 in lambda_1 L_1, and beside each local L_1 in
+            lambda_3 L_local: 1 for as much.
+        tolerance: pixels, of `tolerant_loss`.
         distance: lambda_2, of L_DT.
         local: lambda_3, of L_local.
         local_adversarial: of each local discriminator's part of L_adv; the paper's sum counts them fully, the
@@ -46,6 +50,8 @@ class LossWeights:
     local: float = 25.0
     local_adversarial: float = 1.0
     line: float = 0.0
+    tolerant: float = 0.0
+    tolerance: int = 1
 
 
 def generator_adversarial_loss(fake: Verdicts, local_weight: float = 1.0) -> Tensor:
@@ -91,6 +97,35 @@ def pixel_loss(drawing: Tensor, target: Tensor, line_weight: float = 0.0) -> Ten
     """
     difference = (drawing.float() - target.float()).abs()
     return (difference * (1 + line_weight * thin_lines(target)) if line_weight else difference).mean()
+
+
+def tolerant_loss(drawing: Tensor, target: Tensor, tolerance: int = 1) -> Tensor:
+    """The share of ink that has no ink near it in the other drawing, both ways: a line may lie a little beside.
+
+    With ink (1 - x) / 2, in [0, 1], and near(ink) its maximum over a square of 2 tolerance + 1 pixels:
+
+        mean(ink(target) * (1 - near(ink(drawing)))) + mean(ink(drawing) * (1 - near(ink(target))))
+
+    The first term asks for every line of the target, the second for no other. L_1 pays a line of 1 px that lies 1 px
+    beside its place twice, and a white page once; here that line is free and the page is not.
+
+    Args:
+        drawing: generated, float [B, 1, H, W] in [-1, 1], 1 white.
+        target: the artist's, likewise.
+        tolerance: pixels, along rows and columns, that a line may lie beside its place.
+
+    Returns:
+        A scalar in [0, 2]: both terms are means over all pixels.
+    """
+    drawn, wanted = ((1 - picture.float()) / 2 for picture in (drawing, target))
+    near_drawn, near_wanted = (_largest_near(ink, tolerance) for ink in (drawn, wanted))
+    return (wanted * (1 - near_drawn)).mean() + (drawn * (1 - near_wanted)).mean()
+
+
+def _largest_near(ink: Tensor, radius: int) -> Tensor:
+    """The maximum over a square around each pixel; among equals it is the pixel's own, so that no side is preferred."""
+    largest = F.max_pool2d(ink, 2 * radius + 1, 1, radius)
+    return torch.where(largest > ink, largest, ink)
 
 
 def thin_lines(drawing: Tensor) -> Tensor:
@@ -173,6 +208,27 @@ def local_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_we
         background=masked(drawings.background, regions.background),
     )
     return LocalParts(*(pixel_loss(a, b, line_weight) for a, b in zip(seen, wanted, strict=True)))
+
+
+def local_tolerant_losses(drawings: LocalParts, target: Tensor, regions: Regions, tolerance: int = 1) -> LocalParts:
+    """`tolerant_loss` of each of the six local drawings.
+
+    Args:
+        drawings: what each local network drew.
+        target: the artist's drawing, float [B, 1, 512, 512] in [-1, 1].
+        regions: of these portraits; hair and background are white outside their masks, and averaged over the whole
+            picture.
+        tolerance: pixels, see `tolerant_loss`.
+    """
+    seen = drawings._replace(
+        hair=whitened(drawings.hair, regions.hair),
+        background=whitened(drawings.background, regions.background),
+    )
+    wanted = regions.parts(target)._replace(
+        hair=whitened(target, regions.hair),
+        background=whitened(target, regions.background),
+    )
+    return LocalParts(*(tolerant_loss(a, b, tolerance) for a, b in zip(seen, wanted, strict=True)))
 
 
 def _cross_entropy(logits: Tensor, truth: float) -> Tensor:

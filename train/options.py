@@ -44,13 +44,15 @@ are may change only if a step is made of as many pairs as before."""
 
 POSITIVE: Final = (
     *("epochs", "steps", "batch_size", "lr", "devices", "nodes"),
-    *(*WIDTHS, "discriminator_width", "detector_width"),
+    *(*WIDTHS, "discriminator_width", "detector_width", "tolerance"),
     *("log_every", "picture_every", "save_every", "keep"),
 )
 """Options that must be over 0 where they are set."""
 
 
-WEIGHTS: Final = ("pixel_weight", "line_weight", "distance_weight", "local_weight", "local_adversarial_weight")
+WEIGHTS: Final = (
+    *("pixel_weight", "line_weight", "tolerant_weight", "distance_weight", "local_weight", "local_adversarial_weight"),
+)
 """Options that say how much a term of the loss counts."""
 
 
@@ -82,6 +84,9 @@ class TrainOptions:
         pretrained: whether formal training starts from pre-trained weights.
         pixel_weight: lambda_1, of L_1.
         line_weight: how much more L_1 and L_local count on thin lines; see `train.losses.pixel_loss`.
+        tolerant_weight: how much a loss that lets lines lie a little beside their place counts beside L_1 and L_local;
+            see `train.losses.tolerant_loss`; 0 leaves it out.
+        tolerance: pixels, of that loss.
         distance_weight: lambda_2, of L_DT; 0 leaves it out.
         local_weight: lambda_3, of L_local.
         local_adversarial_weight: of each local discriminator in L_adv; the paper's 1, the authors' program's 0.25.
@@ -128,6 +133,8 @@ class TrainOptions:
     pretrained: bool = True
     pixel_weight: float = 100.0
     line_weight: float = 0.0
+    tolerant_weight: float = 0.0
+    tolerance: int = 1
     distance_weight: float = 0.1
     local_weight: float = 25.0
     local_adversarial_weight: float = 1.0

@@ -18,7 +18,9 @@ from train.losses import (
     distance_transform_loss,
     generator_adversarial_loss,
     local_losses,
+    local_tolerant_losses,
     pixel_loss,
+    tolerant_loss,
 )
 from train.model_file import save_generator
 from train.networks import Discriminators, Generator, GeneratorConfig, LineDetectors, Regions
@@ -116,6 +118,13 @@ class AdversarialStage:
             local = local_losses(output.parts, batch.drawing, regions, weights.line)
             losses["G_local"] = torch.stack(tuple(local)).sum()
             total = total + weights.local * losses["G_local"]
+        if weights.tolerant:
+            losses["G_tolerant"] = tolerant_loss(drawing, batch.drawing, weights.tolerance)
+            total = total + weights.pixel * weights.tolerant * losses["G_tolerant"]
+            if output.parts is not None:
+                local = local_tolerant_losses(output.parts, batch.drawing, regions, weights.tolerance)
+                losses["G_local_tolerant"] = torch.stack(tuple(local)).sum()
+                total = total + weights.local * weights.tolerant * losses["G_local_tolerant"]
         if self._detectors is not None:
             losses["G_DT"] = distance_transform_loss(drawing, batch.drawing, self._detectors)
             total = total + weights.distance * losses["G_DT"]
@@ -271,6 +280,8 @@ def loss_weights(options: TrainOptions) -> LossWeights:
         local=options.local_weight,
         local_adversarial=options.local_adversarial_weight,
         line=options.line_weight,
+        tolerant=options.tolerant_weight,
+        tolerance=options.tolerance,
     )
 
 

@@ -131,9 +131,11 @@ def _what_decides(options: PrepareOptions) -> str:
 def package_sha256(package: str) -> str:
     """The checksum of a package's source: of all its modules, those of its sub-packages too, with their names."""
     spec = find_spec(package)
-    (folder,) = (spec.submodule_search_locations if spec else None) or ()
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"there is no package {package}", name=package)
+    folder = Path(spec.origin).parent
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
     return digest.hexdigest()
 

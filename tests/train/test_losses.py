@@ -11,8 +11,10 @@ from train.losses import (
     distance_transform_loss,
     generator_adversarial_loss,
     local_losses,
+    local_tolerant_losses,
     pixel_loss,
     thin_lines,
+    tolerant_loss,
 )
 from train.networks import LocalParts, Regions
 from train.networks.discriminators import Verdicts
@@ -75,6 +77,46 @@ def test_local_losses_count_more_on_lines_too(inputs):
     plain, weighted = (local_losses(parts, target, regions, weight) for weight in (0.0, 3.0))
     assert weighted.eye_left.item() == pytest.approx(4 * plain.eye_left.item())
     assert plain.eye_left.item() > 0
+
+
+def page(*columns, width=48):
+    """A white page with black lines of one pixel down these columns."""
+    drawing = torch.ones(1, 1, 40, width)
+    drawing[..., list(columns)] = -1
+    return drawing
+
+
+def test_a_thin_line_may_lie_a_little_beside_its_place():
+    assert tolerant_loss(page(10), page(11)).item() == 0
+    assert tolerant_loss(page(10), page(12)).item() == pytest.approx(2 / 48)
+    assert tolerant_loss(page(10), page(12), tolerance=2).item() == 0
+    assert pixel_loss(page(10), page(11)).item() == 2 * pixel_loss(page(), page(11)).item()
+
+
+def test_a_line_left_out_and_one_too_many_cost_the_same():
+    assert tolerant_loss(page(), page(11)).item() == pytest.approx(1 / 48)
+    assert tolerant_loss(page(11), page()).item() == pytest.approx(1 / 48)
+
+
+def test_the_tolerant_loss_draws_what_is_missing_and_takes_away_what_is_not_wanted():
+    drawing = torch.where(page(10) > 0, 0.9, -0.9).requires_grad_()
+    tolerant_loss(drawing, page(30)).backward()
+    assert (drawing.grad[..., 30] > drawing.grad[..., 29]).all()  # down, to black, where the line belongs
+    assert (drawing.grad[..., 10] < 0).all()  # up, to white
+
+
+def test_each_local_drawing_is_compared_inside_its_region(inputs):
+    some = inputs(1)
+    regions = Regions.of(some.landmarks, some.mask)
+    target = torch.ones(1, 1, 512, 512)
+    target[..., [120, 250], :] = -1
+    own = local_tolerant_losses(regions.parts(target), target, regions)
+    assert [loss.item() for loss in own] == [0] * 6
+    blank = local_tolerant_losses(regions.parts(torch.ones_like(target)), target, regions)
+    assert blank.eye_left.item() == pytest.approx(1 / 80)
+    for loss, region in ((blank.hair, regions.hair), (blank.background, regions.background)):
+        assert loss.item() == pytest.approx(region[..., [120, 250], :].sum().item() / 512**2)
+        assert loss.item() > 0
 
 
 def test_pixel_loss_is_a_mean_in_float32():
