@@ -72,14 +72,16 @@ class Sitter:
 
 @dataclass(frozen=True)
 class Cover:
-    """What hides skin, float32 [1024, 1024], 0 to 1, and how light hair is.
+    """Bare skin and what hides it, float32 [1024, 1024], 0 to 1, and how light hair is.
 
     Attributes:
+        skin: face, scalp, ears and neck.
         hair: hair, hats and veils on the head.
         beard: beard and moustache.
         hair_light: median lightness of the hair over that of the face.
     """
 
+    skin: Plane
     hair: Plane
     beard: Plane
     hair_light: float

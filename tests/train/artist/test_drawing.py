@@ -1,0 +1,58 @@
+import cv2
+import numpy as np
+import pytest
+
+from train.artist.drawing import draw, draw_portrait
+from train.artist.sitter import seat
+
+SYNTHETIC = "0012"
+"""A face that nobody has (faker-js, CC0)."""
+
+
+@pytest.fixture(scope="module")
+def portrait(shared):
+    """Photo, transform, mesh and labels of a synthetic face."""
+    folder = shared / "portraits"
+    photo = cv2.cvtColor(cv2.imread(str(folder / "photos" / f"{SYNTHETIC}.jpg")), cv2.COLOR_BGR2RGB)
+    labels = cv2.imread(str(folder / "labels" / f"{SYNTHETIC}.png"), cv2.IMREAD_GRAYSCALE)
+    meshes = np.load(folder / "mesh478.npz")
+    mesh = meshes["points"][list(meshes["names"]).index(f"{SYNTHETIC}.jpg")]
+    eyes = mesh[[468, 473], :2]
+    scale = 110 / np.linalg.norm(eyes[1] - eyes[0])
+    shift = np.array([256, 250]) - scale * eyes.mean(axis=0)
+    return photo, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), mesh, labels
+
+
+@pytest.fixture(scope="module")
+def sitter(portrait):
+    return seat(*portrait)
+
+
+@pytest.fixture(scope="module")
+def drawing(sitter):
+    return draw(sitter)
+
+
+def test_a_drawing_is_black_on_white_with_a_clear_face(drawing):
+    assert drawing.picture.shape == (512, 512)
+    assert drawing.picture.dtype == np.uint8
+    assert drawing.is_good
+    face = drawing.picture[200:400, 160:350]
+    assert 0.02 < (face < 128).mean() < 0.2
+
+
+def test_the_same_photo_gives_the_same_drawing(portrait, drawing):
+    assert np.array_equal(draw_portrait(*portrait).picture, drawing.picture)
+
+
+def test_wider_strokes_give_more_ink(sitter, drawing):
+    wide = draw(sitter, width=1.6)
+    assert (wide.picture < 128).sum() > 1.15 * (drawing.picture < 128).sum()
+
+
+def test_the_mesh_must_fit(portrait):
+    photo, transform, mesh, labels = portrait
+    with pytest.raises(ValueError, match="478"):
+        seat(photo, transform, mesh[:468], labels)
+    with pytest.raises(ValueError, match="labels"):
+        seat(photo, transform, mesh, labels[:100])

@@ -1,0 +1,100 @@
+"""The whole drawing: parts in order of depth, who hides whom, and how sure each part is."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.portrait import Image
+from train.artist.brows import draw_brow
+from train.artist.canvas import Canvas, on_sheet
+from train.artist.contours import draw_folds, draw_jaw, draw_skin_lines
+from train.artist.eyes import draw_eye
+from train.artist.mouth import draw_mouth
+from train.artist.nose import draw_nose
+from train.artist.sitter import Cover, Sitter, seat
+from train.artist.spectacles import draw_spectacles
+
+LEAST_QUALITY: Final = {"eyes": 0.2, "nose": 0.1, "mouth": 0.1}
+"""A portrait with a part below this is no pair to learn from."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished drawing.
+
+    Attributes:
+        picture: uint8 [512, 512], 0 black to 255 white.
+        quality: how clearly the photo shows each part, 0 to 1, by name.
+        left_out: parts that were not drawn for want of it.
+    """
+
+    picture: Image
+    quality: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether eyes, nose and mouth are clear enough to learn from."""
+        return all(self.quality.get(part, 0.0) >= least for part, least in LEAST_QUALITY.items())
+
+
+def draw_portrait(
+    photo: Image, transform: npt.ArrayLike, mesh: npt.ArrayLike, labels: Image, width: float = 1.0
+) -> Drawing:
+    """Draws a photo; see `train.artist.sitter.seat` and `draw`."""
+    return draw(seat(photo, transform, mesh, labels), width)
+
+
+def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
+    """Draws a sitter.
+
+    Args:
+        sitter: who is drawn.
+        width: factor of all stroke widths.
+    """
+    canvas = Canvas(width)
+    cover = _cover(sitter)
+    draw_skin_lines(sitter, cover, canvas)
+    jaw = draw_jaw(sitter, cover, canvas)
+    features = Canvas(width)
+    brows = [draw_brow(sitter, side, cover, features) for side in (0, 1)]
+    nose = draw_nose(sitter, features)
+    mouth = draw_mouth(sitter, cover, features)
+    draw_folds(sitter, cover, features)
+    glasses = Canvas(width)
+    spectacles = draw_spectacles(sitter, glasses)
+    if spectacles.worn:  # no wrinkle and no brow runs along a rim
+        near = glasses.near(4)
+        features.erase(near)
+        canvas.erase(near & sitter.oval)
+    fringe = cover.hair > 0.5
+    features.erase(fringe)
+    eyes = []
+    for side in (0, 1):
+        sheet = Canvas(width)
+        eye = draw_eye(sitter, side, sheet)
+        eyes.append(eye)
+        features.erase(eye.clear)
+        canvas.erase(eye.clear)
+        features.add(sheet)
+    glasses.erase(fringe)
+    canvas.add(features)
+    canvas.add(glasses)
+    shown = cv2.dilate(sitter.person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))) > 0
+    canvas.erase(on_sheet(shown & sitter.inside, smooth=False) < 0.5)
+    quality = {
+        "eyes": min(eye.quality for eye in eyes),
+        "brows": min(brow.quality for brow in brows),
+        "nose": nose.quality,
+        "mouth": mouth.quality,
+        "jaw": jaw.quality,
+        "spectacles": spectacles.quality,
+    }
+    return Drawing(canvas.drawing(), quality)
+
+
+def _cover(sitter: Sitter) -> Cover:
+    return Cover(sitter.parts.skin, sitter.parts.hair, sitter.parts.beard, 0.7)
