@@ -13,6 +13,7 @@ import typer
 
 from apdraw_cli import __version__
 from apdraw_cli.console import Console
+from apdraw_cli.own_process import stop_requests, tune_process
 from engines.errors import ApdrawError, UnfitError, UsageError
 
 EXAMPLES = """
@@ -400,8 +401,9 @@ def convert(
         if dry_run:
             console.planned(plan(options))
             return
-        with console.progress() as progress:
-            result = run(options, progress, debug=debug)
+        tune_process()
+        with stop_requests() as stop, console.progress() as progress:
+            result = run(options, progress, stop=stop, debug=debug)
         console.converted(result)
         raise typer.Exit(result.exit_code)
 
@@ -462,6 +464,7 @@ def prepare(
             min_agreement=MIN_AGREEMENT if min_agreement is None else min_agreement,
             workers=workers,
         )
+        tune_process()
         with console.steps("Preparing", "photo") as progress:
             result = run(options, progress)
         console.prepared(result)
@@ -824,6 +827,7 @@ def bench(
         from apdraw_cli.commands.bench import BenchOptions
         from apdraw_cli.commands.bench import bench as run
 
+        tune_process()
         with console.steps("Measuring", "round") as progress:
             result = run(BenchOptions(tuple(sources), model, limit, rounds), progress)
         console.benched(result)

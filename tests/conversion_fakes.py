@@ -19,7 +19,9 @@ from PIL import Image as Pillow
 
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
+from apdraw_cli.faces.extract import DetectedPortrait
 from engines.base import EngineError
 from engines.errors import PhotoError, UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait, PortraitBatch
@@ -29,19 +31,13 @@ RAISES = (255, 0, 2)
 TWO_FACES = (255, 0, 3)
 
 
-@dataclass(frozen=True)
-class FakePortrait:
-    face: Face
-    portrait: Portrait
-
-
 class FakeExtractor:
     def __init__(self, options: FaceOptions) -> None:
         self._options = options
 
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None
-    ) -> list[FakePortrait]:
+    ) -> list[DetectedPortrait]:
         timings["detect"] = 0.001
         mark = tuple(int(value) for value in photo[0, 0])
         if mark == CRASHES:
@@ -54,10 +50,10 @@ class FakeExtractor:
         return [_portrait(int(photo[-1, -1, 0]) + index, landmarks) for index in range(count)]
 
 
-def _portrait(value: int, landmarks: Landmarks | None) -> FakePortrait:
+def _portrait(value: int, landmarks: Landmarks | None) -> DetectedPortrait:
     points = TEMPLATE if landmarks is None else landmarks
     portrait = Portrait(np.full((SIZE, SIZE, 3), value, np.uint8), points.round(), np.full((SIZE, SIZE), 255, np.uint8))
-    return FakePortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), portrait)
+    return DetectedPortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), IDENTITY, portrait)
 
 
 def fake_extractor(options: FaceOptions) -> FakeExtractor:

@@ -1,5 +1,6 @@
 """`apdraw bench`: how fast this machine draws, stage by stage, and how much of its own peak it uses."""
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -16,9 +17,9 @@ from apdraw_cli.commands.convert import convert, generator_engine, retinaface_ex
 from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.portraits import PortraitMaker
+from apdraw_cli.conversion.portraits import prepare_file
 from apdraw_cli.conversion.sources import gather
-from engines.errors import UnfitError, UsageError
+from engines.errors import PhotoError, UnfitError, UsageError
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.bench_peak import MatrixProduct
@@ -237,11 +238,12 @@ class _Watch(Silent):
 
 
 def _portraits(photos: Sequence[str]) -> "list[Portrait]":
-    maker = PortraitMaker(retinaface_extractor, FaceOptions())
-    maker.check()
+    extractor = retinaface_extractor(FaceOptions())
     found: list[Portrait] = []
     for photo in photos:
-        found += maker.prepare(photo).portraits
+        with contextlib.suppress(PhotoError):
+            prepared = prepare_file(photo, FaceOptions(), extractor, {})
+            found += [each.portrait for each in prepared.portraits]
         if len(found) >= PORTRAITS:
             break
     return (found * PORTRAITS)[:PORTRAITS]
@@ -322,8 +324,6 @@ def _converted(photos: Sequence[str], model: Path | None, output: Path) -> _Run:
     watch, memory = _Watch(), _Memory()
     with memory:
         result = convert(ConvertOptions(tuple(photos), output=output, model=model), watch)
-    if result.interrupted:
-        raise KeyboardInterrupt  # a conversion ends orderly; this is not to go on
     if result.error is not None:
         raise UnfitError(result.error)
     if not result.done:

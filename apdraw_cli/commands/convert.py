@@ -1,15 +1,18 @@
 """`apdraw convert`: photos become drawings."""
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apdraw_cli.conversion.conversion import Conversion
+from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.plan import Planner, Step
+from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import gather
 from engines.errors import UnfitError
 
@@ -52,6 +55,7 @@ def convert(
     options: ConvertOptions,
     listener: Listener,
     *,
+    stop: threading.Event | None = None,
     open_engine: "Callable[[ConvertOptions, Path], Engine]" = generator_engine,
     open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
     debug: bool = False,
@@ -61,6 +65,7 @@ def convert(
     Args:
         options: what to do.
         listener: is told how it goes.
+        stop: ends it early when it is set; what is being drawn is finished first.
         open_engine: opens the engine; is called only if there is something to draw.
         open_extractor: opens the face extractor in each worker; can be pickled.
         debug: let through what libraries print in workers.
@@ -69,19 +74,20 @@ def convert(
         UsageError: a source is missing, or the output folder cannot be used.
         UnfitError: the model cannot be read.
     """
+    from apdraw_cli.conversion.executors.local import LocalExecutor
+
     sources = gather(options.sources, options.listed, options.output)
     model, checksum = _model(options)
-    conversion = Conversion(
-        options,
-        sources,
-        model,
-        checksum,
+    executor = LocalExecutor(
+        Recipe.of(options),
+        sources.output,
         lambda: open_engine(options, model),
         open_extractor,
-        listener,
+        workers=options.workers,
         debug=debug,
     )
-    return conversion.run()
+    with contextlib.closing(executor):
+        return conversion.run(options, sources, model, checksum, executor, listener, stop or threading.Event())
 
 
 def plan(options: ConvertOptions) -> Iterator[Step]:

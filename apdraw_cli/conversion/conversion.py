@@ -1,251 +1,142 @@
-"""The run: plans photo by photo, draws what is to be drawn, and keeps the manifest, whatever happens.
+"""The conversion: a loop over what becomes of each photo, which keeps the manifest and tells the listener."""
 
-A thread plans and feeds the line; the thread that called deals with signals, the manifest and the listener.
-What draws is imported only when there is something to draw.
-"""
-
-import contextlib
-import os
-import queue
-import signal
-import sys
 import threading
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import chain
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from apdraw_cli.conversion.executors.base import EngineReady, Executor
 from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, Manifest
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
-from apdraw_cli.conversion.plan import Planner, Step
+from apdraw_cli.conversion.plan import Planner
 from apdraw_cli.conversion.sources import SourceSet
-from engines.errors import ApdrawError, UnfitError
-
-if TYPE_CHECKING:
-    from apdraw_cli.conversion.portraits import Extractor
-    from engines.base import Engine
-
-WAIT_SECONDS: Final = 0.5
-
-INTERRUPTED: Final = 130
-
-BACKLOG: Final = 1000
-"""Photos settled whose lines may wait to be written."""
-
+from engines.errors import ApdrawError
 
 MOST_FAILURES: Final = 10_000
 """So many photos that were not drawn are told of at the end; the manifest knows them all."""
 
 
-class Conversion:
-    """One run of `apdraw convert`.
+@dataclass
+class Tally:
+    """What a conversion has come to so far."""
+
+    start: float = field(default_factory=time.perf_counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    drawn_by: EngineReady | None = None
+    drawing_since: float = 0.0
+    error: ApdrawError | None = None
+
+    def ready(self, event: EngineReady) -> None:
+        """Notes that drawing begins, and with what."""
+        self.drawn_by, self.drawing_since = event, time.perf_counter()
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a photo."""
+        self.counts[outcome.status] += 1
+        self.counts["remembered"] += outcome.remembered
+        self.counts["drawings"] += len(outcome.outputs) * (outcome.status == "done")
+        error = outcome.error
+        if error is not None and len(self.failures) < MOST_FAILURES:
+            self.failures.append(
+                Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)
+            )
+
+    def result(self, model: Path, output: Path, *, interrupted: bool) -> ConvertResult:
+        """Sums up the conversion."""
+        now, counts = time.perf_counter(), self.counts
+        engine = self.drawn_by.engine if self.drawn_by else None
+        return ConvertResult(
+            done=counts["done"],
+            skipped=counts["skipped"],
+            no_face=counts["no_face"],
+            failed=counts["failed"],
+            remembered=counts["remembered"],
+            drawings=counts["drawings"],
+            seconds=now - self.start,
+            photos_per_second=counts["done"] / (now - self.drawing_since) if counts["done"] else 0.0,
+            engine=None if engine is None else engine.name,
+            device=None if engine is None else engine.device,
+            precision=None if engine is None else engine.precision,
+            model=model,
+            output=output,
+            manifest=output / NAME,
+            failures=tuple(self.failures),
+            interrupted=interrupted,
+            error=None if self.error is None else str(self.error),
+        )
+
+
+def run(
+    options: ConvertOptions,
+    sources: SourceSet,
+    model: Path,
+    model_sha256: str,
+    executor: Executor,
+    listener: Listener,
+    stop: threading.Event,
+) -> ConvertResult:
+    """Converts until all photos have their outcome, `stop` is set, or nothing more can be drawn.
 
     Args:
         options: what was asked for.
         sources: the photos.
         model: the generator's file.
-        model_sha256: its checksum.
-        open_engine: opens the engine; is called if there is anything to draw.
-        open_extractor: opens the face extractor in a worker; can be pickled.
+        model_sha256: its checksum, or that of the model it was built from.
+        executor: draws.
         listener: is told how it goes.
-        debug: let through what libraries print in workers.
+        stop: ends it early; what is being drawn is finished first.
+
+    Raises:
+        UsageError: the output folder cannot be used.
     """
-
-    def __init__(
-        self,
-        options: ConvertOptions,
-        sources: SourceSet,
-        model: Path,
-        model_sha256: str,
-        open_engine: "Callable[[], Engine]",
-        open_extractor: "Callable[[FaceOptions], Extractor]",
-        listener: Listener,
-        *,
-        debug: bool = False,
-    ) -> None:
-        self._options = options
-        self._sources = sources
-        self._model = model
-        self._model_sha256 = model_sha256
-        self._open_engine = open_engine
-        self._open_extractor = open_extractor
-        self._listener = listener
-        self._debug = debug
-        self._stop = threading.Event()
-        self._interrupted = False
-        self._failure: ApdrawError | None = None
-        self._events: queue.Queue[Callable[[], None] | None] = queue.Queue(BACKLOG)
-        self._engine: Engine | None = None
-        self._engine_since = 0.0
-        self._counts: Counter[str] = Counter()
-        self._failures: list[Failure] = []
-
-    def run(self) -> ConvertResult:
-        """Runs until all photos are settled, the user interrupts, or nothing more can be drawn.
-
-        Raises:
-            UsageError: the output folder cannot be used.
-        """
-        start = time.perf_counter()
-        if next(self._sources.photos("", several=False), None) is None:
-            return self._result(time.perf_counter() - start)  # and leaves no empty folder behind
-        with Manifest(self._sources.output) as manifest, self._signals():
-            planner = Planner(self._options, self._sources, manifest.history, self._model_sha256)
-            threading.Thread(target=self._count, daemon=True).start()
-            feeder = threading.Thread(target=self._feed, args=(planner, manifest), name="feed", daemon=True)
-            feeder.start()
-            try:
-                self._attend()
-            except BaseException:
-                self._stop.set()
-                while self._events.get() is not None:
-                    pass
-                raise
-            feeder.join()
-        return self._result(time.perf_counter() - start)
-
-    def _attend(self) -> None:
-        """Deals with what the other threads report, until the feeder has ended."""
+    tally = Tally()
+    if next(sources.photos("", several=False), None) is None:  # and leaves no empty folder behind
+        return tally.result(model, sources.output, interrupted=False)
+    with Manifest(sources.output) as manifest:
+        steps = Planner(options, sources, manifest.history, model_sha256).steps()
+        counting: Future[int] | None = _count(sources)
         announced = False
-        while True:
-            if self._interrupted and not announced:
-                announced = True
-                self._listener.stopping()
-            try:
-                event = self._events.get(timeout=WAIT_SECONDS)
-            except queue.Empty:
-                self._listener.waiting()
-                continue
-            if event is None:
-                return
-            try:
-                event()
-            except ApdrawError as error:  # the manifest cannot be written
-                self._fail(error)
-
-    def _feed(self, planner: Planner, manifest: Manifest) -> None:
         try:
-            steps = self._to_draw(planner, manifest)
-            first = next(steps, None)
-            if first is not None:
-                self._draw(chain([first], steps), manifest)
+            for event in executor.outcomes(steps, lambda: stop.is_set() or tally.error is not None):
+                if counting is not None and counting.done():
+                    listener.counted(counting.result())
+                    counting = None
+                if stop.is_set() and not announced:
+                    listener.stopping()
+                    announced = True
+                match event:
+                    case Outcome():
+                        _settle(event, manifest, model_sha256, tally, listener)
+                    case EngineReady(engine, workers):
+                        tally.ready(event)
+                        listener.engine_ready(engine, workers)
+                    case None:
+                        listener.waiting()
         except ApdrawError as error:
-            self._fail(error)
-        except Exception as error:
-            if self._debug:
-                traceback.print_exc()
-            self._fail(UnfitError(f"an error in apdraw, please report it: {error!r}; see --debug"))
-        finally:
-            self._events.put(None)
+            tally.error = tally.error or error
+    return tally.result(model, sources.output, interrupted=stop.is_set())
 
-    def _to_draw(self, planner: Planner, manifest: Manifest) -> Iterator[Step]:
-        for step in planner.steps():
-            if self._stop.is_set():
-                return
-            if step.settled is None:
-                yield step
-            else:
-                self._report(manifest, step.settled)
 
-    def _draw(self, steps: Iterator[Step], manifest: Manifest) -> None:
-        from apdraw_cli.conversion.executors.local import Line
-
-        Line(
-            self._open_engine,
-            self._open_extractor,
-            self._options.face_options,
-            self._options.workers,
-            self._sources.output,
-            self._options.format,
-            recorded=lambda output: manifest.history.owner(output) is not None,
-            ready=self._ready,
-            settled=partial(self._report, manifest),
-            stop=self._stop,
-            debug=self._debug,
-        ).draw(steps)
-
-    def _ready(self, engine: "Engine", workers: int) -> None:
-        self._engine = engine
-        self._engine_since = time.perf_counter()
-        self._events.put(partial(self._listener.engine_ready, engine, workers))
-
-    def _report(self, manifest: Manifest, outcome: Outcome) -> None:
-        self._events.put(partial(self._settle, manifest, outcome))
-
-    def _settle(self, manifest: Manifest, outcome: Outcome) -> None:
-        if outcome.recorded:
-            drawn_by = self._engine.name if self._engine is not None and outcome.status == "done" else None
-            manifest.append(outcome, self._model_sha256, drawn_by)
-        self._counts[outcome.status] += 1
-        self._counts["remembered"] += outcome.remembered
-        if outcome.status == "done":
-            self._counts["drawings"] += len(outcome.outputs)
-        if outcome.error is not None and len(self._failures) < MOST_FAILURES:
-            error = outcome.error
-            self._failures.append(
-                Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)
-            )
-        self._listener.settled(outcome)
-
-    def _count(self) -> None:
-        photos = self._sources.count()
-        with contextlib.suppress(queue.Full):
-            self._events.put(partial(self._listener.counted, photos), timeout=60)
-
-    def _fail(self, error: ApdrawError) -> None:
-        self._failure = self._failure or error
-        self._stop.set()
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Inside, the first signal to end stops the run gently, the second at once."""
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
-        before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-                handler = signal.getsignal(number)
-                if handler is not signal.SIG_IGN:  # nohup, or a shell's background job
-                    before[number] = handler
-                    signal.signal(number, self._interrupt)
+def _settle(outcome: Outcome, manifest: Manifest, model_sha256: str, tally: Tally, listener: Listener) -> None:
+    """Records an outcome; one that cannot be recorded is not counted, and ends the conversion."""
+    if outcome.recorded:
         try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            manifest.append(outcome, model_sha256)
+        except ApdrawError as error:
+            tally.error = tally.error or error
+            return
+    tally.add(outcome)
+    listener.settled(outcome)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted:
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        self._interrupted = True
-        self._stop.set()
 
-    def _result(self, seconds: float) -> ConvertResult:
-        engine, done = self._engine, self._counts["done"]
-        since_ready = time.perf_counter() - self._engine_since
-        return ConvertResult(
-            done=done,
-            skipped=self._counts["skipped"],
-            no_face=self._counts["no_face"],
-            failed=self._counts["failed"],
-            remembered=self._counts["remembered"],
-            drawings=self._counts["drawings"],
-            seconds=seconds,
-            photos_per_second=done / since_ready if done else 0.0,
-            engine=engine.name if engine is not None else None,
-            device=engine.device if engine is not None else None,
-            precision=engine.precision if engine is not None else None,
-            model=self._model,
-            output=self._sources.output,
-            manifest=self._sources.output / NAME,
-            failures=tuple(self._failures),
-            interrupted=self._interrupted,
-            error=None if self._failure is None else str(self._failure),
-        )
+def _count(sources: SourceSet) -> "Future[int]":
+    """Counts the photos in the background, which for a large folder takes a while."""
+    number: Future[int] = Future()
+    threading.Thread(target=lambda: number.set_result(sources.count()), name="count", daemon=True).start()
+    return number

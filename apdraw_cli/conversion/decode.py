@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +30,14 @@ MAX_BYTES: Final = 2**31
 
 SRGB: Final = ImageCms.createProfile("sRGB")
 
+SIDEWAYS: Final = (5, 6, 7, 8)
+"""EXIF orientations of pictures whose rows are stored as columns."""
+
 TIFF_PHOTOMETRIC: Final = 262
 WHITE_IS_ZERO: Final = 0
+
+_PILLOWS_LIMIT: Final = threading.Lock()
+"""Held while Pillow's own limit is off: it is one for the whole process, which may not be ours."""
 
 SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")
 """How files begin that are photos, if anything further on can be read."""
@@ -54,6 +63,21 @@ def read(path: Path | str) -> bytes:
     return data
 
 
+@dataclass(frozen=True)
+class DecodedPhoto:
+    """A photo's pixels, upright, perhaps reduced.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], RGB.
+        size: width and height of the whole photo, upright, before it was reduced.
+        reduction: how many of the photo's pixels one of `pixels` stands for, along a side; 1 if it is not reduced.
+    """
+
+    pixels: Image
+    size: tuple[int, int]
+    reduction: float
+
+
 def decode(data: bytes) -> Image:
     """Decodes a photo: the first frame, turned upright by its EXIF orientation, in sRGB, over white.
 
@@ -68,18 +92,15 @@ def decode(data: bytes) -> Image:
     Raises:
         PhotoError: `not_an_image`, `needs_heif`, `too_large`, `truncated` or `damaged`.
     """
-    return _decoded(data, None)[0]
+    return _decoded(data, None).pixels
 
 
-def decode_reduced(data: bytes, side: int) -> tuple[Image, float]:
+def decode_reduced(data: bytes, side: int) -> DecodedPhoto:
     """Decodes a photo as `decode` does, a JPEG at a half, a quarter or an eighth of its size where that is enough.
 
     Args:
         data: the whole file.
         side: pixels that the longer side keeps at least, if it has so many.
-
-    Returns:
-        The pixels, and how many of the photo's pixels one of them stands for, along a side: 1 if it is not reduced.
 
     Raises:
         PhotoError: as `decode`.
@@ -87,21 +108,24 @@ def decode_reduced(data: bytes, side: int) -> tuple[Image, float]:
     return _decoded(data, side)
 
 
-def _decoded(data: bytes, side: int | None) -> tuple[Image, float]:
+def _decoded(data: bytes, side: int | None) -> DecodedPhoto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata; the pixels are what counts
         picture = _open(data)
         try:
             with picture:
-                longest = max(picture.size)
+                size = picture.size
+                longest = max(size)
                 if side is not None and longest >= 2 * side:
-                    width, height = (max(1, length * side // longest) for length in picture.size)
+                    width, height = (max(1, length * side // longest) for length in size)
                     picture.draft(picture.mode, (width, height))  # does nothing but for JPEG
                 reduction = longest / max(picture.size)
                 if reduction == 1 and (pixels := _plain_jpeg(picture, data)) is not None:
-                    return pixels, 1.0
-                picture.load()
-                return _to_srgb(_upright(picture)), reduction
+                    return DecodedPhoto(pixels, size, reduction)
+                with _without_pillows_limit() if picture.format == "TIFF" else contextlib.nullcontext():
+                    picture.load()  # which for this format asks for the limit again
+                lies_on_its_side = _turn_upright(picture)
+                return DecodedPhoto(_to_srgb(picture), size[::-1] if lies_on_its_side else size, reduction)
         except Exception as error:  # Pillow's decoders raise nearly everything on damaged files
             raise _damaged(error) from error
 
@@ -126,9 +150,9 @@ def _open(data: bytes) -> Pillow.Image:
     heif = data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
     if heif and not _register_heif():
         raise PhotoError("needs_heif", "a HEIC photo needs pillow-heif: pip install 'apdraw[heic]'")
-    Pillow.MAX_IMAGE_PIXELS = None  # its own limit only warns, or refuses photos of today's phones
     try:
-        picture = Pillow.open(io.BytesIO(data), formats=("HEIF",) if heif else FORMATS)
+        with _without_pillows_limit():
+            picture = Pillow.open(io.BytesIO(data), formats=("HEIF",) if heif else FORMATS)
     except UnidentifiedImageError as error:
         if data.startswith(SIGNATURES) or data[4:8] == b"ftyp":
             raise PhotoError("damaged", "the file is damaged: it begins as a picture only") from error
@@ -141,6 +165,17 @@ def _open(data: bytes) -> Pillow.Image:
         limit = f"apdraw reads photos up to {MAX_PIXELS // 10**6} megapixels"
         raise PhotoError("too_large", f"{width} x {height} is too large: {limit}")
     return picture
+
+
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Lets Pillow open what it would warn of or refuse: photos of today's phones. `MAX_PIXELS` is checked instead."""
+    with _PILLOWS_LIMIT:
+        limit, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = limit
 
 
 @lru_cache(maxsize=1)
@@ -162,10 +197,14 @@ def _damaged(error: Exception) -> PhotoError:
     return PhotoError("damaged", f"the file is damaged: {reason}")
 
 
-def _upright(picture: Pillow.Image) -> Pillow.Image:
+def _turn_upright(picture: Pillow.Image) -> bool:
+    """Turns a picture as its EXIF orientation says; returns whether its width and height changed places."""
+    changed = False
     with contextlib.suppress(Exception):  # damaged EXIF data; the pixels are fine
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         ImageOps.exif_transpose(picture, in_place=True)
-    return picture
+        changed = orientation in SIDEWAYS
+    return changed
 
 
 def _to_srgb(picture: Pillow.Image) -> Image:

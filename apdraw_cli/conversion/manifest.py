@@ -168,7 +168,7 @@ class Manifest:
         self._file.close()
         self.history.close()
 
-    def append(self, outcome: Outcome, model: str, engine: str | None) -> None:
+    def append(self, outcome: Outcome, model: str) -> None:
         """Records what became of a photo.
 
         Raises:
@@ -186,7 +186,7 @@ class Manifest:
             "source_mtime_ns": source.mtime_ns,
             "model": model,
             "options": outcome.options,
-            "engine": engine,
+            "engine": outcome.engine,
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
         }
         place = self._write(_encoded(line))

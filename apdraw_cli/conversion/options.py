@@ -1,15 +1,7 @@
 """What a conversion is asked for: options in frozen dataclasses."""
 
-import dataclasses
-import hashlib
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-PIPELINE_VERSION: Final = 3
-"""To be raised when the way from photo to drawing changes, so that drawings made before are made again."""
 
 
 @dataclass(frozen=True)
@@ -62,36 +54,3 @@ class ConvertOptions:
     format: str = "png"
     existing: str = "skip"
     retry_failed: bool = False
-
-    @property
-    def several(self) -> bool:
-        """Whether a photo may have several drawings."""
-        return self.face_options.faces == "all"
-
-    def sha256(self, photo: str | None = None) -> str:
-        """The checksum of everything but photo and model that decides what drawings look like.
-
-        Args:
-            photo: an aligned portrait, whose landmarks count too.
-        """
-        parts: dict[str, object] = {
-            "pipeline": PIPELINE_VERSION,
-            "format": self.format,
-            **dataclasses.asdict(self.face_options),
-        }
-        if photo is not None:
-            parts["landmarks"] = _version_of(landmarks_file(photo))
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def landmarks_file(photo: str) -> Path:
-    """Where the landmarks of an aligned portrait are looked for: `p.txt` beside `p.jpg`."""
-    return Path(photo).with_suffix(".txt")
-
-
-def _version_of(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  as in sources
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns

@@ -25,6 +25,7 @@ class Outcome:
         faces: the faces drawn, the largest first.
         error: why there is no drawing.
         seconds: by stage.
+        engine: name of the engine that drew it; None if none did.
         remembered: it was like that before: nothing was tried.
         recorded: whether the manifest is to be told.
         trace: traceback of an error that should not have been.
@@ -37,6 +38,7 @@ class Outcome:
     faces: "tuple[Face, ...]" = ()
     error: PhotoError | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    engine: str | None = None
     remembered: bool = False
     recorded: bool = True
     trace: str = ""

@@ -3,7 +3,7 @@
 import errno
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +23,11 @@ class DrawingWriter:
     Args:
         output: the output folder.
         file_format: what the drawings are written as.
-        recorded: whether the manifest knows a path below the output folder as a drawing.
     """
 
-    def __init__(self, output: Path, file_format: Format, recorded: Callable[[str], bool]) -> None:
+    def __init__(self, output: Path, file_format: Format) -> None:
         self._output = output
         self._format = file_format
-        self._recorded = recorded
         self._number = itertools.count()
         self._tidied: set[Path] = set()
 
@@ -56,7 +54,7 @@ class DrawingWriter:
         try:
             self._prepare(targets[0].parent)
             for target, written, drawing in zip(targets, names, drawings, strict=True):
-                if target.exists() and not self._recorded(written) and not self._is_ours(target):
+                if target.exists() and not self._may_be_replaced(target):
                     raise PhotoError(
                         "name_taken",
                         f"{written} is in the way, and no drawing of apdraw: name another --output",
@@ -91,10 +89,11 @@ class DrawingWriter:
             except OSError:
                 continue
 
-    def _is_ours(self, target: Path) -> bool:
+    def _may_be_replaced(self, target: Path) -> bool:
+        """Whether a file is a drawing of this program, or holds nothing."""
         try:
             with target.open("rb") as file:
-                return self._format.is_ours(file)
+                return not file.read(1) or self._format.is_ours(file)
         except OSError:
             return False
 

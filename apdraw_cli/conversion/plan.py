@@ -10,6 +10,7 @@ from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.manifest import History, Record
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import Outcome, Status
+from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source, SourceSet
 from engines.errors import PhotoError
 
@@ -53,17 +54,16 @@ class Planner:
         self._sources = sources
         self._history = history
         self._model = model
+        self._recipe = Recipe.of(options)
         self._suffix = FORMATS[options.format].suffix
-        self._checksum = options.sha256()
 
     def steps(self) -> Iterator[Step]:
         """Plans all photos, in the order of the sources."""
-        for source in self._sources.photos(self._suffix, self._options.several):
+        for source in self._sources.photos(self._suffix, self._recipe.several):
             yield self._step(source)
 
     def _step(self, source: Source) -> Step:
-        aligned = self._options.face_options.aligned
-        options = self._options.sha256(source.path) if aligned else self._checksum
+        options = self._recipe.checksum(source.path)
         drawing = source.drawing + self._suffix
         if source.error is not None:
             return Step(source, drawing, options, Outcome(source, "failed", options, error=source.error))

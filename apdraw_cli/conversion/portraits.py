@@ -1,20 +1,18 @@
-"""Portraits: one photo's way from its file to aligned portraits, as it runs in the worker processes."""
+"""From a photo's file to aligned portraits: read, decode, detect, align, segment."""
 
 import contextlib
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from apdraw_cli.conversion.decode import decode, decode_reduced, read
-from apdraw_cli.conversion.options import FaceOptions, landmarks_file
+from apdraw_cli.conversion.options import FaceOptions
+from apdraw_cli.conversion.recipe import landmarks_file
 from apdraw_cli.timing import timed
-from engines.errors import ApdrawError, PhotoError, UnfitError
-from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
+from engines.errors import PhotoError
+from engines.portrait import TEMPLATE, Image, Landmarks
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
@@ -24,12 +22,8 @@ if TYPE_CHECKING:
 REDUCED_SIDE: Final = 1280
 """Pixels that the longer side of a photo keeps at least where a quick look at it may do: twice what detection needs."""
 
-SPARE: Final = 1.25
+REDUCED_FACE: Final = 1.25
 """By how much a face must be larger in a reduced photo than in its portrait, for reducing it twice blurs a little."""
-
-
-TRIED_SIDE: Final = 64
-"""Height and width of the black photo that an extractor is tried on: small, so that photos need not wait for it."""
 
 
 class Extractor(Protocol):
@@ -38,103 +32,82 @@ class Extractor(Protocol):
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None
     ) -> "list[DetectedPortrait]":
-        """See `apdraw_cli.faces.extract.PortraitExtractor.extract`."""
+        """Extracts portraits as `apdraw_cli.faces.extract.PortraitExtractor.extract` does."""
         ...
 
 
 @dataclass(frozen=True)
-class PreparedPhoto:
-    """What a worker sends back: never the photo, only its small portraits.
+class Prepared:
+    """What a photo becomes before it is drawn; without the photo itself, so that it is quickly sent between processes.
 
     Attributes:
-        portraits: the largest face first.
-        faces: the faces of `portraits`.
-        seconds: by stage.
-        error: why there are no portraits.
-        trace: traceback of an error that should not have been.
+        portraits: at least one, the largest face first; faces and transforms are in pixels of the whole photo.
+        photo_size: width and height of the whole photo in pixels, upright.
+        seconds: what it took, by stage.
     """
 
-    portraits: tuple[Portrait, ...] = ()
-    faces: "tuple[Face, ...]" = ()
-    seconds: dict[str, float] = field(default_factory=dict)
-    error: PhotoError | None = None
-    trace: str = ""
+    portraits: "tuple[DetectedPortrait, ...]"
+    photo_size: tuple[int, int]
+    seconds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class PortraitMaker:
-    """Makes portraits of photos; can be sent to another process.
+def prepare_file(path: str, options: FaceOptions, extractor: Extractor, seconds: dict[str, float]) -> Prepared:
+    """Reads a photo's file and makes portraits of the faces in it.
 
-    Attributes:
-        open_extractor: makes the extractor; once in each process.
-        options: for it.
+    Args:
+        path: the photo's file.
+        options: which faces become portraits.
+        extractor: was opened with the same options.
+        seconds: those of the stages `read`, `decode`, `detect`, `align` and `segment` are added to it.
+
+    Raises:
+        PhotoError: there is no portrait in it, or no photo.
+        UnfitError: no photo at all can be prepared here.
     """
-
-    open_extractor: Callable[[FaceOptions], Extractor]
-    options: FaceOptions
-
-    def check(self) -> None:
-        """Opens the extractor and tries it on a black photo, so that it can be trusted with the real ones.
-
-        Raises:
-            ApdrawError: it cannot be used here.
-        """
-        side = SIZE if self.options.aligned else TRIED_SIDE
-        try:
-            with contextlib.suppress(PhotoError):
-                _extractor(self.open_extractor, self.options).extract(np.zeros((side, side, 3), np.uint8), {})
-        except ApdrawError:
-            raise
-        except Exception as error:
-            raise UnfitError(f"the face detector cannot be used: {error}; see apdraw doctor") from error
-
-    def prepare(self, path: str) -> PreparedPhoto:
-        """Reads, decodes, detects, aligns and segments a photo. What is wrong with it is part of the result.
-
-        Raises:
-            ApdrawError: no photo at all can be prepared here.
-        """
-        seconds: dict[str, float] = {}
-        try:
-            with timed(seconds, "read"):
-                data = read(path)
-            landmarks = _read_landmarks(landmarks_file(path)) if self.options.aligned else None
-            found = self._extracted(data, seconds, landmarks)
-        except PhotoError as error:
-            return PreparedPhoto(seconds=seconds, error=PhotoError(error.code, error.message))
-        except MemoryError:
-            return PreparedPhoto(seconds=seconds, error=PhotoError("too_large", "there was not enough memory for it"))
-        except ApdrawError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            internal = PhotoError("internal", f"an error in apdraw, please report it: {reason}")
-            return PreparedPhoto(seconds=seconds, error=internal, trace=traceback.format_exc())
-        portraits = tuple(each.portrait for each in found)
-        return PreparedPhoto(portraits, tuple(each.face for each in found), seconds)
-
-    def _extracted(
-        self, data: bytes, seconds: dict[str, float], landmarks: Landmarks | None
-    ) -> "list[DetectedPortrait]":
-        extractor = _extractor(self.open_extractor, self.options)
-        if self.options == FaceOptions(detector=self.options.detector):  # one face, however small
-            with timed(seconds, "decode"):
-                photo, reduction = decode_reduced(data, REDUCED_SIDE)
-            if reduction == 1:
-                return extractor.extract(photo, seconds)
-            with contextlib.suppress(PhotoError):
-                found = extractor.extract(photo, seconds)
-                if all(_shows_enough(each.face) for each in found):
-                    return [replace(each, face=each.face.enlarged(reduction)) for each in found]
+    with timed(seconds, "read"):
+        data = read(path)
+    landmarks = _read_landmarks(landmarks_file(path)) if options.aligned else None
+    largest_of_any_size = options.faces == "largest" and not options.min_face and not options.aligned
+    if largest_of_any_size:
         with timed(seconds, "decode"):
-            photo = decode(data)
-        return extractor.extract(photo, seconds, landmarks)
+            photo = decode_reduced(data, REDUCED_SIDE)
+        if photo.reduction == 1:
+            return prepare(photo.pixels, extractor, seconds)
+        with contextlib.suppress(PhotoError):
+            found = extractor.extract(photo.pixels, seconds)
+            if found and all(_shows_enough(each.face) for each in found):
+                return Prepared(tuple(each.enlarged(photo.reduction) for each in found), photo.size, seconds)
+    with timed(seconds, "decode"):
+        pixels = decode(data)
+    return prepare(pixels, extractor, seconds, landmarks)
+
+
+def prepare(
+    photo: Image, extractor: Extractor, seconds: dict[str, float], landmarks: Landmarks | None = None
+) -> Prepared:
+    """Makes portraits of the faces in a photo.
+
+    Args:
+        photo: uint8 [H, W, 3], RGB, upright.
+        extractor: finds them.
+        seconds: those of the stages `detect`, `align` and `segment` are added to it.
+        landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+
+    Raises:
+        PhotoError: there is none.
+        UnfitError: the extractor cannot run here.
+    """
+    portraits = tuple(extractor.extract(photo, seconds, landmarks))
+    if not portraits:
+        raise PhotoError("no_face", "no face was found")
+    height, width = photo.shape[:2]
+    return Prepared(portraits, (width, height), seconds)
 
 
 def _shows_enough(face: "Face") -> bool:
-    """Whether a face is larger in a photo than it will be in its portrait."""
+    """Whether a face in a reduced photo is so large that its portrait loses nothing by that."""
     left, right = face.landmarks[:2]
-    return float(np.hypot(*(right - left))) >= SPARE * float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
+    return float(np.hypot(*(right - left))) >= REDUCED_FACE * float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
 
 
 def _read_landmarks(file: Path) -> Landmarks | None:
@@ -147,8 +120,3 @@ def _read_landmarks(file: Path) -> Landmarks | None:
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise PhotoError("bad_landmarks", f"{file.name} does not hold five lines 'x y'")
     return points
-
-
-@lru_cache(maxsize=1)
-def _extractor(opener: Callable[[FaceOptions], Extractor], options: FaceOptions) -> Extractor:
-    return opener(options)

@@ -1,5 +1,7 @@
 """Alignment: a similarity transform that brings a face's five landmarks onto the template (sec. 6 of the paper)."""
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,6 +10,9 @@ from engines.portrait import SIZE, TEMPLATE, WHITE, Image, Landmarks
 
 Transform = npt.NDArray[np.float64]
 """float64 [2, 3]: photo pixels (x, y, 1) to aligned pixels (x, y)."""
+
+
+IDENTITY: Final[Transform] = np.eye(2, 3)
 
 
 def similarity(landmarks: Landmarks, template: Landmarks = TEMPLATE) -> Transform:
@@ -34,6 +39,14 @@ def similarity(landmarks: Landmarks, template: Landmarks = TEMPLATE) -> Transfor
 def apply(transform: Transform, points: Landmarks) -> Landmarks:
     """Points [N, 2] moved by a transform."""
     return (points.astype(np.float64) @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+
+
+def enlarged(transform: Transform, factor: float) -> Transform:
+    """The transform to the same aligned pixels from a photo that is larger by a factor."""
+    # Pixel centres, not pixel corners, coincide between two sizes of a photo.
+    shift = 0.5 / factor - 0.5
+    to_smaller = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift], [0, 0, 1]])
+    return np.asarray(transform @ to_smaller, np.float64)
 
 
 def warp_photo(photo: Image, transform: Transform, *, replicate: bool = False) -> Image:

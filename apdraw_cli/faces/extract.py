@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from apdraw_cli.faces.align import apply, similarity, warp_photo
+from apdraw_cli.faces.align import IDENTITY, Transform, apply, enlarged, similarity, warp_photo
 from apdraw_cli.faces.detect import Detector, Face, open_detector
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
 from apdraw_cli.timing import timed
@@ -22,11 +22,17 @@ class DetectedPortrait:
 
     Attributes:
         face: in pixels of the photo.
+        transform: float64 [2, 3], from pixels of the photo to pixels of the portrait.
         portrait: the aligned portrait.
     """
 
     face: Face
+    transform: Transform
     portrait: Portrait
+
+    def enlarged(self, factor: float) -> "DetectedPortrait":
+        """The same portrait, of a photo that is larger by a factor."""
+        return DetectedPortrait(self.face.enlarged(factor), enlarged(self.transform, factor), self.portrait)
 
 
 class PortraitExtractor:
@@ -96,7 +102,7 @@ class PortraitExtractor:
                 transform = similarity(face.landmarks)
                 aligned = warp_photo(photo, transform)
                 points = np.rint(apply(transform, face.landmarks)).astype(np.float32)
-            portraits.append(DetectedPortrait(face, self._portrait(aligned, points, timings)))
+            portraits.append(DetectedPortrait(face, transform, self._portrait(aligned, points, timings)))
         return portraits
 
     def _aligned_portrait(
@@ -112,7 +118,7 @@ class PortraitExtractor:
                 # A portrait that is aligned has its features near the template, found or not.
                 face = next(iter(self.detector.detect(photo)), face)
         points = np.rint(face.landmarks).astype(np.float32)
-        return DetectedPortrait(face, self._portrait(photo, points, timings))
+        return DetectedPortrait(face, IDENTITY, self._portrait(photo, points, timings))
 
     def _portrait(self, aligned: Image, landmarks: Landmarks, timings: dict[str, float]) -> Portrait:
         with timed(timings, "segment"):

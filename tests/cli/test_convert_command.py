@@ -171,13 +171,15 @@ SLOW_COMMAND = textwrap.dedent("""
     from apdraw_cli.commands.convert import convert
     from apdraw_cli.console import Console
     from apdraw_cli.conversion.options import ConvertOptions
+    from apdraw_cli.own_process import stop_requests
 
     photos = Path(sys.argv[1])
     console = Console()
     options = ConvertOptions((str(photos),), model=photos.parent / "m.onnx", workers=1)
     engine = FakeEngine(seconds=float(sys.argv[2]), batch_size=2)
-    with console.progress() as progress:
-        result = convert(options, progress, open_engine=engine_opener(engine), open_extractor=fake_extractor)
+    opened = {"open_engine": engine_opener(engine), "open_extractor": fake_extractor}
+    with stop_requests() as stop, console.progress() as progress:
+        result = convert(options, progress, stop=stop, **opened)
     console.converted(result)
     sys.exit(result.exit_code)
 """)

@@ -32,6 +32,7 @@ from apdraw_cli.conversion.executors.process_pool import WorkerPool
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.own_process import stop_requests
 from engines.base import EngineError
 from engines.errors import UnfitError, UsageError
 from engines.tensorrt.cuda import Gpu
@@ -49,12 +50,20 @@ class Desk:
         self.options = ConvertOptions((str(self.photos),), model=self.model, workers=0)
 
     def convert(
-        self, drawer: Any = None, /, *, listener: Any = None, extractor: Any = fake_extractor, **changes: Any
+        self,
+        drawer: Any = None,
+        /,
+        *,
+        listener: Any = None,
+        extractor: Any = fake_extractor,
+        stop: threading.Event | None = None,
+        **changes: Any,
     ) -> ConvertResult:
         opener = drawer if callable(drawer) else engine_opener(drawer or FakeEngine())
         return convert(
             replace(self.options, **changes),
             listener or Recorder(),
+            stop=stop,
             open_engine=opener,
             open_extractor=extractor,
         )
@@ -564,13 +573,42 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(desk: Desk, workers:
         save_photo(desk.photos / f"p{number:02}.png", 10 + number)
     before = signal.getsignal(signal.SIGINT)
     listener = Interrupting()
-    result = desk.convert(FakeEngine(seconds=0.1, batch_size=2), listener=listener, workers=workers)
+    with stop_requests() as stop:
+        result = desk.convert(FakeEngine(seconds=0.1, batch_size=2), listener=listener, workers=workers, stop=stop)
     assert signal.getsignal(signal.SIGINT) is before
     assert (result.interrupted, result.exit_code, listener.stopped) == (True, 130, True)
     assert 0 < result.done < 40
     assert len(desk.drawings()) == result.done == len(manifest_lines(desk.out))
     rest = desk.convert()
     assert (rest.done, rest.skipped) == (40 - result.done, result.done)
+
+
+class Stopping(Recorder):
+    """Sets an event after the first photo."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def settled(self, outcome: Outcome) -> None:
+        super().settled(outcome)
+        self._stop.set()
+
+
+def test_a_library_stops_it_by_an_event_and_keeps_its_signals(desk: Desk) -> None:
+    for number in range(40):
+        save_photo(desk.photos / f"p{number:02}.png", 10 + number)
+    stop = threading.Event()
+    handlers: list[Any] = []
+
+    def open_engine(options: ConvertOptions, model: Path) -> FakeEngine:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        return FakeEngine(seconds=0.1, batch_size=2)
+
+    result = desk.convert(open_engine, listener=Stopping(stop), stop=stop)
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+    assert (result.interrupted, result.exit_code) == (True, 130)
+    assert 0 < result.done == len(desk.drawings()) < 40
 
 
 def test_memory_is_bounded_by_taking_up_photos_as_they_are_drawn(desk: Desk) -> None:

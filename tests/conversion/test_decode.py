@@ -186,14 +186,25 @@ def test_a_jpeg_is_decoded_at_a_fraction_of_its_size_where_that_is_enough(side: 
     exif = Pillow.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     data = saved(smooth, "JPEG", quality=95, exif=exif.tobytes())
-    pixels, found = decode_reduced(data, side)
+    reduced = decode_reduced(data, side)
+    pixels, found = reduced.pixels, reduced.reduction
+    assert reduced.size == (smooth.shape[0], smooth.shape[1])
     assert found == reduction
     expected = cv2.resize(np.rot90(smooth, -1), None, fx=1 / found, fy=1 / found, interpolation=cv2.INTER_AREA)
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).mean() < 4
     other = decode_reduced(saved(smooth, "PNG"), side)
-    assert other[1] == 1
-    assert difference(other[0], smooth) == 0
+    assert (other.reduction, other.size) == (1, (smooth.shape[1], smooth.shape[0]))
+    assert difference(other.pixels, smooth) == 0
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_pillows_limit_neither_holds_nor_is_changed(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns of what is larger than its limit, and refuses what is twice as large."""
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 10)
+    decoded = decode(saved(RGB, file_format))
+    assert decoded.shape == RGB.shape
+    assert Pillow.MAX_IMAGE_PIXELS == 10
 
 
 def test_damaged_exif_data_does_not_matter() -> None:

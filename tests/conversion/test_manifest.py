@@ -38,14 +38,14 @@ def photo(name: str = "a/p.jpg") -> Source:
 def done(name: str = "a/p.jpg") -> Outcome:
     face = Face((1.234567, 2.0, 3.0, 4.0), 0.98765432, np.arange(10, dtype=np.float32).reshape(5, 2) / 3)
     output = name.removesuffix(".jpg") + ".png"
-    return Outcome(photo(name), "done", "options", (output,), (face,), seconds={"read": 0.123456})
+    return Outcome(photo(name), "done", "options", (output,), (face,), seconds={"read": 0.123456}, engine="openvino")
 
 
 def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(done(), "model", "openvino")
+        manifest.append(done(), "model")
         failure = PhotoError("truncated", "the file is cut off")
-        manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure), "model", None)
+        manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure), "model")
     drawn, failed = manifest_lines(tmp_path)
     assert drawn.keys() == failed.keys() == KEYS
     assert drawn == {
@@ -74,8 +74,8 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
 
 def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model", None)
-        manifest.append(done(), "model", "torch")
+        manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model")
+        manifest.append(done(), "model")
         assert manifest.history.of("a/p.jpg") == History(tmp_path / NAME).of("a/p.jpg")
     record = History(tmp_path / NAME).of("a/p.jpg")
     assert record is not None
@@ -86,7 +86,7 @@ def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
 
 def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(done("p-000000.jpg"), "model", "torch")
+        manifest.append(done("p-000000.jpg"), "model")
     path = tmp_path / NAME
     (line,) = path.read_text(encoding="utf-8").splitlines()
     with path.open("w", encoding="utf-8") as lines:
@@ -118,7 +118,7 @@ def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(done("p.jpg"), "model", "torch")
+        manifest.append(done("p.jpg"), "model")
     path = tmp_path / NAME
     line = json.loads(path.read_text(encoding="utf-8"))
     for wrong in ({"outputs": [["a"]]}, {"outputs": 3}, {"source": ["p.jpg"]}, {"status": 7}):
@@ -128,8 +128,8 @@ def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(done("p.jpg"), "model", "torch")
-        manifest.append(done("q.jpg"), "model", "torch")
+        manifest.append(done("p.jpg"), "model")
+        manifest.append(done("q.jpg"), "model")
     path = tmp_path / NAME
     whole = path.read_bytes()
     for cut in (1, 5, len(whole) // 2 - 3):
@@ -138,7 +138,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> N
             assert manifest.history.of("p.jpg") is not None
             if cut > 1:
                 assert manifest.history.of("q.jpg") is None
-            manifest.append(done("r.jpg"), "model", "torch")
+            manifest.append(done("r.jpg"), "model")
         assert History(path).of("p.jpg") is not None
         assert History(path).of("r.jpg") is not None
 
@@ -146,7 +146,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> N
 @pytest.mark.parametrize("line", [b"[]", b"null", b'{"source": 3}', b"\xff\xfe", b"\0" * 4096, b""])
 def test_lines_of_others_are_passed_over(tmp_path: Path, line: bytes) -> None:
     with Manifest(tmp_path) as manifest:
-        manifest.append(done("p.jpg"), "model", "torch")
+        manifest.append(done("p.jpg"), "model")
     path = tmp_path / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
     assert History(path).of("p.jpg") is not None
@@ -156,7 +156,7 @@ def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
     names = ["\udcff\udcfe.jpg", "Zoë/日本.jpg", 'new\nline".jpg']
     with Manifest(tmp_path) as manifest:
         for name in names:
-            manifest.append(done(name), "model", "torch")
+            manifest.append(done(name), "model")
     assert [line["source"] for line in manifest_lines(tmp_path)] == names
     assert "Zoë/日本.jpg" in (tmp_path / NAME).read_text(encoding="utf-8")
     assert all(History(tmp_path / NAME).of(name) is not None for name in names)
@@ -181,13 +181,13 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Manifest(tmp_path) as manifest:
-        manifest.append(done("p.jpg"), "model", "torch")
+        manifest.append(done("p.jpg"), "model")
         before = (tmp_path / NAME).read_bytes()
         for room in (0, 100):
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
             try:
                 with pytest.raises(UnfitError, match="make room"):
-                    manifest.append(done("q.jpg"), "model", "torch")
+                    manifest.append(done("q.jpg"), "model")
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             assert (tmp_path / NAME).read_bytes() == before
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
 def test_every_line_is_json_on_its_own(tmp_path: Path) -> None:
     with Manifest(tmp_path) as manifest:
         for number in range(3):
-            manifest.append(done(f"{number}.jpg"), "model", "torch")
+            manifest.append(done(f"{number}.jpg"), "model")
             lines = (tmp_path / NAME).read_bytes().splitlines(keepends=True)
             assert len(lines) == number + 1
             assert all(line.endswith(b"\n") and json.loads(line) for line in lines)

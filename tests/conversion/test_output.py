@@ -25,8 +25,8 @@ def is_ours(path: Path) -> bool:
         return FORMATS[path.suffix.removeprefix(".")].is_ours(file)
 
 
-def writer(folder: Path, file_format: str = "png", recorded: bool = False) -> DrawingWriter:
-    return DrawingWriter(folder, FORMATS[file_format], lambda name: recorded)
+def writer(folder: Path, file_format: str = "png") -> DrawingWriter:
+    return DrawingWriter(folder, FORMATS[file_format])
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -78,10 +78,18 @@ def test_a_drawing_of_ours_is_replaced(tmp_path: Path) -> None:
         assert (np.array(picture) == 255 - DRAWING).all()
 
 
-def test_a_drawing_that_lost_its_mark_is_replaced_if_the_manifest_knows_it(tmp_path: Path) -> None:
-    Pillow.fromarray(DRAWING).save(tmp_path / "p.png")
-    writer(tmp_path, recorded=True).write("p", [255 - DRAWING])
+def test_a_drawing_that_was_emptied_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "p.png").touch()
+    writer(tmp_path).write("p", [DRAWING])
     assert is_ours(tmp_path / "p.png")
+
+
+def test_a_drawing_that_lost_its_mark_is_the_users(tmp_path: Path) -> None:
+    """It was perhaps retouched."""
+    Pillow.fromarray(DRAWING).save(tmp_path / "p.png")
+    with pytest.raises(PhotoError) as caught:
+        writer(tmp_path).write("p", [255 - DRAWING])
+    assert caught.value.code == "name_taken"
 
 
 def test_a_reader_never_sees_half_a_drawing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drawing: portraits of many photos, in batches, through the engine, and back to their photos."""
+"""Draws the portraits of many photos in batches, on the threads that the engine asks for."""
 
 import queue
 import threading
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from apdraw_cli.conversion.pipeline import draw_portraits
 from apdraw_cli.conversion.plan import Step
-from apdraw_cli.conversion.portraits import PreparedPhoto
+from apdraw_cli.conversion.portraits import Prepared
 from engines.base import Engine
-from engines.portrait import Image, PortraitBatch
+from engines.portrait import Image
 
 FILL_SECONDS: Final = 0.05
 """How long a batch waits for another portrait before it is drawn as it is."""
@@ -19,8 +20,8 @@ POLL_SECONDS: Final = 0.2
 
 
 @dataclass
-class PhotoInHand:
-    """A photo between its portraits and its files.
+class PendingPhoto:
+    """A photo whose portraits are being drawn.
 
     Attributes:
         step: the photo and what is to be done with it.
@@ -30,7 +31,7 @@ class PhotoInHand:
     """
 
     step: Step
-    prepared: PreparedPhoto
+    prepared: Prepared
     drawings: list[Image | None] = field(init=False)
     draw_seconds: float = 0.0
 
@@ -38,7 +39,7 @@ class PhotoInHand:
         self.drawings = [None] * len(self.prepared.portraits)
 
 
-class DrawingStage:
+class DrawingThreads:
     """Draws portraits on as many threads as the engine asks for.
 
     Args:
@@ -51,7 +52,7 @@ class DrawingStage:
     def __init__(
         self,
         engine: Engine,
-        deliver: Callable[[PhotoInHand], None],
+        deliver: Callable[[PendingPhoto], None],
         failed: Callable[[Exception], None],
         stopped: Callable[[], bool],
     ) -> None:
@@ -63,7 +64,7 @@ class DrawingStage:
         self._lock = threading.Lock()
         # One batch for each thread is ready while it draws another.
         room = max(1, engine.batch_size) * max(1, engine.concurrency) * 2
-        self._waiting: queue.Queue[tuple[PhotoInHand, int]] = queue.Queue(room)
+        self._waiting: queue.Queue[tuple[PendingPhoto, int]] = queue.Queue(room)
         self._threads = [
             threading.Thread(target=self._run, name=f"draw-{number}", daemon=True)
             for number in range(max(1, engine.concurrency))
@@ -71,7 +72,7 @@ class DrawingStage:
         for thread in self._threads:
             thread.start()
 
-    def put(self, photo: PhotoInHand) -> None:
+    def put(self, photo: PendingPhoto) -> None:
         """Hands in a photo; waits while enough portraits are waiting."""
         for index in range(len(photo.drawings)):
             while not self._stopped():
@@ -82,7 +83,7 @@ class DrawingStage:
                     continue
 
     def finish(self) -> None:
-        """Waits until everything handed in is drawn, or the stage was stopped."""
+        """Waits until everything handed in is drawn, or the threads were stopped."""
         self._finished.set()
         for thread in self._threads:
             thread.join()
@@ -98,9 +99,9 @@ class DrawingStage:
         except Exception as error:
             self._failed(error)
 
-    def _next_batch(self) -> list[tuple[PhotoInHand, int]]:
+    def _next_batch(self) -> list[tuple[PendingPhoto, int]]:
         """Up to a batch of portraits; fewer, or none, if they are slow to come."""
-        batch: list[tuple[PhotoInHand, int]] = []
+        batch: list[tuple[PendingPhoto, int]] = []
         while len(batch) < self._engine.batch_size:
             try:
                 batch.append(self._waiting.get(timeout=FILL_SECONDS))
@@ -108,10 +109,9 @@ class DrawingStage:
                 break
         return batch
 
-    def _draw(self, batch: list[tuple[PhotoInHand, int]]) -> None:
+    def _draw(self, batch: list[tuple[PendingPhoto, int]]) -> None:
         start = time.perf_counter()
-        portraits = [photo.prepared.portraits[index] for photo, index in batch]
-        drawings = self._engine.draw(PortraitBatch.of(portraits))
+        drawings = draw_portraits([photo.prepared.portraits[index] for photo, index in batch], self._engine)
         share = (time.perf_counter() - start) / len(batch)
         whole = []
         with self._lock:

@@ -1,24 +1,41 @@
-"""The line: photos to be drawn, through workers, engine and files, with bounded queues between them."""
+"""Local executor: worker processes prepare photos, an engine draws their portraits in batches, threads write files.
+
+    who                            takes                      and hands on, waiting while that is full
+    -----------------------------  -------------------------  -------------------------------------------------------
+    feeding thread, 1              steps of the plan          steps, to workers: TASKS_PER_WORKER for each
+    worker processes, `workers`    a step: its photo's file   portraits, to the feeding thread
+    feeding thread                 portraits of a photo       portraits, to drawing threads: two batches for each
+    drawing threads,               a batch of portraits       drawings of a photo, to writing threads: two photos for
+      `engine.concurrency`                                      each
+    writing threads, WRITERS       drawings of a photo        its outcome, to the caller: BACKLOG outcomes
+    caller of `outcomes`           outcomes
+
+Outcomes of photos without portraits, and of steps that the plan has settled, go from the feeding thread to the caller
+at once. Every queue is bounded, so memory does not grow with the number of photos, whatever is slowest.
+"""
 
 import contextlib
+import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-from apdraw_cli.conversion.executors.batching import DrawingStage, PhotoInHand
-from apdraw_cli.conversion.executors.malloc import keep_freed_memory
+from apdraw_cli.conversion.executors.base import EngineReady, Event
+from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
 from apdraw_cli.conversion.executors.process_pool import ThisProcess, WorkerPool
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.options import FaceOptions
-from apdraw_cli.conversion.outcome import Outcome, Status
+from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_drawings
 from apdraw_cli.conversion.plan import Step
-from apdraw_cli.conversion.portraits import Extractor, PortraitMaker, PreparedPhoto
+from apdraw_cli.conversion.portraits import Extractor, Prepared
+from apdraw_cli.conversion.recipe import Recipe
 from engines.base import Engine, EngineError
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.tensorrt.cuda import find_gpus
@@ -30,174 +47,230 @@ MOST_WORKERS: Final = 32
 
 WRITERS: Final = 4
 
-Pool = WorkerPool[Step, str, PreparedPhoto] | ThisProcess[Step, str, PreparedPhoto]
+BACKLOG: Final = 1000
+"""Outcomes that may wait for the caller."""
+
+WAIT_SECONDS: Final = 0.5
+"""How often the caller is told that nothing happens."""
+
+Pool = WorkerPool[Step, Step, Prepared | Outcome] | ThisProcess[Step, Step, Prepared | Outcome]
+Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Line:
-    """What a line is made of.
+class _End:
+    """The last of what the feeding thread tells: all photos are through, or why not."""
 
-    Attributes:
-        open_engine: opens the engine; may raise EngineError.
-        open_extractor: opens the face extractor, in the workers; can be pickled.
-        face_options: for the extractor.
-        workers: number of processes, 0 for none, None for what suits engine and machine.
+    error: ApdrawError | None
+
+
+@dataclass
+class _Halt:
+    """Whether to end early: since the caller wants it, or since something here failed."""
+
+    asked: Callable[[], bool]
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> bool:
+        return self.ended.is_set() or self.asked()
+
+
+class LocalExecutor:
+    """Draws photos in processes and threads of this machine; the engine stays open until `close`.
+
+    Args:
+        recipe: what the drawings are to look like.
         output: the output folder.
-        file_format: of the drawings.
-        recorded: whether the manifest knows a path below the output folder as a drawing.
-        ready: is told the engine and the number of workers.
-        settled: is told what became of each photo; from any thread.
-        stop: ends the line early; what the engine is drawing is still written.
-        debug: let through what libraries print in workers.
+        open_engine: opens the engine; is called when there is a photo to draw. May raise EngineError.
+        open_extractor: opens the face extractor, in the workers; can be pickled.
+        workers: number of processes, 0 for none, None for what suits engine and machine.
+        debug: let through what libraries print in workers, and print tracebacks of errors in this program.
     """
 
-    open_engine: Callable[[], Engine]
-    open_extractor: Callable[[FaceOptions], Extractor]
-    face_options: FaceOptions
-    workers: int | None
-    output: Path
-    file_format: str
-    recorded: Callable[[str], bool]
-    ready: Callable[[Engine, int], None]
-    settled: Callable[[Outcome], None]
-    stop: threading.Event
-    debug: bool = False
+    def __init__(
+        self,
+        recipe: Recipe,
+        output: Path,
+        open_engine: Callable[[], Engine],
+        open_extractor: Callable[[FaceOptions], Extractor],
+        *,
+        workers: int | None = None,
+        debug: bool = False,
+    ) -> None:
+        self._reader = PhotoReader(open_extractor, recipe)
+        self._output = output
+        self._open_engine = open_engine
+        self._workers = workers
+        self._debug = debug
+        self._engine: Engine | None = None
 
-    def draw(self, steps: Iterator[Step]) -> None:
-        """Draws photos; returns when all are settled, or the line was stopped.
+    def outcomes(self, steps: Iterator[Step], stopped: Callable[[], bool]) -> Iterator[Event]:
+        """Draws photos; see `apdraw_cli.conversion.executors.base.Executor`.
 
         Raises:
-            UnfitError: engine, workers or disk failed; what was drawn until then is settled.
+            UnfitError: engine, workers or disk failed.
         """
-        keep_freed_memory()
-        first = list(islice(steps, FEW_PHOTOS + 1))
-        workers = self._workers_for_all_engines(len(first))
+        events: queue.Queue[Event | _End] = queue.Queue(BACKLOG)
+        halt = _Halt(stopped)
+        feeder = threading.Thread(target=self._feed, args=(steps, halt, events), name="feed", daemon=True)
+        feeder.start()
+        end: _End | None = None
+        try:
+            while end is None:
+                try:
+                    event = events.get(timeout=WAIT_SECONDS)
+                except queue.Empty:
+                    yield None
+                    continue
+                if isinstance(event, _End):
+                    end = event
+                else:
+                    yield event
+        finally:
+            halt.ended.set()
+            while end is None:
+                event = events.get()
+                end = event if isinstance(event, _End) else None
+            feeder.join()
+        if end.error is not None:
+            raise end.error
+
+    def close(self) -> None:
+        """Closes the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _feed(self, steps: Iterator[Step], halt: _Halt, events: "queue.Queue[Event | _End]") -> None:
+        """Runs in the feeding thread."""
+        error: ApdrawError | None = None
+        try:
+            to_draw = _unsettled(steps, halt, events.put)
+            first = list(islice(to_draw, FEW_PHOTOS + 1))
+            if first:
+                self._draw(first, to_draw, halt, events.put)
+        except ApdrawError as failure:
+            error = failure
+        except Exception as failure:
+            if self._debug:
+                traceback.print_exc()
+            error = UnfitError(f"an error in apdraw, please report it: {failure!r}; see --debug")
+        finally:
+            events.put(_End(error))
+
+    def _draw(self, first: list[Step], rest: Iterator[Step], halt: _Halt, tell: Tell) -> None:
         with contextlib.ExitStack() as opened:
-            pool = None if workers is None else self._pool(workers, opened)  # it starts while the engine opens
-            engine = self._opened()
-            opened.callback(engine.close)
+            workers = self._workers_for_any_engine(len(first))
+            # The workers start while the engine opens.
+            pool = None if workers is None else self._start_pool(workers, halt, opened)
+            engine = self._engine = self._engine or self._opened_engine()
             if workers is None or pool is None:
                 workers = suitable_workers(engine.device)
-                pool = self._pool(workers, opened)
-            self.ready(engine, workers)
-            _Run(self, engine).draw(chain(first, steps), pool)
+                pool = self._start_pool(workers, halt, opened)
+            tell(EngineReady(engine, workers))
+            files = DrawingWriter(self._output, FORMATS[self._reader.recipe.format])
+            _Drawing(engine, files, halt, tell).draw(chain(first, rest), pool)
 
-    def _workers_for_all_engines(self, photos: int) -> int | None:
-        """The number of workers, where that is known before the engine is."""
-        if self.workers is not None:
-            return self.workers
+    def _workers_for_any_engine(self, photos: int) -> int | None:
+        """The number of workers, where it does not depend on the engine."""
+        if self._workers is not None:
+            return self._workers
         if photos <= FEW_PHOTOS:
             return 0
         return None if find_gpus() else suitable_workers("cpu")
 
-    def _pool(self, workers: int, opened: contextlib.ExitStack) -> Pool:
-        maker = PortraitMaker(self.open_extractor, self.face_options)
+    def _start_pool(self, workers: int, halt: _Halt, opened: contextlib.ExitStack) -> Pool:
         pool: Pool
         if workers:
-            pool = WorkerPool(maker.prepare, maker.check, workers, self.stop.is_set, quiet=not self.debug)
+            pool = WorkerPool(self._reader.read, self._reader.check, workers, halt, quiet=not self._debug)
         else:
-            pool = ThisProcess(maker.prepare, maker.check, self.stop.is_set)
+            pool = ThisProcess(self._reader.read, self._reader.check, halt)
         pool.start()
         opened.callback(pool.close)
         return pool
 
-    def _opened(self) -> Engine:
+    def _opened_engine(self) -> Engine:
         try:
-            return self.open_engine()
+            return self._open_engine()
         except EngineError as error:
             raise UnfitError(str(error)) from error
 
 
-class _Run:
-    """One use of a line."""
+class _Drawing:
+    """Takes photos from the workers through the engine to their files, once.
 
-    def __init__(self, line: Line, engine: Engine) -> None:
-        self._line = line
+    Args:
+        engine: draws the portraits.
+        files: writes the drawings.
+        halt: whether to end early; is set if engine or disk fail.
+        tell: is given the outcome of each photo; from any thread.
+    """
+
+    def __init__(self, engine: Engine, files: DrawingWriter, halt: _Halt, tell: Tell) -> None:
+        self._engine = engine
+        self._files = files
+        self._halt = halt
+        self._tell = tell
         self._failure: Exception | None = None
-        self._files = DrawingWriter(line.output, FORMATS[line.file_format], line.recorded)
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
         self._room = threading.BoundedSemaphore(2 * WRITERS)
-        self._stage = DrawingStage(engine, self._hand_to_writer, self._failed, line.stop.is_set)
+        self._threads = DrawingThreads(engine, self._hand_to_writer, self._fail, halt)
 
     def draw(self, steps: Iterator[Step], pool: Pool) -> None:
+        """Returns when all photos have their outcome, or it was ended early.
+
+        Raises:
+            UnfitError: engine, workers or disk failed; what was drawn until then has its outcome.
+        """
         try:
-            for step, prepared in pool.results((step, step.source.path) for step in steps):
-                self._sort(step, prepared)
+            for step, prepared in pool.results((step, step) for step in steps):
+                if isinstance(prepared, Prepared):
+                    self._threads.put(PendingPhoto(step, prepared))
+                else:
+                    self._tell(prepared or _worker_died(step))
         except BaseException:
-            self._line.stop.set()
+            self._halt.ended.set()
             raise
         finally:
-            self._stage.finish()
+            self._threads.finish()
             self._writers.shutdown(wait=True)
-        if isinstance(self._failure, ApdrawError):
-            raise self._failure
         if self._failure is not None:
-            reason = str(self._failure) or type(self._failure).__name__
-            known = isinstance(self._failure, EngineError)
-            raise UnfitError(reason if known else f"drawing failed: {reason}") from self._failure
+            raise self._failure
 
-    def _sort(self, step: Step, prepared: PreparedPhoto | None) -> None:
-        """Hands portraits to the engine; settles photos that have none."""
-        if prepared is None:
-            died = PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory")
-            prepared = PreparedPhoto(error=died)
-        elif not prepared.portraits and prepared.error is None:
-            prepared = PreparedPhoto(seconds=prepared.seconds, error=PhotoError("no_face", "no face was found"))
-        if prepared.error is None:
-            self._stage.put(PhotoInHand(step, prepared))
-            return
-        status: Status = "no_face" if prepared.error.code == "no_face" else "failed"
-        self._line.settled(
-            Outcome(
-                step.source,
-                status,
-                step.options,
-                error=prepared.error,
-                seconds=prepared.seconds,
-                trace=prepared.trace,
-            )
-        )
-
-    def _hand_to_writer(self, photo: PhotoInHand) -> None:
+    def _hand_to_writer(self, photo: PendingPhoto) -> None:
         self._room.acquire()
         self._writers.submit(self._write, photo)
 
-    def _write(self, photo: PhotoInHand) -> None:
-        step = photo.step
+    def _write(self, photo: PendingPhoto) -> None:
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
-        outputs: tuple[str, ...] = ()
-        error, trace = None, ""
+        drawings = [drawing for drawing in photo.drawings if drawing is not None]
         try:
-            drawings = [drawing for drawing in photo.drawings if drawing is not None]
-            outputs = self._files.write(step.source.drawing, drawings, seconds)
-            self._files.remove([old for old in step.replaced if old not in outputs])
-        except PhotoError as failure:
-            error = failure
-        except ApdrawError as failure:
-            self._failed(failure)
-            return
-        except Exception as failure:
-            error = PhotoError("internal", f"an error in apdraw, please report it: {failure}")
-            trace = traceback.format_exc()
+            outcome = write_drawings(photo.step, seconds, photo.prepared, drawings, self._engine.name, self._files)
+        except ApdrawError as error:
+            self._fail(error)
+        else:
+            self._tell(outcome)
         finally:
             self._room.release()
-        self._line.settled(
-            Outcome(
-                step.source,
-                "done" if error is None else "failed",
-                step.options,
-                outputs,
-                photo.prepared.faces if error is None else (),
-                error,
-                seconds,
-                trace=trace,
-                recorded=error is None or error.code != "name_taken",
-            )
-        )
 
-    def _failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
-        self._line.stop.set()
+        self._halt.ended.set()
+
+
+def _unsettled(steps: Iterator[Step], halt: _Halt, tell: Tell) -> Iterator[Step]:
+    """The steps that are to be drawn; tells what the others came to."""
+    for step in steps:
+        if halt():
+            return
+        if step.settled is None:
+            yield step
+        else:
+            tell(step.settled)
+
+
+def _worker_died(step: Step) -> Outcome:
+    return failed(step, PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory"), {})
 
 
 def suitable_workers(device: str) -> int:

@@ -156,10 +156,8 @@ class WorkerPool(Generic[Tag, Argument, Result]):
 
     def _open(self, workers: int) -> Any:
         """A fresh pool whose workers were seen to live."""
-        from joblib.externals.loky import ProcessPoolExecutor
+        from loky import ProcessPoolExecutor
 
-        # Workers that it replaces for having grown are announced as a warning.
-        warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
         for _ in range(2):
             with _sheltered():
                 executor = ProcessPoolExecutor(
@@ -239,7 +237,7 @@ def _sheltered() -> Iterator[None]:
     """Processes started inside never see the signals that end a conversion, nor warn of a killed one."""
     from multiprocessing import resource_tracker
 
-    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+    from loky.backend import resource_tracker as loky_tracker
 
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"

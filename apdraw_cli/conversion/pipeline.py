@@ -1,0 +1,185 @@
+"""The way of one photo, in three stations: read it, draw its portraits, write the drawings.
+
+Each station is a plain function over frozen values. `convert_photo` runs them one after the other; an executor may run
+them in different processes and threads. What goes wrong with one photo becomes its outcome, at whichever station it
+was; only an `ApdrawError`, for which no photo is to blame, is raised.
+"""
+
+import contextlib
+import functools
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+
+import numpy as np
+
+from apdraw_cli.conversion.options import FaceOptions
+from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.plan import Step
+from apdraw_cli.conversion.portraits import Extractor, Prepared, prepare_file
+from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.timing import timed
+from engines.base import Engine, EngineError
+from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.portrait import SIZE, Image, PortraitBatch
+
+if TYPE_CHECKING:
+    from apdraw_cli.faces.extract import DetectedPortrait
+
+NOT_RECORDED: Final = frozenset(("name_taken", "exists"))
+"""Codes of failures that the manifest is not told of: it would forget whose drawing has the name."""
+
+TRIED_SIDE: Final = 64
+"""Height and width of the black photo that an extractor is tried on: small, so that photos need not wait for it."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Seconds = dict[str, float]
+"""Seconds that a photo took, by stage."""
+
+
+def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:
+    """What becomes of a photo that could not be drawn."""
+    trace = ""
+    match error:
+        case PhotoError():
+            reason = PhotoError(error.code, error.message)  # the one caught keeps the photo in memory
+        case MemoryError():
+            reason = PhotoError("too_large", "there was not enough memory for it")
+        case _:
+            words = " ".join(str(error).split()) or type(error).__name__
+            reason = PhotoError("internal", f"an error in apdraw, please report it: {words}")
+            trace = "".join(traceback.format_exception(error))
+    return Outcome(
+        step.source,
+        "no_face" if reason.code == "no_face" else "failed",
+        step.options,
+        error=reason,
+        seconds=seconds,
+        trace=trace,
+        recorded=reason.code not in NOT_RECORDED,
+    )
+
+
+def station(
+    function: Callable[Concatenate[Step, Seconds, P], T],
+) -> Callable[Concatenate[Step, Seconds, P], T | Outcome]:
+    """Makes a function return the photo's outcome where it raises an error that is the photo's alone."""
+
+    @functools.wraps(function)
+    def guarded(step: Step, seconds: Seconds, /, *arguments: P.args, **named: P.kwargs) -> T | Outcome:
+        try:
+            return function(step, seconds, *arguments, **named)
+        except ApdrawError:
+            raise
+        except Exception as error:
+            return failed(step, error, seconds)
+
+    return guarded
+
+
+@dataclass(frozen=True)
+class PhotoReader:
+    """The first station with all that it needs, to be sent to worker processes.
+
+    Attributes:
+        open_extractor: opens the face extractor; is called once in each process; can be pickled.
+        recipe: decides which faces become portraits.
+    """
+
+    open_extractor: Callable[[FaceOptions], Extractor]
+    recipe: Recipe
+
+    def check(self) -> None:
+        """Opens the extractor and tries it on a black photo, so that it can be trusted with the real ones.
+
+        Raises:
+            ApdrawError: it cannot be used here.
+        """
+        side = SIZE if self.recipe.faces.aligned else TRIED_SIDE
+        try:
+            with contextlib.suppress(PhotoError):
+                self.extractor.extract(np.zeros((side, side, 3), np.uint8), {})
+        except ApdrawError:
+            raise
+        except Exception as error:
+            raise UnfitError(f"the face detector cannot be used: {error}; see apdraw doctor") from error
+
+    @property
+    def extractor(self) -> Extractor:
+        """The extractor of this process."""
+        return _opened(self.open_extractor, self.recipe.faces)
+
+    def read(self, step: Step) -> Prepared | Outcome:
+        """Runs the station for a photo.
+
+        Raises:
+            ApdrawError: no photo at all can be prepared here.
+        """
+        return read_photo(step, {}, self)
+
+
+@lru_cache(maxsize=1)
+def _opened(opener: Callable[[FaceOptions], Extractor], options: FaceOptions) -> Extractor:
+    return opener(options)
+
+
+@station
+def read_photo(step: Step, seconds: Seconds, reader: PhotoReader) -> Prepared:
+    """The first station: from a photo's file to portraits."""
+    return prepare_file(step.source.path, reader.recipe.faces, reader.extractor, seconds)
+
+
+def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> list[Image]:
+    """The second station: from portraits, at most a batch, to drawings, uint8 [512, 512] each.
+
+    Raises:
+        UnfitError: the engine failed, which no portrait is to blame for.
+    """
+    try:
+        return list(engine.draw(PortraitBatch.of([each.portrait for each in portraits])))
+    except EngineError as error:
+        raise UnfitError(str(error)) from error
+    except Exception as error:
+        raise UnfitError(f"drawing failed: {error or type(error).__name__}") from error
+
+
+@station
+def write_drawings(
+    step: Step, seconds: Seconds, prepared: Prepared, drawings: Sequence[Image], engine: str, files: DrawingWriter
+) -> Outcome:
+    """The last station: from drawings to files.
+
+    Args:
+        step: what is to be done with the photo.
+        seconds: what it took until here, by stage.
+        prepared: its portraits.
+        drawings: uint8 [512, 512], one for each portrait.
+        engine: name of the engine that drew them.
+        files: writes them.
+    """
+    outputs = files.write(step.source.drawing, drawings, seconds)
+    files.remove([old for old in step.replaced if old not in outputs])
+    faces = tuple(each.face for each in prepared.portraits)
+    return Outcome(step.source, "done", step.options, outputs, faces, seconds=seconds, engine=engine)
+
+
+def convert_photo(step: Step, reader: PhotoReader, engine: Engine, files: DrawingWriter) -> Outcome:
+    """The whole way of one photo.
+
+    Raises:
+        ApdrawError: no photo at all can be drawn here.
+    """
+    seconds: Seconds = {}
+    prepared = read_photo(step, seconds, reader)
+    if isinstance(prepared, Outcome):
+        return prepared
+    with timed(seconds, "draw"):
+        drawings: list[Image] = []
+        for first in range(0, len(prepared.portraits), engine.batch_size):
+            drawings += draw_portraits(prepared.portraits[first : first + engine.batch_size], engine)
+    return write_drawings(step, seconds, prepared, drawings, engine.name, files)

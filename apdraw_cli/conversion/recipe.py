@@ -1,0 +1,85 @@
+"""What decides how drawings look, and its checksum, by which drawings made otherwise are told from current ones."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+
+PIPELINE_VERSION: Final = 3
+"""To be raised when the way from photo to drawing changes, so that drawings made before are made again."""
+
+STATED: Final = frozenset(("faces", "min_face", "aligned", "detector", "format"))
+"""Options that the checksum states at their defaults too.
+
+All others it states where they are not at their default: so a new option leaves drawings made before it current.
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a drawing looks like but photo and model, and nothing else; can be pickled.
+
+    Attributes:
+        faces: which faces become portraits.
+        format: what drawings are written as, a name in `apdraw_cli.conversion.formats.FORMATS`.
+    """
+
+    faces: FaceOptions = field(default_factory=FaceOptions)
+    format: str = "png"
+
+    @classmethod
+    def of(cls, options: ConvertOptions) -> "Recipe":
+        """The part of a conversion's options that decides what drawings look like."""
+        return cls(options.face_options, options.format)
+
+    @property
+    def several(self) -> bool:
+        """Whether a photo may have several drawings."""
+        return self.faces.faces == "all"
+
+    def checksum(self, photo: str) -> str:
+        """The sha256 of all fields, in hexadecimal.
+
+        Args:
+            photo: the photo's path. Landmarks that lie beside an aligned portrait count too.
+        """
+        return _checksum(self, _version(landmarks_file(photo)) if self.faces.aligned else None)
+
+
+def landmarks_file(photo: str) -> Path:
+    """Where the landmarks of an aligned portrait are looked for: `p.txt` beside `p.jpg`."""
+    return Path(photo).with_suffix(".txt")
+
+
+@lru_cache
+def _checksum(recipe: Recipe, landmarks: tuple[int, int] | None) -> str:
+    stated = {name: value for name, value, default in _options(recipe) if name in STATED or value != default}
+    decisive: dict[str, Any] = {"pipeline": PIPELINE_VERSION, **stated}
+    if recipe.faces.aligned:
+        decisive["landmarks"] = landmarks
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _options(group: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and default of each option in a dataclass, and in the dataclasses in it."""
+    for option in dataclasses.fields(group):
+        value = getattr(group, option.name)
+        if dataclasses.is_dataclass(value):
+            yield from _options(value)
+        else:
+            yield option.name, value, option.default
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  as in sources
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

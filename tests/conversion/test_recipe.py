@@ -1,0 +1,76 @@
+"""The checksum tells drawings made otherwise from current ones, and goes on to know those made before."""
+
+import dataclasses
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.recipe import Recipe
+
+DEFAULTS = "a7fcb07ecd87aa9a31e50388a66dc071c2f6cdbf9fa5d3214f09ba361f7a327a"
+OTHERS = "928424caae516262f006135ff78a39563867fbec00d613edd1ecd2a5cc66eb89"
+
+
+def test_drawings_of_earlier_versions_stay_current() -> None:
+    assert Recipe().checksum("p.jpg") == DEFAULTS
+    others = Recipe(FaceOptions("all", 20.0, False, "retinaface-resnet50"), "webp")
+    assert others.checksum("p.jpg") == OTHERS
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type."""
+    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else f"{value}-"
+
+
+def variants(recipe: Any) -> list[tuple[str, Any]]:
+    """The recipe with one option changed, for each option in it and in the dataclasses in it."""
+    found = []
+    for option in dataclasses.fields(recipe):
+        value = getattr(recipe, option.name)
+        if dataclasses.is_dataclass(value):
+            found += [(name, dataclasses.replace(recipe, **{option.name: inner})) for name, inner in variants(value)]
+        else:
+            found.append((option.name, dataclasses.replace(recipe, **{option.name: changed(value)})))
+    return found
+
+
+@pytest.mark.parametrize(("option", "recipe"), variants(Recipe()), ids=[name for name, _ in variants(Recipe())])
+def test_every_option_counts(option: str, recipe: Recipe) -> None:
+    assert recipe.checksum("p.jpg") != DEFAULTS, option
+
+
+def test_a_new_option_counts_where_it_is_not_at_its_default() -> None:
+    @dataclass(frozen=True)
+    class PageOptions:
+        size: int = 512
+
+    @dataclass(frozen=True)
+    class Longer(Recipe):
+        page: PageOptions = field(default_factory=PageOptions)
+
+    assert Longer().checksum("p.jpg") == DEFAULTS
+    assert Longer(page=PageOptions(1024)).checksum("p.jpg") != DEFAULTS
+
+
+def test_option_names_are_unique_over_all_groups() -> None:
+    names = [name for name, _ in variants(Recipe())]
+    assert len(set(names)) == len(names)
+
+
+def test_a_recipe_is_made_of_options_and_goes_between_processes() -> None:
+    recipe = Recipe.of(ConvertOptions((), face_options=FaceOptions(min_face=3), format="webp"))
+    assert recipe == Recipe(FaceOptions(min_face=3), "webp")
+    assert pickle.loads(pickle.dumps(recipe)).checksum("p.jpg") == recipe.checksum("p.jpg")
+
+
+def test_landmarks_beside_an_aligned_portrait_count(tmp_path: Path) -> None:
+    aligned = Recipe(FaceOptions(aligned=True))
+    photo = str(tmp_path / "p.jpg")
+    before = aligned.checksum(photo)
+    (tmp_path / "p.txt").write_text("1 2\n" * 5)
+    assert aligned.checksum(photo) != before
+    assert Recipe().checksum(photo) == DEFAULTS
