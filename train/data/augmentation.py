@@ -23,7 +23,9 @@ class Augmentation:
         shift: pixels, in any direction; alignment is never exact.
         landmark_jitter: pixels, of each landmark by itself.
         mask_jitter: pixels by which the person mask grows or shrinks.
-        photometric: whether light, colour, sharpness, resolution and JPEG quality vary.
+        photometric: whether light, colour, sharpness, resolution and JPEG quality vary, and shadows fall on the face.
+        crop: share of the pairs whose photo ends inside the portrait: at a straight edge, as where a photo was cut, or
+            at a circle, as avatars do. Photo and drawing are white beyond it, and the mask is 0.
     """
 
     rotation: float = 10.0
@@ -33,11 +35,12 @@ class Augmentation:
     landmark_jitter: float = 1.5
     mask_jitter: int = 3
     photometric: bool = True
+    crop: float = 0.12
 
     @classmethod
     def paper(cls) -> Self:
         """The paper's own: rotation, scale and flip, nothing else."""
-        return cls(shift=0.0, landmark_jitter=0.0, mask_jitter=0, photometric=False)
+        return cls(shift=0.0, landmark_jitter=0.0, mask_jitter=0, photometric=False, crop=0.0)
 
 
 def vary(
@@ -78,6 +81,10 @@ def vary(
         mask = cv2.dilate(mask, kernel) if rng.random() < 0.5 else cv2.erode(mask, kernel)
     if how.photometric:
         photo = _relight(photo, rng)
+    if how.crop and rng.random() < how.crop:
+        outside = _beyond_the_photo(landmarks, rng)
+        photo, drawing, mask = photo.copy(), drawing.copy(), mask.copy()
+        photo[outside], drawing[outside], mask[outside] = WHITE, WHITE, 0
     return (
         photo.astype(np.uint8),
         drawing.astype(np.uint8),
@@ -93,6 +100,8 @@ def _relight(photo: Image, rng: np.random.Generator) -> Image:
     values = np.asarray(cv2.LUT(photo, _tone_curves(rng)), np.float32)
     if rng.random() < 0.3:
         values *= _light_from_one_side(rng)
+    if rng.random() < 0.3:
+        values *= _cast_shadow(rng)
     if rng.random() < 0.25:
         small = round(SIZE / rng.uniform(1.5, 4))
         values = cv2.resize(values, (small, small), interpolation=cv2.INTER_AREA)
@@ -131,3 +140,33 @@ def _light_from_one_side(rng: np.random.Generator) -> Floats:
     ramp = np.tanh(distance.astype(np.float32) / np.float32(reach))
     dark, light = rng.uniform(0.35, 0.8), rng.uniform(1.0, 1.25)
     return np.asarray((light + dark) / 2 + (light - dark) / 2 * ramp, np.float32)[..., None]
+
+
+def _cast_shadow(rng: np.random.Generator) -> Floats:
+    """Factors [512, 512, 1] of a shadow with an edge: of a hat, a nose, a wall, or of leaves.
+
+    The zero crossings of a field of low frequency bound it: one wave for a large shadow, several for dappled light.
+    """
+    cells = int(rng.integers(2, 4)) if rng.random() < 0.6 else int(rng.integers(4, 9))
+    field = cv2.resize(
+        rng.standard_normal((cells, cells)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
+    )
+    field -= np.float32(np.quantile(field, rng.uniform(0.2, 0.7)))
+    softness = np.float32(rng.uniform(2, 12) * cells / SIZE)  # the edge is 2 to 12 pixels wide
+    lit = 1 / (1 + np.exp(-np.clip(field / softness, -30, 30)))
+    shade = np.float32(rng.uniform(0.35, 0.75))
+    return np.asarray(shade + (np.float32(rng.uniform(1.0, 1.15)) - shade) * lit, np.float32)[..., None]
+
+
+def _beyond_the_photo(landmarks: Landmarks, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """[512, 512]: what lies beyond a straight edge, or a circle, that leaves the landmarks some room."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    middle = landmarks.mean(axis=0)
+    if rng.random() < 0.4:
+        centre = middle + rng.uniform(-20, 20, 2)
+        return np.asarray(np.hypot(x - centre[0], y - centre[1]) > rng.uniform(180, 250))
+    angle = rng.uniform(0, 2 * np.pi)
+    towards = np.array([np.cos(angle), np.sin(angle)])
+    furthest = float(((landmarks - middle) @ towards).max())
+    along = (x - middle[0]) * towards[0] + (y - middle[1]) * towards[1]
+    return np.asarray(along > furthest + rng.uniform(25, 120))

@@ -13,11 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from engines.portrait import SIZE, TEMPLATE
-from train.data.augmentation import Augmentation, vary
+from train.data.augmentation import Augmentation, _cast_shadow, vary
 from train.data.pairs import DatasetError, PortraitPairs, read_index
 from train.export.to_onnx import synthetic_portraits
 
-STILL = Augmentation(rotation=0, scale=1, flip=False, shift=0, landmark_jitter=0, mask_jitter=0, photometric=False)
+STILL = Augmentation(
+    rotation=0, scale=1, flip=False, shift=0, landmark_jitter=0, mask_jitter=0, photometric=False, crop=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +208,7 @@ def test_everything_moves_together(seed: int) -> None:
     for i, point in enumerate(np.rint(TEMPLATE).astype(int)):
         cv2.circle(photo, tuple(int(v) for v in point), 6, (50 + 40 * i,) * 3, -1)
     drawing, mask = photo[..., 0].copy(), np.where(photo[..., 0] > 0, 255, 0).astype(np.uint8)
-    how = Augmentation(landmark_jitter=0, mask_jitter=0, photometric=False)
+    how = Augmentation(landmark_jitter=0, mask_jitter=0, photometric=False, crop=0)
     moved = vary(photo, drawing, mask, np.rint(TEMPLATE), how, np.random.default_rng(seed))
     landmarks = moved[3]
     order = range(5) if moved[0][tuple(np.rint(landmarks[0]).astype(int)[::-1])][0] < 70 else [1, 0, 2, 4, 3]
@@ -266,3 +268,32 @@ def test_light_and_camera_change_the_photo_alone_and_leave_it_recognisable() -> 
         rows = seen.mean(axis=2).reshape(-1)
         assert np.corrcoef(rows, photo[..., 0].reshape(-1))[0, 1] > 0.4
     assert changed > 30
+
+
+def test_a_photo_that_ends_inside_the_portrait_is_white_beyond_and_keeps_the_features() -> None:
+    photo, landmarks = np.full((SIZE, SIZE, 3), 90, np.uint8), np.rint(TEMPLATE)
+    mask = np.full((SIZE, SIZE), 255, np.uint8)
+    how = replace(STILL, crop=1)
+    shares = []
+    for seed in range(40):
+        varied = vary(photo, photo[..., 0], mask, landmarks, how, np.random.default_rng(seed))
+        beyond = varied[2] == 0
+        assert (varied[0][beyond] == 255).all()
+        assert (varied[1][beyond] == 255).all()
+        assert (varied[0][~beyond] == 90).all()
+        assert (varied[1][~beyond] == 90).all()
+        for x, y in landmarks.astype(int):
+            assert not beyond[y - 17 : y + 17, x - 17 : x + 17].any()
+        shares.append(beyond.mean())
+    assert min(shares) > 0.02
+    assert max(shares) < 0.7
+
+
+def test_shadows_have_edges_and_leave_something_to_see() -> None:
+    edges = 0
+    for seed in range(20):
+        shadow = _cast_shadow(np.random.default_rng(seed))[..., 0]
+        assert 0.3 < shadow.min() < 0.8
+        assert 0.95 < shadow.max() < 1.2
+        edges += np.abs(np.diff(shadow, axis=1)).max() > 0.02
+    assert edges > 15
