@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
 from engines.model_info import ModelInfo
+from engines.offline import import_onnxruntime
 from engines.portrait import Image, PortraitBatch
 from engines.signature import Port, check_batch, check_signature
 from engines.tensorrt.cuda import Gpu
@@ -26,7 +27,7 @@ CPU: Final = "CPUExecutionProvider"
 def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     """Tells whether ONNX Runtime can be imported, and whether this build of it can use the GPUs."""
     try:
-        import onnxruntime as ort
+        ort = import_onnxruntime()
     except (ImportError, OSError) as error:
         return EngineStatus(NAME, False, None, (), f"onnxruntime cannot be imported: {one_line(error)}", INSTALL)
     if gpus and CUDA not in ort.get_available_providers():
@@ -107,8 +108,7 @@ def _choose_precision(asked: str, info: ModelInfo, device: str) -> str:
 
 
 def _open_session(model: Path, device: str, threads: int | None) -> Any:
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # errors

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engines.offline import import_onnxruntime
 from engines.portrait import Image, Portrait, PortraitBatch
 from train.data.pairs import DatasetError, PortraitPairs
 from train.evaluation.metrics import BINARY_THRESHOLD
@@ -89,6 +90,8 @@ def in_int8(model: Any, portraits: Iterable[Portrait]) -> Any:
         Another `onnx.ModelProto`.
     """
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory(prefix="apdraw-int8-") as scratch, _quiet():
@@ -129,8 +132,7 @@ def _some(pairs: PortraitPairs, count: int) -> Iterator[Portrait]:
 
 def _compared(plain: Any, rounded: Any, portraits: Iterator[Portrait]) -> tuple[float, float]:
     """How far drawings differ: the largest share of pixels that changed sides, and the mean in grey levels."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     sessions = [

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from engines.model_info import FORMAT, FORMAT_VERSION
+from engines.offline import import_onnxruntime
 from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
 from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
@@ -137,8 +138,7 @@ def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> Non
     Raises:
         ModelError: a drawing differs by more than `tolerance` grey levels.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

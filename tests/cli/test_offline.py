@@ -1,0 +1,130 @@
+"""No command looks up a name, connects to anything, or leaves a file in the user's home folder."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from evaluation_fakes import make_dataset
+
+from engines import offline
+from train.model_file import save_generator
+from train.networks import Generator, GeneratorConfig
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+WATCH = """
+    import os, sys
+
+    def refuse(event, arguments):
+        is_far = event == "socket.connect" and isinstance(arguments[1], tuple)
+        is_question = event.startswith(("socket.getaddrinfo", "socket.gethostby", "socket.getnameinfo"))
+        if is_far or is_question or event == "urllib.Request":
+            with open(os.environ["LOOKED_UP"], "a") as file:
+                file.write(f"{event} {arguments}\\n")
+            raise OSError("there is no network")
+
+    sys.addaudithook(refuse)
+"""
+"""Runs at the start of every Python process, workers included: forbids the network and writes down who asked for it."""
+
+USER_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "APDRAW_CACHE")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo, a data set, a model, and a `sitecustomize` that forbids the network."""
+    folder = tmp_path_factory.mktemp("offline")
+    for name in ("photos", "drawings"):
+        (folder / name).mkdir()
+        shutil.copy(SAMPLES / "grace_hopper.jpg", folder / name)
+    make_dataset(folder / "dataset", ["one"], "train")
+    save_generator(folder / "model.safetensors", Generator(GeneratorConfig(2)), {})
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(textwrap.dedent(WATCH))
+    return folder
+
+
+def environment(folder: Path, home: Path, looked_up: Path) -> dict[str, str]:
+    changed = {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "LOCALAPPDATA": str(home),
+        "LOOKED_UP": str(looked_up),
+        "PYTHONPATH": os.pathsep.join([str(folder / "site"), *filter(None, sys.path)]),
+    }
+    removed = {*USER_FOLDERS, "CI", "TF_BUILD", "JENKINS_URL", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
+    return {name: value for name, value in os.environ.items() if name not in removed} | changed
+
+
+TINY_RUN = ("--width", "2", "--discriminator-width", "2", "--batch-size", "1", "--steps", "1", "--device", "cpu")
+
+COMMANDS = {
+    "doctor": ("doctor",),
+    "convert": ("convert", "photos", "-o", "{out}", "--workers", "1"),
+    "convert with onnxruntime": ("convert", "photos", "-o", "{out}", "--workers", "0", "--engine", "onnxruntime"),
+    "prepare": ("prepare", "photos", "{out}", "--drawings", "drawings", "--workers", "1"),
+    "train": ("train", "dataset", "--stage", "pretrain", "-o", "{out}", "--workers", "1", *TINY_RUN),
+    "evaluate": ("evaluate", "model.safetensors", "dataset", "--split", "train"),
+    "build-engine": (
+        *("build-engine", str(SAMPLES.parent / "engines/weights/apdraw.onnx"), "{out}.engine"),
+        *("--flavor", "tensorrt-rtx", "--compute-capability", "8.9", "--optimization-level", "0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_looks_anything_up_or_leaves_a_file_at_home(name: str, folder: Path, tmp_path: Path) -> None:
+    if name == "build-engine" and importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("needs TensorRT for RTX")
+    arguments = [argument.format(out=tmp_path / "out") for argument in COMMANDS[name]]
+    check(folder, tmp_path, "-m", "apdraw_cli.app", *arguments)
+
+
+def test_what_export_and_import_load_is_silent_too(folder: Path, tmp_path: Path) -> None:
+    """Instead of an export, which takes long: what libraries send home they send when they are loaded."""
+    libraries = "onnxscript.optimizer, onnxruntime.quantization, openvino, torch.utils.tensorboard, torchmetrics"
+    program = f"import train.export.to_onnx, train.export.int8, train.author_weights, {libraries}, time; time.sleep(2)"
+    check(folder, tmp_path, "-c", program)
+
+
+def check(folder: Path, scratch: Path, *arguments: str) -> None:
+    home, looked_up = scratch / "home", scratch / "looked_up"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(folder, home, looked_up),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [*home.rglob("*")] == []
+    assert not looked_up.exists(), looked_up.read_text()
+
+
+def test_the_watch_sees_what_openvino_would_ask_without_our_switch(folder: Path, tmp_path: Path) -> None:
+    home, looked_up = tmp_path / "home", tmp_path / "looked_up"
+    home.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", "import openvino, onnxruntime, time; time.sleep(3)"],
+        env=environment(folder, home, looked_up),
+        check=True,
+        timeout=60,
+    )
+    assert {path.name for path in home.rglob("*")} >= {"openvino_ga_cid", "deviceid"}
+    assert "google-analytics" in looked_up.read_text()
+
+
+def test_a_program_that_uses_openvinos_telemetry_itself_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = object()
+    monkeypatch.setitem(sys.modules, offline.OPENVINO_TELEMETRY, theirs)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    offline.stay_offline()
+    assert sys.modules[offline.OPENVINO_TELEMETRY] is theirs
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
