@@ -108,7 +108,7 @@ class Console:
         """What became of photos and drawings on the way into a data set."""
         self.result(result)
         for line in _preparation(result):
-            self.say(line)
+            self.say(_shown(line))
 
     def training(self) -> "TrainingSteps":
         """A listener that shows how a training run goes."""
@@ -239,7 +239,7 @@ class Console:
         """What `apdraw evaluate` measured."""
         self.result(result)
         for line in _evaluation(result):
-            self.say(line)
+            self.say(_shown(line))
 
     def _object(self, value: dict[str, Any]) -> None:
         _write(sys.stdout, json.dumps(value, default=str))
@@ -613,12 +613,15 @@ def _duration(seconds: float) -> str:
 
 def _shown(text: str) -> str:
     """A line without what would upset a terminal: control characters and bytes that are no text."""
-    readable = os.fsencode(text).decode("utf-8", "replace")
+    try:
+        readable = os.fsencode(text).decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half a character, which is no text either
+        readable = text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in readable)
 
 
 def _write(stream: TextIO, text: str, *, one_line: bool = True) -> None:
-    line = _shown(text) if one_line else text
+    line = _shown(text) if one_line else "\n".join(map(_shown, text.split("\n")))
     encoding = stream.encoding or "utf-8"
     line = line.encode(encoding, "replace").decode(encoding)
     if stream is sys.stderr:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from engines.base import ModelFileError
+from engines.regular_files import open_regular
 
 FORMAT: Final = "apdraw-generator"
 FORMAT_VERSION: Final = "1"
@@ -55,7 +56,7 @@ def sha256(path: Path) -> str:
         ModelFileError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}; check the path") from error
@@ -72,7 +73,7 @@ def read_metadata(path: Path) -> ModelInfo:
     if reader is None:
         raise ModelFileError(f"cannot draw with {path}: a model is a {' or a '.join(readers)} file")
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             metadata = reader(content)
     except FileNotFoundError:
         raise ModelFileError(f"there is no model {path}; check the path given to --model") from None
@@ -128,7 +129,7 @@ def _safetensors_metadata(content: mmap.mmap) -> dict[str, str]:
     try:
         end = start + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         texts = {str(key): str(value) for key, value in metadata.items()}
-    except (TypeError, KeyError, IndexError, AttributeError):
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError):
         raise ValueError("its header describes no tensors") from None
     if end != len(content):
         raise ValueError(f"it has {len(content)} bytes, its header tells of {end}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from engines.regular_files import open_regular
 from train.model_file import ModelError
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
@@ -92,7 +93,8 @@ def read_checkpoint(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # the error says it better
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with open_regular(path) as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is no checkpoint, or holds more than weights; it was not loaded, as that could run code"

@@ -2,13 +2,15 @@
 
 import contextlib
 import logging
-import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+
+from engines.atomic_files import replacing, sweep
+from engines.regular_files import inside, open_regular
 
 FOLDER: Final = "checkpoints"
 _NAME: Final = re.compile(r"step-(\d+)\.pt")
@@ -33,17 +35,12 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> P
     """
     folder = run / FOLDER
     path = folder / f"step-{step:08d}.pt"
-    temporary = folder / f".{path.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        inside(run, f"{FOLDER}/{path.name}")
+        sweep(folder)
+        with replacing(path) as file:
+            torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
         raise CheckpointError(
@@ -66,11 +63,12 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint in {run}; leave out --resume to begin a run")
     for path in reversed(found):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            with open_regular(path) as file:
+                state = dict(torch.load(file, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             _log.warning("%s is damaged (%s); going back to the one before it", path, str(error).partition("\n")[0])
         else:
-            return dict(state)
+            return state
     raise CheckpointError(f"every checkpoint in {run} is damaged; begin the run again in another folder")
 
 

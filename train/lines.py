@@ -11,7 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import Dataset
 
 from engines.portrait import SIZE, WHITE, Image
-from train.data.pairs import DatasetError, read_index
+from engines.regular_files import check_regular
+from train.data.layout import file_of
+from train.data.pairs import DatasetError, read_index, read_picture
 from train.model_file import ModelError, write_atomically
 from train.networks.lines import LineDetectors
 from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE
@@ -63,8 +65,8 @@ class LinePairs(Dataset[LinePair]):
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         name = self.names[index]
-        drawing = _read(self.folder / "drawings" / f"{name}.png")
-        lines = _read(self.folder / "lines" / f"{name}.png")
+        drawing = read_picture(file_of(self.folder, "drawings", name), cv2.IMREAD_GRAYSCALE, SIZE)
+        lines = read_picture(file_of(self.folder, "lines", name), cv2.IMREAD_GRAYSCALE, SIZE)
         if not np.isin(lines, (BLACK_LINE, WHITE_LINE, NO_LINE)).all():
             raise DatasetError(
                 f"{self.folder / 'lines' / name}.png is no line map: it has values other than 0, 128 and 255; "
@@ -168,6 +170,7 @@ def load_detectors(path: Path) -> LineDetectors:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -226,10 +229,3 @@ def _altered(drawing: Image, rng: np.random.Generator) -> Image:
         values = values + np.float32(rng.uniform(0.01, 0.08)) * noise
     varied: Image = np.clip(values * WHITE + 0.5, 0, WHITE).astype(np.uint8)
     return varied
-
-
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None or image.shape != (SIZE, SIZE):
-        raise DatasetError(f"{path} is no readable picture of {SIZE} x {SIZE}: prepare the data set again")
-    return np.asarray(image, np.uint8)

@@ -11,6 +11,7 @@ from torch import Tensor
 from engines import atomic_files as files
 from engines.base import EngineError
 from engines.model_info import FORMAT, FORMAT_VERSION
+from engines.regular_files import check_regular
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
 
@@ -128,6 +129,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except FileNotFoundError:

@@ -9,7 +9,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin
 
+from engines.regular_files import read_regular
 from train.networks.config import WIDTHS, NormStatistics
+
+MOST_BYTES: Final = 2**20
+"""Of a TOML file."""
 
 Stage = Literal["auxiliary", "pretrain", "formal"]
 Preset = Literal["paper", "no-local", "no-dt", "no-pretrain", "pix2pix"]
@@ -188,7 +192,7 @@ def resolve(given: Mapping[str, Any], config: Path | None = None) -> TrainOption
     said = (read_config(config) if config else {}) | {name: value for name, value in given.items() if value is not None}
     stage, preset = said.get("stage", "formal"), said.get("preset", "paper")
     for name, value, known in (("stage", stage, STAGES), ("preset", preset, PRESETS)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise OptionsError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     return TrainOptions(**{**STAGES[stage], **PRESETS[preset], **said})
 
@@ -200,10 +204,10 @@ def read_config(path: Path) -> dict[str, Any]:
         OptionsError: unreadable, no TOML, or an unknown name.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        values = tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise OptionsError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or lists in lists in lists
         raise OptionsError(f"{path} is no TOML file: {error}") from error
     options = {name.replace("-", "_"): value for name, value in values.items()}
     known = {field.name for field in dataclasses.fields(TrainOptions)}

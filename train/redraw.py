@@ -23,7 +23,8 @@ from joblib import Parallel, delayed
 from engines.base import EngineError
 from engines.portrait import SIZE, WHITE, Image, Landmarks, PortraitBatch
 from engines.select import open_engine
-from train.data.pairs import DatasetError, PortraitPairs, read_index
+from train.data.layout import file_of
+from train.data.pairs import DatasetError, PortraitPairs, read_index, read_picture
 from train.npr.drawing import NprParameters, line_map
 from train.npr.edge_flow import Plane, smooth_along, soften, tangent_flow
 from train.npr.face_parsing import ellipses, find_parts
@@ -148,11 +149,9 @@ def _drawn(dataset: Path, model: Path) -> Iterator[tuple[str, Image, Image, Land
             pairs = PortraitPairs(dataset, split)
             for index, name in enumerate(pairs.names):
                 portrait = pairs[index].portrait()
-                labels = cv2.imread(str(dataset / "labels" / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
-                if labels is None:
-                    raise DatasetError(f"{dataset / 'labels' / name}.png cannot be read: prepare the data set again")
+                labels = read_picture(file_of(dataset, "labels", name), cv2.IMREAD_GRAYSCALE, SIZE)
                 (drawing,) = engine.draw(PortraitBatch.of([portrait]))
-                yield name, portrait.photo, np.asarray(labels, np.uint8), portrait.landmarks, drawing
+                yield name, portrait.photo, labels, portrait.landmarks, drawing
     finally:
         engine.close()
 
@@ -161,7 +160,7 @@ def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmar
     cv2.setNumThreads(1)
     tidied = tidy(photo, labels, landmarks, drawing)
     for folder, picture in (("drawings", tidied), ("lines", line_map(tidied, NprParameters()))):
-        cv2.imwrite(str(out / folder / f"{name}.png"), picture)
+        cv2.imwrite(str(file_of(out, folder, name)), picture)
 
 
 def main() -> None:

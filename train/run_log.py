@@ -1,12 +1,15 @@
 """What a run tells of itself: `metrics.jsonl`, TensorBoard events, and pictures."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from engines.atomic_files import replacing
+from engines.journal import open_to_append, whole_lines
+from engines.regular_files import open_regular
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -36,8 +39,8 @@ class Metrics:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Adds a line, and each number of it to TensorBoard."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        with open_to_append(self._path) as file:
+            file.write((json.dumps({"step": step, **values}) + "\n").encode())
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
@@ -46,7 +49,8 @@ class Metrics:
         import cv2
 
         _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-        (self._pictures / f"step-{step:08d}.jpg").write_bytes(encoded.tobytes())
+        with replacing(self._pictures / f"step-{step:08d}.jpg") as file:
+            file.write(encoded.tobytes())
         self._board.add_image("drawings", picture, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -57,11 +61,15 @@ class Metrics:
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`; a last one that an interruption tore is left out."""
     lines = []
-    for line in (run / FILE).read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    with open_regular(run / FILE) as file:
+        for _, line in whole_lines(file):
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(values, dict) or type(values.get("step")) is not int:
+                break
+            lines.append(values)
     return lines
 
 
@@ -69,9 +77,5 @@ def _cut(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.writelines((json.dumps(line) + "\n").encode() for line in kept)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image
-from train.data.pairs import Floats, read_index
+from train.data.layout import file_of
+from train.data.pairs import Floats, read_index, read_picture
 from train.export.to_onnx import describe
 from train.model_file import write_atomically
 
@@ -113,8 +114,8 @@ def load(dataset: Path, split: str, size: int) -> tuple[list[Image], list[Image]
     for entry in read_index(dataset):
         if entry["split"] != split or entry["left_out"] not in (None, "round frame"):
             continue
-        photo = cv2.imread(str(dataset / "photos" / f"{entry['name']}.png"), cv2.IMREAD_COLOR_RGB)
-        label = cv2.imread(str(dataset / "labels" / f"{entry['name']}.png"), cv2.IMREAD_GRAYSCALE)
+        photo = read_picture(file_of(dataset, "photos", entry["name"]), cv2.IMREAD_COLOR_RGB, SIZE)
+        label = read_picture(file_of(dataset, "labels", entry["name"]), cv2.IMREAD_GRAYSCALE, SIZE)
         photos.append(np.asarray(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), np.uint8))
         labels.append(np.asarray(cv2.resize(label, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8))
     if not photos:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
+from engines.atomic_files import replacing
 from engines.errors import UnfitError, UsageError
 
 if TYPE_CHECKING:
@@ -185,8 +186,10 @@ def save(result: EvaluateResult, sheet: "Image", output: Path) -> None:
 
     try:
         report = json.dumps(dataclasses.asdict(result), default=str, indent=1)
-        (output / REPORT).write_text(report + "\n", encoding="utf-8")
-        (output / SHEET).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+        with replacing(output / REPORT) as file:
+            file.write(f"{report}\n".encode())
+        with replacing(output / SHEET) as file:
+            file.write(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     except OSError as error:
         raise UnfitError(f"cannot write into {output} ({error.strerror}); name another folder") from error
 

@@ -11,8 +11,9 @@ from typing import Final
 from apdraw_cli import __version__
 from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
 from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of
-from apdraw_cli.datasets.records import FOLDERS, LINES, Record, Records
+from apdraw_cli.datasets.records import Record, Records
 from engines.errors import UsageError
+from train.data.layout import FOLDERS, LINES
 
 FEW_PHOTOS: Final = 4
 """So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""

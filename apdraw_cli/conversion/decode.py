@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from apdraw_cli.conversion.sources import unreadable
 from engines.errors import PhotoError
 from engines.portrait import WHITE, Image
+from engines.regular_files import open_regular
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")
 """What Pillow may open a file as. The rest are no photos, or (EPS) start another program."""
@@ -49,10 +50,10 @@ def read(path: Path | str) -> bytes:
     """Reads a photo's file.
 
     Raises:
-        PhotoError: `not_found`, `unreadable`, `empty` or `too_large`.
+        PhotoError: `not_found`, `not_a_file`, `unreadable`, `empty` or `too_large`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  a str may hold undecodable bytes just as well
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise unreadable(error) from error

@@ -28,15 +28,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, get_args
 
-from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.conversion.outcome import Outcome, Status
 from engines.errors import UnfitError, UsageError
+from engines.journal import open_to_append, whole_lines
+from engines.regular_files import is_name, is_text, open_regular
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
 
 NAME: Final = "apdraw-manifest.jsonl"
+
+STATUSES: Final = get_args(Status)
 
 _INDEX: Final = (
     "PRAGMA journal_mode = OFF",
@@ -83,16 +87,14 @@ class History:
         self._index = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         for statement in _INDEX:
             self._index.execute(statement)
-        if not path.exists():
-            return
-        place = 0
         try:
-            with path.open("rb") as lines:
-                for line in lines:
+            with open_regular(path, follow_links=False) as lines:
+                for place, line in whole_lines(lines):
                     record = _parsed(line)
                     if record is not None:
                         self.add(record, place)
-                    place += len(line)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
 
@@ -118,7 +120,7 @@ class History:
             if row is None:
                 return None
             if self._lines is None:
-                self._lines = self._path.open("rb")
+                self._lines = open_regular(self._path, follow_links=False)
             self._lines.seek(row[0])
             return _parsed(self._lines.readline())
 
@@ -146,7 +148,7 @@ class Manifest:
         self.path = folder / NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
+            self._file = open_to_append(self.path)
         except OSError as error:
             raise UsageError(f"cannot write into {folder}: {error.strerror or error}; name another --output") from error
         try:
@@ -207,15 +209,20 @@ class Manifest:
 
 def _parsed(line: bytes) -> Record | None:
     try:
-        return _record(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not ours
+        record = _record(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # cut off, or not ours
         return None
+    texts = (record.source, record.root, record.status, record.code, record.message, record.model, record.options)
+    numbers = (record.size, record.mtime_ns)
+    if not all(map(is_text, texts)) or not all(number is None or type(number) is int for number in numbers):
+        return None
+    return record if record.status in STATUSES and all(map(is_name, record.outputs)) else None
 
 
 def _record(line: dict[str, Any]) -> Record:
     error = line["error"] or {"code": "", "message": ""}
-    if not all(isinstance(name, str) for name in (line["source"], *line["outputs"])):
-        raise TypeError("names are text")
+    if not isinstance(line["outputs"], list | tuple):
+        raise TypeError("outputs are a list")
     return Record(
         line["source"],
         sys.intern(line.get("root", "")),
@@ -262,7 +269,7 @@ def _face(face: "Face") -> dict[str, Any]:
 
 
 def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=False) as file:
         if file.seek(0, os.SEEK_END) == 0:
             return True
         file.seek(-1, os.SEEK_END)

@@ -1,7 +1,7 @@
 """Output: drawings to files, each of which appears under its name only when it is whole."""
 
+import contextlib
 import errno
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Final
 
 from apdraw_cli.conversion.formats import Format
 from apdraw_cli.timing import timed
+from engines.atomic_files import new_part, sweep
 from engines.errors import PhotoError, UnfitError
 from engines.portrait import Image
+from engines.regular_files import inside, is_empty, open_regular
 
 _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
@@ -18,7 +20,8 @@ _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 class DrawingWriter:
     """Writes drawings into an output folder; may be used from several threads.
 
-    A file that this program did not make is never replaced.
+    Nothing outside the output folder is written or removed, through links neither. A file that does not bear this
+    program's mark is never replaced or removed, whatever the manifest says of it.
 
     Args:
         output: the output folder.
@@ -28,7 +31,6 @@ class DrawingWriter:
     def __init__(self, output: Path, file_format: Format) -> None:
         self._output = output
         self._format = file_format
-        self._number = itertools.count()
         self._tidied: set[Path] = set()
 
     def write(self, name: str, drawings: Sequence[Image], seconds: dict[str, float] | None = None) -> tuple[str, ...]:
@@ -49,21 +51,23 @@ class DrawingWriter:
         seconds = {} if seconds is None else seconds
         suffix = self._format.suffix
         names = [name + suffix, *(f"{name}.{n}{suffix}" for n in range(2, len(drawings) + 1))]
-        targets = [self._output / written for written in names]
         parts: list[Path] = []
         try:
+            targets = [inside(self._output, written) for written in names]
             self._prepare(targets[0].parent)
             for target, written, drawing in zip(targets, names, drawings, strict=True):
-                if target.exists() and not self._may_be_replaced(target):
+                if os.path.lexists(target) and not is_empty(target) and not self._is_ours(target):
                     raise PhotoError(
                         "name_taken",
                         f"{written} is in the way, and no drawing of apdraw: name another --output",
                     )
-                parts.append(target.parent / f".apdraw-{os.getpid()}-{next(self._number)}.part")
                 with timed(seconds, "encode"):
                     data = self._format.encode(drawing)
                 with timed(seconds, "write"):
-                    parts[-1].write_bytes(data)
+                    part, file = new_part(target.parent)
+                    parts.append(part)
+                    with file:
+                        file.write(data)
             with timed(seconds, "write"):
                 for part, target in zip(parts, targets, strict=True):
                     part.replace(target)
@@ -82,18 +86,21 @@ class DrawingWriter:
         return tuple(names)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Removes drawings that newer ones of the same photo have replaced under other names."""
-        for name in names:
-            try:
-                (self._output / name).unlink(missing_ok=True)
-            except OSError:
-                continue
+        """Removes drawings that newer ones of the same photo have replaced under other names.
 
-    def _may_be_replaced(self, target: Path) -> bool:
-        """Whether a file is a drawing of this program, or holds nothing."""
+        Names that lead out of the output folder, and files without this program's mark, are left alone.
+        """
+        for name in names:
+            with contextlib.suppress(OSError):
+                drawing = inside(self._output, name)
+                if self._is_ours(drawing):
+                    drawing.unlink()
+
+    def _is_ours(self, target: Path) -> bool:
+        """Whether a file is a drawing of this program; a link to one is none."""
         try:
-            with target.open("rb") as file:
-                return not file.read(1) or self._format.is_ours(file)
+            with open_regular(target, follow_links=False) as file:
+                return self._format.is_ours(file)
         except OSError:
             return False
 
@@ -102,7 +109,5 @@ class DrawingWriter:
         if folder in self._tidied:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(".apdraw-*.part"):
-            if not part.name.startswith(f".apdraw-{os.getpid()}-"):
-                part.unlink(missing_ok=True)
+        sweep(folder)
         self._tidied.add(folder)

@@ -12,6 +12,7 @@ from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.recipe import landmarks_file
 from apdraw_cli.timing import timed
 from engines.errors import PhotoError
+from engines.landmarks_file import read_landmarks
 from engines.portrait import TEMPLATE, Image, Landmarks
 
 if TYPE_CHECKING:
@@ -111,12 +112,11 @@ def _shows_enough(face: "Face") -> bool:
 
 
 def _read_landmarks(file: Path) -> Landmarks | None:
-    if not file.exists():
-        return None
     try:
-        points = np.array([line.split() for line in file.read_text().splitlines() if line.strip()], np.float32)
-    except (OSError, ValueError):
-        points = np.empty(0, np.float32)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise PhotoError("bad_landmarks", f"{file.name} does not hold five lines 'x y'")
-    return points
+        return read_landmarks(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PhotoError("bad_landmarks", f"{file.name} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise PhotoError("bad_landmarks", f"{file.name} does not hold five lines 'x y'") from error

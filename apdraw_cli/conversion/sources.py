@@ -19,6 +19,7 @@ from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
 from engines.errors import PhotoError, UsageError
+from engines.regular_files import NotRegularError
 
 EXTENSIONS: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
@@ -188,6 +189,8 @@ def read_list(data: bytes) -> list[str]:
 
 def unreadable(error: OSError) -> PhotoError:
     """What the operating system said about a file or folder that cannot be read."""
+    if isinstance(error, NotRegularError):
+        return PhotoError("not_a_file", "neither a file nor a folder")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return PhotoError("not_found", "there is no such file")
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -261,7 +264,7 @@ def _looked_at(path: str, root: str, name: str, drawing: str) -> Source:
         found = os.stat(path)
     except OSError as error:
         return Source(path, root, name, drawing, error=unreadable(error))
-    wrong = None if stat.S_ISREG(found.st_mode) else PhotoError("not_a_file", "neither a file nor a folder")
+    wrong = None if stat.S_ISREG(found.st_mode) else unreadable(NotRegularError(path))
     return Source(path, root, name, drawing, found.st_size, found.st_mtime_ns, wrong)
 
 

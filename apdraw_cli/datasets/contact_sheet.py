@@ -10,9 +10,12 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from apdraw_cli.datasets.records import Record, file_of, write
+from apdraw_cli.conversion.formats.mark import exif_mark
+from apdraw_cli.datasets.records import Record, write
 from engines.errors import UnfitError
 from engines.portrait import MASK_THRESHOLD
+from engines.regular_files import open_regular
+from train.data.layout import file_of
 
 NAME: Final = "contact-sheet.jpg"
 MOST: Final = 48
@@ -48,7 +51,7 @@ def write_contact_sheet(dataset: Path, records: Sequence[Record]) -> Path:
         for i, tile in enumerate(_tiles(dataset, record.name)):
             sheet.paste(tile.resize((TILE, TILE), Pillow.Resampling.BOX), (x + i * TILE, y + LABEL))
     buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=90)
+    sheet.save(buffer, "JPEG", quality=90, exif=exif_mark())
     write(dataset, {dataset / NAME: buffer.getvalue()})
     return dataset / NAME
 
@@ -66,7 +69,7 @@ def _tiles(dataset: Path, name: str) -> list[Pillow.Image]:
 
 def _open(path: Path, mode: str) -> Pillow.Image:
     try:
-        with Pillow.open(path) as picture:
+        with open_regular(path) as file, Pillow.open(file, formats=("PNG",)) as picture:
             return picture.convert(mode)
     except (OSError, SyntaxError) as error:  # Pillow raises the latter on some damaged PNGs
         raise UnfitError(f"cannot read {path} of an earlier run: remove it, and start again") from error

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import unicodedata
 import zlib
@@ -13,6 +14,7 @@ from typing import Final
 from apdraw_cli.conversion.sources import EXTENSIONS
 from apdraw_cli.datasets.records import Record
 from engines.errors import UsageError
+from engines.regular_files import read_regular
 
 VALIDATION_SHARE: Final = 0.1
 """Share of the photos put aside for validation where no index says which."""
@@ -114,15 +116,17 @@ def read_splits(index: Path) -> dict[str, str]:
         UsageError: it is no such index.
     """
     try:
-        with index.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            rows = list(reader)
+        text = read_regular(index).decode("utf-8-sig")  # spreadsheets put a mark in front
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = reader.fieldnames or ()
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"the index {index} cannot be read ({error}): name a CSV file in UTF-8") from error
     if not {"file", "split"} <= set(columns):
         raise UsageError(f"the index {index} cannot be used: it needs the columns file and split")
     for row in rows:
+        if not row["file"]:
+            raise UsageError(f"the index {index} has a line without a file: name one in each")
         if row["split"] not in ("train", "val"):
             raise UsageError(
                 f"the index {index} puts {row['file']} into the split {row['split']!r}: write train or val"

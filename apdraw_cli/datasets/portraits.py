@@ -9,15 +9,19 @@ import cv2
 import numpy as np
 
 from apdraw_cli.conversion.decode import decode, read
+from apdraw_cli.conversion.formats.png import encode_picture
 from apdraw_cli.conversion.plan import PASSING
 from apdraw_cli.datasets.pairing import Task
-from apdraw_cli.datasets.records import Record, file_of, write
+from apdraw_cli.datasets.records import Record, write
 from apdraw_cli.datasets.registration import register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, inside_photo, similarity, warp_labels, warp_photo
 from apdraw_cli.faces.detect import TinyRetinaFace
 from apdraw_cli.faces.segment import PortraitSegmenter
 from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.landmarks_file import format_landmarks
 from engines.portrait import SIZE, WHITE, Image, Landmarks
+from engines.regular_files import read_regular
+from train.data.layout import file_of
 from train.npr import drawing as npr
 from train.npr.face_parsing import FACE, PERSON
 
@@ -127,12 +131,8 @@ class PortraitPreparer:
         return replace(record, written=True)
 
     def _write(self, name: str, pictures: dict[str, Image], landmarks: Landmarks) -> None:
-        files = {
-            file_of(self.dataset, folder, name): cv2.imencode(".png", picture)[1].tobytes()
-            for folder, picture in pictures.items()
-        }
-        points = "".join(f"{int(x)} {int(y)}\n" for x, y in landmarks)
-        files[file_of(self.dataset, "landmarks", name)] = points.encode("ascii")
+        files = {file_of(self.dataset, folder, name): encode_picture(picture) for folder, picture in pictures.items()}
+        files[file_of(self.dataset, "landmarks", name)] = format_landmarks(landmarks)
         write(self.dataset, files)
 
 
@@ -167,8 +167,11 @@ def _labels(label_map: Path | None, photo: Image, endless: Image, transform: Tra
     """The label map in the aligned frame, uint8 [512, 512], going on beyond the photo's rim."""
     if label_map is None:
         return _segmenter().labels(endless)
-    # OpenCV warns of a missing file.
-    found = cv2.imread(str(label_map), cv2.IMREAD_GRAYSCALE) if label_map.is_file() else None
+    try:
+        data = np.frombuffer(read_regular(label_map), np.uint8)
+    except OSError:
+        data = np.empty(0, np.uint8)
+    found = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     if found is None or found.shape != photo.shape[:2]:
         raise PhotoError("bad_labels", NO_LABELS)
     return warp_labels(np.asarray(found, np.uint8), transform, replicate=True)

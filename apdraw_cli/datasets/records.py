@@ -6,23 +6,26 @@
 The folder `.apdraw-prepare` also holds files until they are whole, and is gone when a run is through.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from apdraw_cli.conversion.formats.mark import made_by_apdraw
+from engines.atomic_files import new_part, sweep
 from engines.errors import UnfitError, UsageError
+from engines.journal import LONGEST_LINE, open_to_append, whole_lines
+from engines.landmarks_file import read_landmarks
+from engines.regular_files import OutsideError, inside, is_empty, is_name, is_regular, is_text, open_regular
+from train.data.layout import FOLDERS, INDEX, file_of
 
-INDEX: Final = "index.jsonl"
 UNFINISHED: Final = ".apdraw-prepare"
-LINES: Final = "lines"
-FOLDERS: Final = ("photos", "drawings", "landmarks", "masks", "labels", LINES)
-"""Of a data set; each holds one file a portrait, `lines` only of drawings made by filtering."""
+JOURNAL: Final = "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -54,29 +57,59 @@ class Record:
     written: bool = False
 
 
-def file_of(dataset: Path, folder: str, name: str) -> Path:
-    """Where a portrait's file of one of the `FOLDERS` is."""
-    return dataset / folder / f"{name}{'.txt' if folder == 'landmarks' else '.png'}"
-
-
 def write(dataset: Path, files: dict[Path, bytes]) -> None:
     """Writes files of a data set, each of which appears under its name only when it is whole.
 
+    Args:
+        dataset: its folder.
+        files: contents by path, inside that folder.
+
     Raises:
+        UsageError: a file that this program did not write is in the way.
         UnfitError: one cannot be written.
     """
-    parts = {path: dataset / UNFINISHED / f"{os.getpid()}-{path.parent.name}-{path.name}" for path in files}
+    parts: dict[Path, Path] = {}
     path = dataset
     try:
         for path, content in files.items():
-            parts[path].write_bytes(content)
+            inside(dataset, path.relative_to(dataset).as_posix())
+            if os.path.lexists(path) and not is_empty(path) and not is_ours(path):
+                raise UsageError(
+                    f"{path} is in the way, and not written by this version of apdraw: name another folder for the "
+                    "data set"
+                )
+            part, file = new_part(dataset / UNFINISHED)
+            parts[path] = part
+            with file:
+                file.write(content)
         for path, part in parts.items():
             part.replace(path)
+        parts.clear()
     except OSError as error:
         raise UnfitError(
             f"cannot write {path} ({error.strerror}): make room or name another folder, and start again; "
             "what is finished is kept"
         ) from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file of a data set may be replaced or removed: a regular file that `prepare` wrote.
+
+    Pictures carry the program's mark; an index is told by its first line, landmarks by being five points.
+    """
+    try:
+        if path.suffix == ".txt":
+            return is_regular(path) and len(read_landmarks(path)) > 0
+        if path.suffix == ".jsonl":
+            with open_regular(path, follow_links=False) as file:
+                line = file.readline(LONGEST_LINE)
+            return not line or _parsed(line) is not None
+    except (OSError, ValueError):
+        return False
+    return made_by_apdraw(path)
 
 
 class Records:
@@ -103,9 +136,11 @@ class Records:
             if path.resolve() in used:
                 raise UsageError(f"{path} would be written over: name another folder for the data set")
         try:
+            dataset.mkdir(parents=True, exist_ok=True)
             for folder in (UNFINISHED, *self._folders):
-                (dataset / folder).mkdir(parents=True, exist_ok=True)
-            self._journal = (self._unfinished / "journal.jsonl").open("ab", buffering=0)
+                (dataset / folder).mkdir(exist_ok=True)
+                inside(dataset, f"{folder}/file")  # or the folder is a link that leads out
+            self._journal = open_to_append(self._unfinished / JOURNAL)
         except OSError as error:
             raise UsageError(
                 f"the data set {dataset} cannot be made ({error.strerror}): name a folder that can be written"
@@ -113,8 +148,9 @@ class Records:
         try:
             if not _lock(self._journal.fileno()):
                 raise UsageError(f"another apdraw is preparing {dataset}: wait, or name another folder")
+            sweep(self._unfinished)
             self.indexed = {record.name: record for record in _read(dataset / INDEX)}
-            self._known = {**self.indexed, **{r.name: r for r in _read(self._unfinished / "journal.jsonl")}}
+            self._known = {**self.indexed, **{r.name: r for r in _read(self._unfinished / JOURNAL)}}
             self._journal.write(b"\n")  # ends a line that was cut off
         except BaseException:
             self._journal.close()
@@ -159,34 +195,54 @@ class Records:
         """
         written = {record.name: record.written for record in records}
         write(self._dataset, {self._dataset / INDEX: b"".join(map(_line, records))})
-        for name in {*self._known, *written}:
+        for name in filter(is_name, {*self._known, *written}):
             for folder in FOLDERS:
                 if not written.get(name) or folder not in self._folders:
                     self._remove(file_of(self._dataset, folder, name))
         self._journal.close()
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self._unfinished / JOURNAL).unlink()
+            self._unfinished.rmdir()  # unless it holds what is not ours
 
     def _remove(self, path: Path) -> None:
+        """Removes a file of an earlier run; one that is not ours, or lies behind a link that leads out, stays."""
         try:
-            path.unlink(missing_ok=True)
+            inside(self._dataset, path.relative_to(self._dataset).as_posix())
+            if is_ours(path):
+                path.unlink()
+        except OutsideError:
+            return
         except OSError as error:
             raise UnfitError(f"cannot remove {path} of an earlier run ({error.strerror}): remove it") from error
 
 
 def _read(path: Path) -> Iterator[Record]:
     try:
-        lines = path.read_bytes().splitlines()
+        with open_regular(path, follow_links=False) as file:
+            records = [_parsed(line) for _, line in whole_lines(file)]
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror}): name another folder for the data set") from error
-    fields = {field.name for field in dataclasses.fields(Record)}
-    for line in lines:
-        try:
-            values: Any = json.loads(line)
-            yield Record(**{key: value for key, value in values.items() if key in fields})
-        except (ValueError, TypeError, AttributeError):  # cut off, or not ours
-            continue
+    yield from filter(None, records)
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record in a line; None for one that was cut off or is not ours."""
+    try:
+        values: dict[str, Any] = {key: value for key, value in json.loads(line).items() if key in _FIELDS}
+        record = Record(**values)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    optional = (record.split, record.left_out, record.detail, record.drawing, record.fingerprint, record.source)
+    if not is_text(record.name) or not all(text is None or is_text(text) for text in optional):
+        return None
+    flags = type(record.written) is bool and (record.registered is None or type(record.registered) is bool)
+    number = record.agreement is None or (type(record.agreement) in (int, float) and -2 < record.agreement < 2)
+    return record if flags and number else None
+
+
+_FIELDS: Final = frozenset(field.name for field in dataclasses.fields(Record))
 
 
 def _line(record: Record) -> bytes:

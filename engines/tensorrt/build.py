@@ -14,6 +14,7 @@ from typing import Any, Final
 from engines.atomic_files import write_atomically
 from engines.base import GPU_BATCH_SIZE, EngineError
 from engines.model_info import ModelInfo, read_metadata, sha256
+from engines.regular_files import read_regular
 from engines.tensorrt import cuda
 from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
 from engines.tensorrt.cuda import Gpu, find_gpus
@@ -197,7 +198,7 @@ def _read_timing_cache(flavor: str, path: Path | None) -> bytes | None:
         raise EngineError("TensorRT for RTX measures nothing while it builds: leave out --timing-cache")
     _check_writable(path)
     with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
+        return read_regular(path)
     return b""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.base import EngineError, ModelFileError, one_line
+from engines.regular_files import read_regular
 from engines.signature import INPUTS, Port, check_signature
 from engines.tensorrt.library import new_log
 
@@ -118,7 +119,7 @@ def inspect(library: Any, engine: Path) -> dict[str, int]:
     log = new_log(library)
     try:
         runtime = _checked(library.Runtime(log), log, "start its runtime")
-        loaded = _checked(runtime.deserialize_cuda_engine(engine.read_bytes()), log, f"load {engine}")
+        loaded = _checked(runtime.deserialize_cuda_engine(read_regular(engine)), log, f"load {engine}")
         inspector = _checked(loaded.create_engine_inspector(), log, f"inspect {engine}")
         text = inspector.get_engine_information(library.LayerInformationFormat.JSON)
         return count_types(text)
@@ -145,7 +146,7 @@ def count_types(text: str) -> dict[str, int]:
 
 
 def _parse(parser: Any, onnx: Path, log: Any) -> None:
-    if parser.parse(onnx.read_bytes()):
+    if parser.parse(read_regular(onnx)):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     told = []

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engines.base import EngineError
 from engines.portrait import Image
+from engines.regular_files import read_regular
 from engines.signature import INPUTS, OUTPUT, Port, check_signature
 from engines.tensorrt import cuda
 from engines.tensorrt.cuda import Buffer, CudaError, Graph, OutOfGpuMemoryError, Stream
@@ -38,7 +39,7 @@ class Program:
         self._captures_itself = cuda_graph and flavor == "tensorrt-rtx"
         self._log = new_log(library)
         self._runtime = self.checked(library.Runtime(self._log), "start its runtime")
-        engine = self._runtime.deserialize_cuda_engine(model.read_bytes())
+        engine = self._runtime.deserialize_cuda_engine(read_regular(model))
         self._engine: Any = self.checked(engine, f"load {model}")
         inputs, outputs = self._ports()
         check_signature(model, inputs, outputs)

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 from engines.atomic_files import write_atomically
 from engines.base import EngineError, ModelFileError
 from engines.model_info import sha256
+from engines.regular_files import read_regular
 
 FORMAT_VERSION: Final = 1
 
@@ -84,7 +85,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     path = sidecar_path(engine)
     rebuild = f"rebuild with: {rebuild_command(engine)}"
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_regular(path))
     except FileNotFoundError:
         raise ModelFileError(
             f"there is no {path}, without which nobody knows where {engine.name} can run; {rebuild}"

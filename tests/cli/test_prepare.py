@@ -1,7 +1,9 @@
 """`apdraw prepare`: what becomes of photos and drawings, what is told of it, and how a run goes on."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,9 +251,11 @@ def test_a_change_of_any_module_that_draws_renews_drawings(tmp_path: Path, monke
 
 def test_a_photo_now_left_out_leaves_no_files(quick_npr: None, photos: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
-    for path in ("photos/nobody.png", "drawings/nobody.png", "landmarks/nobody.txt", "masks/nobody.png"):
-        (dataset / path).parent.mkdir(parents=True)
-        (dataset / path).write_bytes(b"of an earlier run")
+    nobody = (photos / "nobody.png").read_bytes()
+    (photos / "nobody.png").write_bytes((photos / "astronaut.png").read_bytes())
+    run(photos, dataset)
+    assert len(list(dataset.rglob("nobody.*"))) == 6
+    (photos / "nobody.png").write_bytes(nobody)
     run(photos, dataset)
     assert list(dataset.rglob("nobody.*")) == []
     assert len(list(dataset.rglob("astronaut.*"))) == 6
@@ -311,7 +315,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: str) -> None:
     finished = journal.read_bytes().count(b"}\n")
     with journal.open("ab") as file:
         file.write(b'{"name": "cut o')  # and in the middle of a line
-    (dataset / ".apdraw-prepare" / "1-photos-2.png").write_bytes(b"half a file")
+    (dataset / ".apdraw-prepare" / ".apdraw-1-0.part").write_bytes(b"half a file")
     assert run(photos, dataset, interrupt).prepared == finished + 1
     result = run(photos, dataset)
     assert (result.prepared, result.kept) == (3, finished + 1)
@@ -407,10 +411,71 @@ def test_a_folder_that_cannot_be_used_is_one_line(photos: Path, drawings: Path, 
         run(photos, tmp_path / "dataset", drawings=photos)
 
 
-def test_a_file_that_cannot_be_written_is_one_line(quick_npr: None, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "dataset" / "drawings" / "astronaut.png").mkdir(parents=True)
-    with pytest.raises(UnfitError, match=r"cannot write .*drawings.astronaut\.png .*make room"):
+def test_a_file_that_cannot_be_written_is_one_line(
+    quick_npr: None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("apdraw_cli.datasets.records.new_part", full)
+    with pytest.raises(UnfitError, match=r"cannot write .*photos.astronaut\.png .*make room"):
         run(photos, tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("kind", ["folder", "picture", "link", "landmarks"])
+def test_a_file_of_the_users_is_not_written_over(quick_npr: None, photos: Path, tmp_path: Path, kind: str) -> None:
+    dataset = tmp_path / "dataset"
+    path = dataset / ("landmarks/astronaut.txt" if kind == "landmarks" else "drawings/astronaut.png")
+    path.parent.mkdir(parents=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "picture":
+        Pillow.new("L", (512, 512)).save(path)
+    elif kind == "link":
+        path.symlink_to(photos / "astronaut.png")
+    else:
+        path.write_text("my notes")
+    before = path.lstat()
+    with pytest.raises(UsageError, match="is in the way, and not written by this version"):
+        run(photos, dataset)
+    assert path.lstat() == before
+
+
+def test_an_index_has_nothing_removed(quick_npr: None, photos: Path, tmp_path: Path) -> None:
+    dataset, away = tmp_path / "dataset", tmp_path / "away"
+    run(photos, dataset)
+    shutil.copytree(dataset, away)
+    (dataset / "labels").rename(tmp_path / "labels")
+    (dataset / "labels").symlink_to(tmp_path / "labels")
+    (dataset / "photos/mine.png").write_bytes((photos / "astronaut.png").read_bytes())
+    before = {path: path.read_bytes() for folder in (away, photos) for path in folder.rglob("*") if path.is_file()}
+    with (dataset / "index.jsonl").open("a") as index:
+        for name in ("../../away/photos/astronaut", "mine", str(away / "photos/astronaut"), "..", "\ud800", "[" * 9999):
+            index.write(json.dumps({"name": name, "source": "gone.jpg"}) + "\n" + "[" * 100_000 + "\n")
+    with pytest.raises(UsageError, match="leads out of the folder"):
+        run(photos, dataset)
+    (dataset / "labels").unlink()
+    (tmp_path / "labels").rename(dataset / "labels")
+    assert run(photos, dataset).prepared == 2
+    assert {path: path.read_bytes() for path in before} == before
+    assert (dataset / "photos/mine.png").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_told_and_not_waited_for(quick_npr: None, photos: Path, tmp_path: Path) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    result = run(photos, tmp_path / "dataset")
+    assert {each.name: each.reason for each in result.left_out}["pipe.jpg"] == "neither a file nor a folder"
+    for place in ("index.jsonl", "photos/astronaut.png"):
+        (tmp_path / "dataset" / place).unlink()
+        os.mkfifo(tmp_path / "dataset" / place)
+        with pytest.raises(UsageError, match=f"{place} "):
+            run(photos, tmp_path / "dataset")
+        (tmp_path / "dataset" / place).unlink()
+        run(photos, tmp_path / "dataset")
+    os.mkfifo(tmp_path / "splits.csv")
+    with pytest.raises(UsageError, match=r"splits.csv cannot be read .*not a regular file"):
+        run(photos, tmp_path / "dataset", index=tmp_path / "splits.csv")
 
 
 def test_a_data_set_of_other_photos_is_not_written_over(photos: Path, tmp_path: Path) -> None:

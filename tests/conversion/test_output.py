@@ -92,6 +92,13 @@ def test_a_drawing_that_lost_its_mark_is_the_users(tmp_path: Path) -> None:
     assert caught.value.code == "name_taken"
 
 
+def test_only_drawings_of_ours_are_removed(tmp_path: Path) -> None:
+    Pillow.fromarray(DRAWING).save(tmp_path / "p.png")
+    (tmp_path / "q.png").touch()
+    writer(tmp_path).remove(["p.png", "q.png"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.png", "q.png"]
+
+
 def test_a_reader_never_sees_half_a_drawing(tmp_path: Path) -> None:
     stop = threading.Event()
     sizes = set()
@@ -132,7 +139,7 @@ def test_a_name_that_is_too_long_costs_the_photo(tmp_path: Path) -> None:
     writer(tmp_path).write("p" * 251, [DRAWING])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser writes everywhere")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser writes everywhere")
 def test_a_folder_that_cannot_be_written_costs_the_photo(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o500)
     with pytest.raises(PhotoError) as caught:

@@ -178,7 +178,7 @@ def test_where_a_line_is_broken_there_is_none_to_find():
 def test_a_data_set_without_line_maps_is_refused(dataset):
     for path in (dataset / "lines").iterdir():
         path.unlink()
-    with pytest.raises(DatasetError, match=r"one\.png is no readable picture"):
+    with pytest.raises(DatasetError, match=r"one\.png cannot be read"):
         LinePairs(dataset, "train")[0]
     (dataset / "lines").rmdir()
     with pytest.raises(DatasetError, match="apdraw prepare --npr"):

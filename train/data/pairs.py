@@ -21,8 +21,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from engines.landmarks_file import parse_landmarks
 from engines.portrait import SIZE, WHITE, Image, Landmarks, Portrait
+from engines.regular_files import OutsideError, read_regular
 from train.data.augmentation import Augmentation, Floats, vary
+from train.data.layout import INDEX, file_of
 
 __all__ = ["Augmentation", "DatasetError", "Floats", "Pair", "PortraitPairs", "read_index"]
 
@@ -86,9 +89,7 @@ class PortraitPairs(Dataset[Pair]):
         self.folder = folder
         self.augmentation = augmentation
         self.seed = seed
-        authors = not (folder / "index.jsonl").exists() and any(
-            (folder / data).is_dir() for data in AUTHORS_SPLITS.values()
-        )
+        authors = not (folder / INDEX).exists() and any((folder / data).is_dir() for data in AUTHORS_SPLITS.values())
         self._entries = _authors_entries(folder, split) if authors else _prepared_entries(folder, split)
         if not self._entries:
             raise DatasetError(f"{folder} holds no portraits of the split {split}: prepare more photos, or use another")
@@ -106,7 +107,7 @@ class PortraitPairs(Dataset[Pair]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         entry = self._entries[index]
         photo, drawing = _read_pair(entry)
-        mask = _read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
+        mask = read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
         mask = np.where(mask > mask.max() / 2, 255, 0).astype(np.uint8)  # a mask may be 0 and 1
         landmarks = _read_landmarks(entry.landmarks)
         if self.augmentation:
@@ -126,9 +127,9 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     Raises:
         DatasetError: the folder is no prepared data set, or its index is damaged.
     """
-    path = folder / "index.jsonl"
+    path = folder / INDEX
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         if (folder / ".apdraw-prepare").is_dir():
             raise DatasetError(f"{folder} is not finished: run its apdraw prepare again") from error
@@ -141,23 +142,23 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             entry["name"], entry["split"], entry["left_out"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DatasetError(f"{path} is damaged at line {number}: run apdraw prepare again") from error
         entries.append(entry)
     return entries
 
 
 def _prepared_entries(folder: Path, split: Split) -> list[_Entry]:
-    return [
-        _Entry(
-            name,
-            folder / "photos" / f"{name}.png",
-            folder / "drawings" / f"{name}.png",
-            folder / "landmarks" / f"{name}.txt",
-            folder / "masks" / f"{name}.png",
-        )
-        for name in (str(e["name"]) for e in read_index(folder) if e["split"] == split and not e["left_out"])
-    ]
+    names = [entry["name"] for entry in read_index(folder) if entry["split"] == split and not entry["left_out"]]
+    try:
+        return [
+            _Entry(name, *(file_of(folder, kind, name) for kind in ("photos", "drawings", "landmarks", "masks")))
+            for name in names
+        ]
+    except OutsideError as error:
+        raise DatasetError(
+            f"{folder / INDEX} names {error.filename!r}, which is no portrait's name: run apdraw prepare again"
+        ) from error
 
 
 def _authors_entries(folder: Path, split: Split) -> list[_Entry]:
@@ -177,14 +178,24 @@ def _authors_entries(folder: Path, split: Split) -> list[_Entry]:
 def _read_pair(entry: _Entry) -> tuple[Image, Image]:
     """Photo uint8 [512, 512, 3] RGB and drawing uint8 [512, 512]."""
     if entry.drawing:
-        photo = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, SIZE)
-        return photo, _read_picture(entry.drawing, cv2.IMREAD_GRAYSCALE, SIZE)
-    both = _read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, 2 * SIZE)
+        photo = read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, SIZE)
+        return photo, read_picture(entry.drawing, cv2.IMREAD_GRAYSCALE, SIZE)
+    both = read_picture(entry.photo, cv2.IMREAD_COLOR_RGB, 2 * SIZE)
     drawing = cv2.cvtColor(np.ascontiguousarray(both[:, SIZE:]), cv2.COLOR_RGB2GRAY)
     return np.ascontiguousarray(both[:, :SIZE]), np.asarray(drawing, np.uint8)
 
 
-def _read_picture(path: Path, flags: int, width: int) -> Image:
+def read_picture(path: Path, flags: int, width: int) -> Image:
+    """A picture of a data set, uint8 [512, width] or [512, width, 3].
+
+    Args:
+        path: its file.
+        flags: of `cv2.imdecode`.
+        width: that it must have.
+
+    Raises:
+        DatasetError: it is missing, damaged or of the wrong size.
+    """
     data = np.frombuffer(_read(path), np.uint8)
     image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
@@ -198,17 +209,16 @@ def _read_picture(path: Path, flags: int, width: int) -> Image:
 
 def _read_landmarks(path: Path) -> Landmarks:
     try:
-        points = np.array([line.split() for line in _read(path).decode().splitlines() if line.strip()], np.float32)
-    except ValueError:
-        points = np.empty(0, np.float32)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise DatasetError(f"{path} does not hold five lines 'x y': prepare the data set again, or take the pair away")
-    return points
+        return parse_landmarks(_read(path))
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} does not hold five lines 'x y': prepare the data set again, or take the pair away"
+        ) from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be read ({error.strerror}): prepare the data set again, or take the pair away"

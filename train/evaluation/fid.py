@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from engines.portrait import Image
+from engines.regular_files import open_regular
 
 if TYPE_CHECKING:
     from train.evaluation.metrics import Features
@@ -93,7 +94,7 @@ def usual_weights(weights: Path) -> bool:
         FeaturesError: it cannot be read.
     """
     try:
-        with weights.open("rb") as file:
+        with open_regular(weights) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == WEIGHTS_SHA256
     except OSError as error:
         raise _unreadable(weights, error) from error
@@ -104,7 +105,8 @@ def _check_weights(weights: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about files that are none of its own
-            held: Any = torch.load(weights, map_location="cpu", weights_only=True)
+            with open_regular(weights) as file:
+                held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise _unreadable(weights, error) from error
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:

@@ -1,13 +1,16 @@
 """The mark by which a drawing of this program is known: its name in the file's EXIF data."""
 
 from functools import cache
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from apdraw_cli import __version__
+from engines.regular_files import open_regular
 
 MARK: Final = "apdraw"
 
 _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
+_MARKED: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 
 
 @cache
@@ -21,11 +24,23 @@ def exif_mark() -> bytes:
 
 
 def has_exif_mark(file: BinaryIO) -> bool:
-    """Whether an open picture bears the mark in its EXIF data."""
+    """Whether an open picture bears the mark in its EXIF data; no pixel is decoded to see that."""
     from PIL import Image as Pillow
 
     try:
-        with Pillow.open(file) as picture:
-            return str(picture.getexif().get(_SOFTWARE, "")).startswith(MARK)
+        with Pillow.open(file, formats=_MARKED) as picture:
+            exif = Pillow.Exif()
+            exif.load(picture.info.get("exif", b""))
+            software = exif.get(_SOFTWARE) or getattr(picture, "tag_v2", {}).get(_SOFTWARE)
+            return str(software).startswith(MARK)
     except Exception:  # no picture at all
+        return False
+
+
+def made_by_apdraw(path: Path) -> bool:
+    """Whether a file is a picture that bears the mark; a link to one is none."""
+    try:
+        with open_regular(path, follow_links=False) as file:
+            return has_exif_mark(file)
+    except OSError:
         return False

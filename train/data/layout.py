@@ -1,0 +1,22 @@
+"""Where the files of a prepared data set lie: one of each kind for each portrait."""
+
+from pathlib import Path
+from typing import Final
+
+from engines.regular_files import OutsideError, is_name
+
+INDEX: Final = "index.jsonl"
+LINES: Final = "lines"
+FOLDERS: Final = ("photos", "drawings", "landmarks", "masks", "labels", LINES)
+"""Each holds one file a portrait, `lines` only of drawings made by filtering."""
+
+
+def file_of(dataset: Path, folder: str, name: str) -> Path:
+    """Where a portrait's file of one of the `FOLDERS` is.
+
+    Raises:
+        OutsideError: the name, out of an index perhaps, would lead out of the folder.
+    """
+    if not is_name(name):
+        raise OutsideError(name)
+    return dataset / folder / f"{name}{'.txt' if folder == 'landmarks' else '.png'}"
