@@ -102,8 +102,8 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
         preparer.check()
         results: Iterable[tuple[Task, Record | None]] = ((task, preparer.prepare(task)) for task in tasks)
     else:
-        pool: WorkerPool[Task, Task, Record] = WorkerPool(preparer.prepare, preparer.check, workers, lambda: False)
-        results = pool.results((task, task) for task in tasks)
+        pool: WorkerPool[Task, Record] = WorkerPool(preparer.prepare, preparer.check, workers, lambda: False)
+        results = pool.results(iter(tasks))
     for done, (task, record) in enumerate(results, 1):
         yield record or replace(blank(task), left_out=WORKER_DIED)
         progress(done, len(tasks))

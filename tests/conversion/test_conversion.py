@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from conversion_fakes import (
     RAISES,
     TWO_FACES,
     FakeEngine,
+    FakeExtractor,
     Recorder,
     drawn_value,
     engine_opener,
@@ -28,7 +30,6 @@ from conversion_fakes import (
 from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import convert, plan
-from apdraw_cli.conversion.executors.process_pool import WorkerPool
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.output import DrawingWriter
@@ -455,59 +456,70 @@ def test_an_engine_that_cannot_be_opened(desk: Desk) -> None:
     assert (result.exit_code, result.error) == (3, "there is no GPU here; use --device cpu")
 
 
-def test_workers_start_while_the_engine_opens(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def traced_extractor(folder: Path, options: FaceOptions) -> FakeExtractor:
+    """Leaves a file that names the process that it was opened in."""
+    (folder / str(os.getpid())).touch()
+    return FakeExtractor(options)
+
+
+def process_of_first_worker(folder: Path) -> int:
+    """Waits until a worker has opened its extractor."""
+    for _ in range(600):
+        traces = list(folder.iterdir())
+        if traces:
+            return int(traces[0].name)
+        time.sleep(0.1)
+    pytest.fail("no worker has started")
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    return folder
+
+
+def test_workers_start_while_the_engine_opens(desk: Desk, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
         save_photo(desk.photos / f"{number}.png")
-    started = threading.Event()
-    open_pool = WorkerPool._open
-
-    def opened(pool: Any, workers: int) -> Any:
-        started.set()
-        return open_pool(pool, workers)
 
     def slow(options: ConvertOptions, model: Path) -> FakeEngine:
-        assert started.wait(60)
+        assert process_of_first_worker(traces) != os.getpid()
         return FakeEngine()
 
-    monkeypatch.setattr(WorkerPool, "_open", opened)
     monkeypatch.setattr("apdraw_cli.conversion.executors.local.find_gpus", lambda: ())
-    result = desk.convert(slow, workers=None)
+    result = desk.convert(slow, extractor=partial(traced_extractor, traces), workers=None)
     assert (result.exit_code, result.done) == (0, 6)
 
 
-def test_workers_wait_for_the_engine_where_there_is_a_gpu(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_wait_for_the_engine_where_there_is_a_gpu(
+    desk: Desk, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(6):
         save_photo(desk.photos / f"{number}.png")
-    numbers = []
-    open_pool = WorkerPool._open
 
-    def opened(pool: Any, workers: int) -> Any:
-        numbers.append(workers)
-        return open_pool(pool, workers)
+    def opened(options: ConvertOptions, model: Path) -> FakeEngine:
+        time.sleep(1)
+        assert list(traces.iterdir()) == []
+        return FakeEngine(device="cuda:0")
 
-    monkeypatch.setattr(WorkerPool, "_open", opened)
     monkeypatch.setattr("apdraw_cli.conversion.executors.local.find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    assert desk.convert(FakeEngine(device="cuda:0"), workers=None).done == 6
-    assert numbers == [3]
+    recorder = Recorder()
+    result = desk.convert(opened, extractor=partial(traced_extractor, traces), workers=None, listener=recorder)
+    assert (result.exit_code, result.done, recorder.workers) == (0, 6, 3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes with signals")
-def test_workers_end_with_an_engine_that_cannot_be_opened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_end_with_an_engine_that_cannot_be_opened(desk: Desk, traces: Path) -> None:
     save_photo(desk.photos / "p.png")
     processes: list[int] = []
-    open_pool = WorkerPool._open
-
-    def opened(pool: Any, workers: int) -> Any:
-        executor = open_pool(pool, workers)
-        processes.extend(executor._processes)
-        return executor
 
     def cannot(options: ConvertOptions, model: Path) -> FakeEngine:
+        processes.append(process_of_first_worker(traces))
         raise EngineError("there is no GPU here; use --device cpu")
 
-    monkeypatch.setattr(WorkerPool, "_open", opened)
-    result = desk.convert(cannot, workers=1)
+    result = desk.convert(cannot, extractor=partial(traced_extractor, traces), workers=1)
     assert (result.exit_code, result.error) == (3, "there is no GPU here; use --device cpu")
     (process,) = processes
     with pytest.raises(ProcessLookupError):
@@ -611,6 +623,16 @@ def test_a_library_stops_it_by_an_event_and_keeps_its_signals(desk: Desk) -> Non
     assert 0 < result.done == len(desk.drawings()) < 40
 
 
+def settled_length(items: list[Any]) -> int:
+    """The length of a list that grows in another thread, once it has begun to grow and no longer does."""
+    for _ in range(60):
+        before = len(items)
+        time.sleep(0.5)
+        if before and len(items) == before:
+            return before
+    return len(items)
+
+
 def test_memory_is_bounded_by_taking_up_photos_as_they_are_drawn(desk: Desk) -> None:
     for number in range(60):
         save_photo(desk.photos / f"p{number:02}.png")
@@ -619,7 +641,7 @@ def test_memory_is_bounded_by_taking_up_photos_as_they_are_drawn(desk: Desk) -> 
 
     class Slow(FakeEngine):
         def draw(self, batch: Any) -> Any:
-            gate.wait(20)
+            gate.wait(60)
             return super().draw(batch)
 
     class Counting:
@@ -633,8 +655,7 @@ def test_memory_is_bounded_by_taking_up_photos_as_they_are_drawn(desk: Desk) -> 
         target=lambda: result.append(desk.convert(Slow(batch_size=2), extractor=lambda options: counting))
     )
     thread.start()
-    time.sleep(1.5)
-    taken_up = len(read)
+    taken_up = settled_length(read)
     gate.set()
     thread.join()
     assert result[0].done == 60

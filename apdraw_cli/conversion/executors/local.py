@@ -53,7 +53,7 @@ BACKLOG: Final = 1000
 WAIT_SECONDS: Final = 0.5
 """How often the caller is told that nothing happens."""
 
-Pool = WorkerPool[Step, Step, Prepared | Outcome] | ThisProcess[Step, Step, Prepared | Outcome]
+Pool = WorkerPool[Step, Prepared | Outcome] | ThisProcess[Step, Prepared | Outcome]
 Tell = Callable[[Event], None]
 
 
@@ -223,7 +223,7 @@ class _Drawing:
             UnfitError: engine, workers or disk failed; what was drawn until then has its outcome.
         """
         try:
-            for step, prepared in pool.results((step, step) for step in steps):
+            for step, prepared in pool.results(steps):
                 if isinstance(prepared, Prepared):
                     self._threads.put(PendingPhoto(step, prepared))
                 else:

@@ -1,4 +1,4 @@
-"""Workers: processes that prepare photos, and a pool that outlives whatever a photo does to one of them."""
+"""A pool of worker processes that goes on when a worker is killed: by the system, or by a library that crashes."""
 
 import contextlib
 import multiprocessing
@@ -16,8 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from apdraw_cli.conversion.executors.malloc import keep_freed_memory
 from engines.errors import ApdrawError, UnfitError
 
-Tag = TypeVar("Tag")
-Argument = TypeVar("Argument")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ONE_THREAD: Final = dict.fromkeys(
@@ -30,11 +29,11 @@ TASKS_PER_WORKER: Final = 3
 POLL_SECONDS: Final = 0.2
 
 
-class WorkerPool(Generic[Tag, Argument, Result]):
-    """Runs a function on many arguments in worker processes, out of order.
+class WorkerPool(Generic[Task, Result]):
+    """Runs a function on many tasks in worker processes; results come in any order.
 
-    A worker that is killed, by the system or by a crash in a library, costs at most what it worked on:
-    everything handed out at that moment is tried again one by one, so that the culprit is found.
+    A worker that is killed costs at most the task that it worked on: everything handed out at that moment is tried
+    again, one task after the other, so that the one that kills workers is found.
 
     Args:
         function: what to run. It can be pickled, and raises nothing but ApdrawError, which ends it all.
@@ -46,7 +45,7 @@ class WorkerPool(Generic[Tag, Argument, Result]):
 
     def __init__(
         self,
-        function: Callable[[Argument], Result],
+        function: Callable[[Task], Result],
         check: Callable[[], None],
         workers: int,
         stopped: Callable[[], bool],
@@ -73,14 +72,14 @@ class WorkerPool(Generic[Tag, Argument, Result]):
             with contextlib.suppress(Exception):  # then there are none
                 opening.result().shutdown(wait=True, kill_workers=True)
 
-    def results(self, tasks: Iterator[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result | None]]:
+    def results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result | None]]:
         """Runs the tasks, taking them up as workers become free.
 
         Args:
-            tasks: anything to tell a task by, and the argument of the function.
+            tasks: arguments of the function; can be pickled.
 
         Yields:
-            What a task is told by, and its result, or None if it killed its worker.
+            A task and its result, or None if it killed its worker.
 
         Raises:
             UnfitError: no worker can be kept alive.
@@ -91,15 +90,13 @@ class WorkerPool(Generic[Tag, Argument, Result]):
             if not found:  # most likely they ran out of memory together
                 self._workers = max(1, self._workers // 2)
 
-    def _together(
-        self, tasks: Iterator[tuple[Tag, Argument]]
-    ) -> Generator[tuple[Tag, Result | None], None, list[tuple[Tag, Argument]]]:
+    def _together(self, tasks: Iterator[Task]) -> Generator[tuple[Task, Result | None], None, list[Task]]:
         """Yields results until all is done, or the pool breaks; returns what was in hand then."""
         opening, self._opening = self._opening, None
         executor = self._open(self._workers) if opening is None else opening.result()
-        in_hand: dict[Future[Result], tuple[Tag, Argument]] = {}
+        in_hand: dict[Future[Result], Task] = {}
         finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
-        refused: list[tuple[Tag, Argument]] = []
+        refused: list[Task] = []
         try:
             while not self._stopped():
                 while len(in_hand) < self._workers * TASKS_PER_WORKER and not self._stopped():
@@ -107,48 +104,48 @@ class WorkerPool(Generic[Tag, Argument, Result]):
                     if task is None:
                         break
                     refused.append(task)
-                    future = executor.submit(self._function, task[1])
+                    future = executor.submit(self._function, task)
                     in_hand[future] = refused.pop()
                     future.add_done_callback(finished.put)
                 if not in_hand:
                     break
                 with contextlib.suppress(queue.Empty):
                     future = finished.get(timeout=POLL_SECONDS)
-                    result = _outcome(future)
-                    yield in_hand.pop(future)[0], result
+                    result = _result_of(future)
+                    yield in_hand.pop(future), result
             return []
         except BrokenExecutor:
             for future, task in in_hand.items():
                 if future.done() and future.exception() is None:
-                    yield task[0], future.result()
+                    yield task, future.result()
                 else:
                     refused.append(task)
             return refused
         finally:
             executor.shutdown(wait=True, kill_workers=True)
 
-    def _one_by_one(self, suspects: list[tuple[Tag, Argument]]) -> Generator[tuple[Tag, Result | None], None, bool]:
+    def _one_by_one(self, suspects: list[Task]) -> Generator[tuple[Task, Result | None], None, bool]:
         """Yields the results of tasks run alone; returns whether one of them killed its worker."""
         executor = None
         found = False
         try:
-            for tag, argument in suspects:
+            for task in suspects:
                 executor = executor or self._open(1)
                 try:
-                    future = executor.submit(self._function, argument)
+                    future = executor.submit(self._function, task)
                     while not future.done():
                         if self._stopped():
                             return True
                         with contextlib.suppress(TimeoutError):
                             future.exception(POLL_SECONDS)
-                    result = _outcome(future)
+                    result = _result_of(future)
                 except BrokenExecutor:
                     found = True
                     executor.shutdown(wait=True, kill_workers=True)
                     executor = None
-                    yield tag, None
+                    yield task, None
                 else:
-                    yield tag, result
+                    yield task, result
             return found
         finally:
             if executor is not None:
@@ -159,9 +156,9 @@ class WorkerPool(Generic[Tag, Argument, Result]):
         from loky import ProcessPoolExecutor
 
         for _ in range(2):
-            with _sheltered():
+            with _deaf_to_signals():
                 executor = ProcessPoolExecutor(
-                    workers, initializer=_settle_in, initargs=(os.getpid(), self._quiet), env=ONE_THREAD
+                    workers, initializer=_initialize_worker, initargs=(os.getpid(), self._quiet), env=ONE_THREAD
                 )
                 started = executor.submit(self._check)
             try:
@@ -179,7 +176,7 @@ class WorkerPool(Generic[Tag, Argument, Result]):
         )
 
 
-class ThisProcess(Generic[Tag, Argument, Result]):
+class ThisProcess(Generic[Task, Result]):
     """Runs a function in this process, one task after the other, where a `WorkerPool` would take longer to start.
 
     Args:
@@ -189,7 +186,7 @@ class ThisProcess(Generic[Tag, Argument, Result]):
     """
 
     def __init__(
-        self, function: Callable[[Argument], Result], check: Callable[[], None], stopped: Callable[[], bool]
+        self, function: Callable[[Task], Result], check: Callable[[], None], stopped: Callable[[], bool]
     ) -> None:
         self._function = function
         self._check = check
@@ -201,29 +198,29 @@ class ThisProcess(Generic[Tag, Argument, Result]):
         """Calls `check` in the background; without it `results` calls it."""
         self._checked = self._starter.submit(self._check)
 
-    def results(self, tasks: Iterator[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result | None]]:
+    def results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result | None]]:
         """Runs the tasks.
 
         Yields:
-            What a task is told by, and its result.
+            A task and its result.
 
         Raises:
             ApdrawError: what `check` or `function` raised.
         """
         checked = self._checked or self._starter.submit(self._check)
         checked.result()
-        for tag, argument in tasks:
+        for task in tasks:
             if self._stopped():
                 return
-            yield tag, self._function(argument)
+            yield task, self._function(task)
 
     def close(self) -> None:
         """Waits for `check`."""
         self._starter.shutdown(wait=True)
 
 
-def _outcome(future: "Future[Result]") -> Result | None:
-    """A task's result; None if it could not be brought back."""
+def _result_of(future: "Future[Result]") -> Result | None:
+    """The result of a task; None if it could not be sent back."""
     try:
         return future.result()
     except (ApdrawError, BrokenExecutor):
@@ -233,8 +230,8 @@ def _outcome(future: "Future[Result]") -> Result | None:
 
 
 @contextlib.contextmanager
-def _sheltered() -> Iterator[None]:
-    """Processes started inside never see the signals that end a conversion, nor warn of a killed one."""
+def _deaf_to_signals() -> Iterator[None]:
+    """Processes that are started inside never get the signals that end a command, nor warn of a killed process."""
     from multiprocessing import resource_tracker
 
     from loky.backend import resource_tracker as loky_tracker
@@ -242,7 +239,7 @@ def _sheltered() -> Iterator[None]:
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:
-        # First these, which unblock signals as they start; they are processes too, and outlive the pools.
+        # First the two trackers, which unblock signals as they start; they are processes too, and outlive the pools.
         resource_tracker.ensure_running()
         loky_tracker.ensure_running()
         with _blocked(_ending_signals()):
@@ -271,11 +268,11 @@ def _ending_signals() -> set[signal.Signals]:
     return {signal.Signals[name] for name in names if hasattr(signal, name)}
 
 
-def _settle_in(parent: int, quiet: bool) -> None:
-    """Makes a worker process a quiet one with one thread that ends with its parent."""
+def _initialize_worker(parent: int, quiet: bool) -> None:
+    """Prepares a worker process: deaf to signals, without output, and ending when its parent ends."""
     for number in _ending_signals():
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     keep_freed_memory()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -284,7 +281,7 @@ def _settle_in(parent: int, quiet: bool) -> None:
     warnings.simplefilter("ignore")
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     if sys.platform == "win32":
         process = multiprocessing.parent_process()
         if process is not None:
