@@ -50,7 +50,8 @@ def draw_brow(sitter: Sitter, side: int, cover: Cover, canvas: Canvas) -> Brow:
     texture = hairs / max(float(np.abs(hairs[inside]).mean()), 0.01)
     level = even - 0.16 * texture
     # The darker the brow, the more of it is solid; one rule for the whole brow.
-    black = float(np.interp(strong, (0.3, 0.45, 0.7, 1.0), (0.16, 0.34, 0.52, 0.62)))
+    body = float(np.median(darkness[inside])) - skin
+    black = float(np.interp(body, (0.05, 0.18, 0.35, 0.6), (0.0, 0.25, 0.5, 0.62)))
     least = max(float(np.quantile(level[inside], 1 - black)), 0.45)
     canvas.fill(np.where(band > 0.02, level - least, -1).astype(np.float32), box)
     weight = float(np.interp(strong, (0.25, 0.8), (0.6, 0.9)))

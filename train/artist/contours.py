@@ -115,6 +115,8 @@ def _features(sitter: Sitter) -> Mask:
         marked |= polygon_mask(np.vstack([sitter.at(mesh.SOCKETS[side]), sitter.at(mesh.EYE_BAGS[side])[::-1]]))
         marked |= polygon_mask(np.vstack([sitter.at(mesh.BROW_TOPS[side]), sitter.at(mesh.BROW_BOTTOMS[side])[::-1]]))
         _line(marked, sitter.at(mesh.SMILE_FOLDS[side]), 26)
+    for corner in mesh.MOUTH_CORNERS:
+        cv2.circle(marked, np.rint(sitter.at(corner)).astype(int).tolist(), int(0.13 * sitter.eye_distance), 1, -1)
     marked |= polygon_mask(sitter.at(mesh.LIPS))
     marked |= polygon_mask(sitter.at((122, *mesh.NOSE, 351)))
     mask = grown(marked > 0, 7).astype(np.uint8)

@@ -80,7 +80,6 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         features.erase(eye.clear)
         canvas.erase(eye.clear)
         features.add(sheet)
-    glasses.erase(fringe)
     canvas.add(features)
     canvas.add(glasses)
     shown = cv2.dilate(sitter.person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))) > 0

@@ -1,8 +1,9 @@
-"""Spectacles: closed rims of one lens shape, found by a path around each eye and a Fourier series through it.
+"""Spectacles: closed rims, a superellipse fitted to the dark and bright lines around both eyes at once.
 
-Around each eye the photo is unrolled by angle; a dynamic programme finds the closed path of dark (or bright) lines.
-Both lenses' paths, one mirrored, then give one smooth shape by weighted least squares: a path that strays into a fold
-or breaks off costs little. Rims are snapped a last time and drawn closed, as thick as the frame is.
+Around each eye the photo is unrolled by angle. A dynamic programme finds the strongest closed path, which tells whether
+spectacles are worn. The rims' shape is one superellipse, mirrored, whose outline collects the most of such lines around
+both eyes: it does not follow a brow or a fold where the rim is faint. It is snapped a last time and drawn closed, as
+thick as the frame is.
 """
 
 from dataclasses import dataclass
@@ -32,8 +33,14 @@ WORN: Final = 0.225
 """Score above which spectacles are worn."""
 STRETCH: Final = 1.12
 """Lenses are wider than high."""
-ANGLES: Final = np.deg2rad(np.arange(0, 360, 2))
-HARMONICS: Final = 5
+ANGLES: Final = np.deg2rad(np.arange(0, 360, 2.0))
+INNERMOST: Final = 0.22
+"""Radius, in eye distances, from where a path may run."""
+USUAL: Final = np.array([0.04, 0.04, 0.38, 0.26, 3.0, 0.08, 0.0])
+"""A lens: see `_fit_lenses`."""
+SPREAD: Final = np.array([0.04, 0.06, 0.06, 0.06, 1.5, 0.10, 0.10])
+STEPS: Final = np.array([0.02, 0.02, 0.02, 0.02, 0.4, 0.05, 0.06])
+"""First changes that a fit tries."""
 SHADED: Final = 0.6
 """Darkness of most of both lenses above which they are sunglasses."""
 REWARD: Final = 0.12
@@ -58,27 +65,37 @@ class Spectacles:
 
 
 @dataclass(frozen=True)
-class _Path:
-    """A closed path by angle; angle 0 points to the image's right."""
+class _Unrolled:
+    """The surroundings of an eye by angle (towards the temple 0, then down) and radius, in eye distances.
+
+    Attributes:
+        middle: of the eye, pixels.
+        sense: 1 if the temple lies to the image's right, else -1.
+        radius: float64 [R].
+        lines: float64 [A, R], strength of dark and bright lines around the eye.
+        reward: float64 [A, R], the same, capped, less where no lens reaches.
+    """
 
     middle: Floats
+    sense: int
     radius: Floats
-    strength: Floats
+    lines: Floats
+    reward: Floats
 
 
 def draw_spectacles(sitter: Sitter, canvas: Canvas) -> Spectacles:
     """Draws spectacles, if the sitter wears any."""
     tones = (sitter.light / np.float32(sitter.contrast)).astype(np.float32)
-    paths = [_find_path(sitter, tones, side) for side in (0, 1)]
+    eyes = [_unroll(sitter, tones, side) for side in (0, 1)]
     lower = (np.deg2rad(15) < ANGLES) & (np.deg2rad(165) > ANGLES)
-    rim = float(np.mean([np.median(p.strength[lower]) + np.percentile(p.strength[lower], 20) for p in paths]))
+    paths = [_path_strength(eye)[lower] for eye in eyes]
+    rim = float(np.mean([np.median(path) + np.percentile(path, 20) for path in paths]))
     score = rim + 0.6 * _bridge_strength(sitter, tones)
     if score <= WORN:
         return Spectacles(False, False, (), score)
-    shapes = _lens_shapes(paths)
     rims, widths = [], []
-    for path, radius in zip(paths, shapes, strict=True):
-        curve, width = _refine(tones, _placed(path.middle, radius))
+    for eye, lens in zip(eyes, _fit_lenses(eyes), strict=True):
+        curve, width = _refine(tones, _placed(eye, lens, sitter.eye_distance))
         rims.append(curve)
         widths.append(width)
     shaded = _are_shaded(sitter, rims)
@@ -91,40 +108,131 @@ def draw_spectacles(sitter: Sitter, canvas: Canvas) -> Spectacles:
     return Spectacles(True, shaded, tuple(rims), score)
 
 
-def _placed(middle: Floats, radius: Floats) -> Curve:
-    x = middle[0] + STRETCH * radius * np.cos(ANGLES)
-    return np.stack([x, middle[1] + radius * np.sin(ANGLES)], axis=1)
-
-
-def _find_path(sitter: Sitter, tones: Plane, side: int) -> _Path:
+def _unroll(sitter: Sitter, tones: Plane, side: int) -> _Unrolled:
     distance = sitter.eye_distance
     outline = sitter.at(mesh.UPPER_LIDS[side] + mesh.LOWER_LIDS[side][1:-1])
     middle = outline.mean(axis=0) + np.array([0, 0.03 * distance])
-    radius = np.arange(0.22 * distance, 0.66 * distance, 1.0)
-    x = middle[0] + STRETCH * radius[None] * np.cos(ANGLES)[:, None]
+    sense = 1 if side else -1
+    radius = np.arange(0.15 * distance, 0.66 * distance, 1.0)
+    x = middle[0] + sense * STRETCH * radius[None] * np.cos(ANGLES)[:, None]
     y = middle[1] + radius[None] * np.sin(ANGLES)[:, None]
     values = smoothed(sample(tones, x, y), 1.2, closed=True)
-    line = np.max([valleys(values, sigma, 1.9) for sigma in (1.6, 2.8, 4.5)], axis=0)
-    line = np.maximum(line, -0.7 * valleys(values, 1.6, 1.9))  # shining metal
-    line[:, :6] = line[:, -6:] = 0
-    reward = np.minimum(line, REWARD)
-    over_nose = x < sitter.mesh[168, 0] + 0.02 * distance if side else x > sitter.mesh[168, 0] - 0.02 * distance
-    reward[over_nose] = -0.02
-    reward[radius[None] > _limit(side)[:, None] * distance] = -0.05
-    # Three turns: the middle one closes.
-    turns = best_path(np.vstack([reward] * 3), 0.0015, 4)[len(ANGLES) : 2 * len(ANGLES)]
-    rows = np.arange(len(ANGLES))
-    taken = reward[rows, turns]
-    strength = np.where(taken < 0, taken, np.minimum(line, 0.25)[rows, turns])
-    return _Path(middle, radius[turns], strength)
+    lines = np.max([valleys(values, sigma, 1.9) for sigma in (1.6, 2.8, 4.5)], axis=0)
+    lines = np.maximum(lines, -0.7 * valleys(values, 1.6, 1.9))  # shining metal
+    lines[:, -6:] = 0
+    reward = np.minimum(lines, REWARD)
+    reward[sense * (x - sitter.mesh[168, 0]) < -0.02 * distance] = -0.02  # beyond the nose
+    radius = radius / distance
+    reward[radius[None] > _limit()[:, None]] = -0.05
+    return _Unrolled(middle, sense, radius, lines, reward)
 
 
-def _limit(side: int) -> Floats:
+def _limit() -> Floats:
     """How far a lens may reach by angle, in eye distances."""
-    nasal = np.cos(ANGLES) * (1 if side == 0 else -1)
-    across, up_down = np.where(nasal > 0, 0.45, 0.62), np.where(np.sin(ANGLES) > 0, 0.47, 0.38)
+    nasal, down = np.cos(ANGLES) < 0, np.sin(ANGLES) > 0
+    across, up_down = np.where(nasal, 0.45, 0.62), np.where(down, 0.47, 0.38)
     limit = np.hypot(across * np.cos(ANGLES), up_down * np.sin(ANGLES))
-    return np.asarray(limit * np.where((nasal > 0) & (np.sin(ANGLES) > 0), 0.94, 1.0), np.float64)
+    return np.asarray(limit * np.where(nasal & down, 0.94, 1.0), np.float64)
+
+
+def _path_strength(eye: _Unrolled) -> Floats:
+    """Strength by angle of the best closed path of lines around an eye."""
+    first = int(np.searchsorted(eye.radius, INNERMOST)) + 6
+    reward = eye.reward[:, first:]
+    # Three turns: the middle one closes.
+    path = best_path(np.vstack([reward] * 3), 0.0015, 4)[len(ANGLES) : 2 * len(ANGLES)]
+    rows = np.arange(len(ANGLES))
+    taken = reward[rows, path]
+    return np.where(taken < 0, taken, np.minimum(eye.lines[:, first:], 0.25)[rows, path])
+
+
+def _fit_lenses(eyes: list[_Unrolled]) -> list[Floats]:
+    """The lenses around both eyes: [x, y, half width, half height, exponent, taper, tilt] each, in eye distances.
+
+    x is towards the temple. A lens is narrower below by its taper, and turned by its tilt, radians.
+    """
+    starts = np.array(
+        [
+            (x, y, half, high, exponent, 0.08, 0.0)
+            for x in (0.0, 0.05)
+            for y in (0.0, 0.05)
+            for half in (0.31, 0.37, 0.43)
+            for high in (0.19, 0.24, 0.30)
+            for exponent in (2.3, 3.5)
+        ]
+    )
+    coarse, fine = ([smoothed(eye.reward, sigma, axis=1) for eye in eyes] for sigma in (4.0, 1.5))
+    score = sum(_collected(eye, table, starts) for eye, table in zip(eyes, coarse, strict=True)) - _oddness(starts)
+    found = []
+    for start in starts[np.argsort(-score, kind="stable")[:4]]:
+        lens = start
+        for tables, size in ((coarse, 1.0), (coarse, 0.5), (fine, 0.5), (fine, 0.25), (fine, 0.12)):
+            lens, worth = _climb(eyes, tables, lens, size * STEPS, lens, 0.0)
+        found.append((worth, lens))
+    shared = max(found, key=lambda item: item[0])[1]
+    lenses = []
+    for eye, table in zip(eyes, fine, strict=True):
+        own = shared
+        for size in (0.5, 0.25, 0.12):
+            own, _ = _climb([eye], [table], own, size * STEPS, shared, 0.02)
+        lenses.append(own)
+    return lenses
+
+
+def _climb(
+    eyes: list[_Unrolled], tables: list[Floats], lens: Floats, steps: Floats, usual: Floats, loyalty: float
+) -> tuple[Floats, float]:
+    """Changes one number of a lens after the other while that collects more; returns the lens and its worth."""
+    changes = np.vstack([np.zeros(len(steps)), np.diag(steps), -np.diag(steps)])
+    worth = -np.inf
+    for _ in range(12):
+        trials = lens + changes
+        values = sum(_collected(eye, table, trials) for eye, table in zip(eyes, tables, strict=True)) / len(eyes)
+        values = values - _oddness(trials) - loyalty * (((trials - usual) / STEPS) ** 2).sum(axis=1)
+        best = int(np.argmax(values))
+        worth = float(values[best])
+        if best == 0:
+            break
+        lens = trials[best]
+    return lens, worth
+
+
+def _outline(lenses: Floats) -> tuple[Floats, Floats]:
+    """Outlines of lenses [L, 7]: x and y, each [L, A], in eye distances, x towards the temple."""
+    x, y, half, high, exponent, narrow, tilt = (column[:, None] for column in lenses.T)
+    across, down = np.abs(np.cos(ANGLES)) / half, np.abs(np.sin(ANGLES)) / high
+    reach = (across**exponent + down**exponent) ** (-1 / exponent)
+    u, v = reach * np.cos(ANGLES), reach * np.sin(ANGLES)
+    u = u * (1 - narrow * v / high)
+    turned_x, turned_y = u * np.cos(tilt) - v * np.sin(tilt), u * np.sin(tilt) + v * np.cos(tilt)
+    return np.asarray(x + turned_x), np.asarray(y + turned_y)
+
+
+def _collected(eye: _Unrolled, table: Floats, lenses: Floats) -> Floats:
+    """Mean reward on the outlines of lenses, [L]; the lower half, where no brow is near, counts more."""
+    x, y = _outline(lenses)
+    angle = np.arctan2(y, x / STRETCH)
+    rows = np.rint(angle / (ANGLES[1] - ANGLES[0])).astype(int) % len(ANGLES)
+    radius = np.hypot(x / STRETCH, y)
+    spacing = eye.radius[1] - eye.radius[0]
+    columns = np.rint((radius - eye.radius[0]) / spacing).astype(int)
+    outside = (columns < 0) | (columns >= len(eye.radius))
+    reward = np.where(outside, -0.05, table[rows, np.clip(columns, 0, len(eye.radius) - 1)])
+    weight = np.where(np.sin(ANGLES) > -0.1, 1.5, 1.0)
+    return np.asarray((reward * weight).sum(axis=1) / weight.sum())
+
+
+def _oddness(lenses: Floats) -> Floats:
+    """Price of unusual lenses, [L]."""
+    off = (lenses - USUAL) / SPREAD
+    impossible = (lenses[:, 4] < 2) | (lenses[:, 4] > 6)
+    return np.asarray(0.003 * (off**2).sum(axis=1) + impossible)
+
+
+def _placed(eye: _Unrolled, lens: Floats, distance: float) -> Curve:
+    x, y = _outline(lens[None])
+    outline = np.stack([eye.sense * x[0], y[0]], axis=1) * distance + eye.middle
+    return resample(np.vstack([outline, outline[:1]]))[:-1]
 
 
 def _bridge_strength(sitter: Sitter, tones: Plane) -> float:
@@ -136,38 +244,6 @@ def _bridge_strength(sitter: Sitter, tones: Plane) -> float:
     x, y = np.meshgrid(columns, rows)
     profile = sample(tones, x, y).mean(axis=1)[None].astype(np.float64)
     return max(float(np.abs(valleys(profile, sigma, 1.9))[0, 6:-6].max()) for sigma in (1.6, 2.8, 4.5))
-
-
-def _lens_shapes(paths: list[_Path]) -> list[Floats]:
-    """One smooth shape for both lenses, mirrored, and each lens near it: radius by angle."""
-    order = np.arange(HARMONICS + 1)
-    basis = np.hstack([np.cos(np.outer(ANGLES, order)), np.sin(np.outer(ANGLES, order[1:]))])
-    mirrored = np.hstack([np.cos(np.outer(np.pi - ANGLES, order)), np.sin(np.outer(np.pi - ANGLES, order[1:]))])
-    bases = [basis, mirrored]  # the image's right lens in the left one's angles
-    price = np.diag(1e-3 * np.r_[order, order[1:]].astype(np.float64) ** 3)
-    weights = [np.clip(path.strength, 0.003, REWARD) / REWARD for path in paths]
-    shared: Floats = np.zeros(basis.shape[1])
-    for step in range(5):
-        left, right = price * len(ANGLES), np.zeros(basis.shape[1])
-        for path, table, weight in zip(paths, bases, weights, strict=True):
-            sure = weight * _doubt(path.radius - table @ shared, step)
-            left = left + table.T @ (sure[:, None] * table)
-            right = right + table.T @ (sure * path.radius)
-        shared = np.linalg.solve(left, right)
-    shapes = []
-    for path, table, weight in zip(paths, bases, weights, strict=True):
-        own = shared
-        for _ in range(3):
-            sure = weight * _doubt(path.radius - table @ own, 5)
-            left = table.T @ (sure[:, None] * table) + np.eye(len(own)) * (0.12 * len(ANGLES)) + price * len(ANGLES)
-            own = np.linalg.solve(left, table.T @ (sure * path.radius) + shared * (0.12 * len(ANGLES)))
-        shapes.append(table @ own)
-    return shapes
-
-
-def _doubt(error: Floats, step: int) -> Floats:
-    """Weights that fall where a path strays from the shape; none at the first step."""
-    return np.ones(len(error)) if step == 0 else 1 / (1 + (error / 6) ** 2)
 
 
 def _refine(tones: Plane, curve: Curve) -> tuple[Curve, Floats]:
