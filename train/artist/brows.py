@@ -14,6 +14,10 @@ from train.artist.tracing import Flow, ridge_strokes
 from train.npr.edge_flow import difference_across, smooth_along, soften, tangent_flow
 
 
+FAINT = 0.1
+"""Brows that are hardly darker than skin are drawn by their hairs alone."""
+
+
 @dataclass(frozen=True)
 class Brow:
     """What was drawn.
@@ -51,15 +55,18 @@ def draw_brow(sitter: Sitter, side: int, cover: Cover, canvas: Canvas) -> Brow:
     level = even - 0.16 * texture
     # The darker the brow, the more of it is solid; one rule for the whole brow.
     body = float(np.median(darkness[inside])) - skin
-    black = float(np.interp(body, (0.05, 0.18, 0.35, 0.6), (0.0, 0.25, 0.5, 0.62)))
+    black = float(np.interp(body, (FAINT, 0.2, 0.35, 0.6), (0.0, 0.28, 0.5, 0.62)))
     least = max(float(np.quantile(level[inside], 1 - black)), 0.45)
     canvas.fill(np.where(band > 0.02, level - least, -1).astype(np.float32), box)
     weight = float(np.interp(strong, (0.25, 0.8), (0.6, 0.9)))
+    # White hairs on skin are lines too.
+    lines = np.abs(texture) if body < FAINT else -texture
+    shown = band > 0.35 if body < FAINT else (even > 0.2) & (band > 0.1)
     strokes = ridge_strokes(
-        (-texture).astype(np.float32),
+        lines.astype(np.float32),
         growth,
-        (even > 0.25) & (band > 0.1),
-        high=0.5,
+        shown,
+        high=0.4,
         low=0.1,
         shortest=10,
         reach=22,

@@ -46,7 +46,7 @@ def draw_jaw(sitter: Sitter, cover: Cover, canvas: Canvas) -> Jaw:
         if end - start < 20:
             continue
         middle = 1 - 2 * np.abs(at[start:end] - 0.5)
-        canvas.stroke(curve[start:end], (1.6 + 0.65 * middle) * weight[start:end] * taper(end - start, 0.22, 0.22, 0.2))
+        canvas.stroke(curve[start:end], (1.75 + 0.7 * middle) * weight[start:end] * taper(end - start, 0.22, 0.22, 0.2))
     return Jaw(curve, float(np.clip(np.median(strength[shown]) / 0.12, 0, 1)) if shown.any() else 0.0)
 
 
@@ -54,11 +54,11 @@ def draw_folds(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
     """Draws the smile's folds and the fold under the lower lip, where the photo shows them."""
     for group in mesh.SMILE_FOLDS:
         guess = spline(sitter.at(group))
-        curve, strength = snap(sitter.tone, guess, 16, sigma=3.2, along=5, prior=0.02, smooth=6)
-        clear = np.minimum(strength, 0.9 * depth_along(sitter.darkness, curve, 7))
+        curve, strength = snap(sitter.tone, guess, 18, sigma=3.2, along=5, prior=0.02, smooth=6)
+        clear = np.minimum(strength, 0.4 * strength + depth_along(sitter.darkness, curve, 9))
         clear = np.where(sample_on(cover.beard, curve) < 0.4, clear, 0)
-        for start, end in strong_runs(clear, 0.036, 0.016, 26)[:2]:
-            width = np.clip(0.6 + 6 * clear[start:end], 0.8, 1.6)
+        for start, end in strong_runs(clear, 0.034, 0.014, 26)[:2]:
+            width = np.clip(0.7 + 7 * clear[start:end], 0.9, 1.8)
             canvas.stroke(curve[start:end], width * taper(end - start, 0.4, 0.5, 0.12))
     curve, strength = snap(sitter.tone, spline(sitter.at(mesh.CHIN_FOLD)), 9, sigma=3, along=4, prior=0.02, smooth=6)
     strength = np.where(sample_on(cover.beard, curve) < 0.4, strength, 0)
@@ -81,7 +81,7 @@ def draw_skin_lines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
     for where, high, low, shortest, widths in (
         (ears, 0.085, 0.035, 24, (0.7, 1.7)),
         (around & ~ears, 0.11, 0.045, 60, (0.6, 1.4)),
-        (face, 0.095, 0.036, 42, (0.55, 1.3)),
+        (face, 0.095, 0.036, 42, (0.65, 1.45)),
     ):
         strokes = ridge_strokes(
             depth,

@@ -132,9 +132,9 @@ def _fill_opening(sitter: Sitter, upper: Curve, lower: Curve, canvas: Canvas) ->
     cavity.polygon(np.vstack([upper, lower[::-1]]))
     shade = on_sheet(level - soften(np.ascontiguousarray(sitter.light[box.window]), 1.8)) > 0
     black = (shade & (cavity.ink[box.sheet_window] > 0)).astype(np.uint8)
-    black = cv2.morphologyEx(black, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
+    black = cv2.morphologyEx(black, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
     _, parts, stats, _ = cv2.connectedComponentsWithStats(black)
-    large = stats[:, cv2.CC_STAT_AREA] > 300
+    large = stats[:, cv2.CC_STAT_AREA] > 500
     large[0] = False
     canvas.ink[box.sheet_window][large[parts]] = 255
     return _draw_gaps(light, light > level, height, above, below, canvas)
@@ -190,7 +190,7 @@ def _draw_outlines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
             swell = np.interp(at, [0, 0.12, 0.3, 0.5, 0.7, 0.88, 1], [0.5, 0.9, 1, 0.95, 1, 0.9, 0.5])
         else:
             swell = np.interp(at, [0, 0.2, 0.5, 0.8, 1], [0.4, 0.85, 1.15, 0.85, 0.4])
-        width = np.clip(0.85 + 2.4 * strength + 0.25 * darkness, 1.0, 1.6) * swell
+        width = np.clip(1.0 + 2.4 * strength + 0.3 * darkness, 1.15, 1.8) * swell
         free = sample_on(cover.beard, curve) < 0.75
         shown = ((strength > 0.012) | (np.abs(at - 0.5) < 0.22)) & free & (at >= first) & (at <= 1 - first)
         for start, end in runs(shown):

@@ -33,7 +33,7 @@ def draw_nose(sitter: Sitter, canvas: Canvas) -> Nose:
         width = np.clip(0.7 + 5 * clear[start:end], 0.8, 1.5)
         canvas.stroke(curve[start:end], width * taper(end - start, 0.4, 0.4, 0.15))
     _draw_bridge(sitter, canvas)
-    return Nose(float(np.clip(np.mean(strength) / 0.05, 0, 1)))
+    return Nose(float(np.clip(max(strength) / 0.05, 0, 1)))
 
 
 def _draw_wing(sitter: Sitter, side: int, canvas: Canvas) -> float:
@@ -47,7 +47,7 @@ def _draw_wing(sitter: Sitter, side: int, canvas: Canvas) -> float:
     while end < len(curve) - 1 and clear[end + 1] > 0.012:
         end += 1
     darkness = smoothed(np.clip(sample_on(sitter.darkness, curve), 0, 1), 5)
-    width = np.clip(1.05 + 6 * np.maximum(clear, 0) + 0.5 * darkness, 1.2, 2.4)
+    width = np.clip(1.15 + 7 * np.maximum(clear, 0) + 0.6 * darkness, 1.35, 2.6)
     canvas.stroke(curve[start:end], width[start:end] * taper(end - start, 0.35, 0.3, 0.15))
     return usual
 
