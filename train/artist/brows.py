@@ -13,7 +13,6 @@ from train.artist.sitter import Cover, Sitter
 from train.artist.tracing import Flow, ridge_strokes
 from train.npr.edge_flow import difference_across, smooth_along, soften, tangent_flow
 
-
 FAINT = 0.1
 """Brows that are hardly darker than skin are drawn by their hairs alone."""
 
@@ -55,28 +54,30 @@ def draw_brow(sitter: Sitter, side: int, cover: Cover, canvas: Canvas) -> Brow:
     level = even - 0.16 * texture
     # The darker the brow, the more of it is solid; one rule for the whole brow.
     body = float(np.median(darkness[inside])) - skin
-    black = float(np.interp(body, (FAINT, 0.2, 0.35, 0.6), (0.0, 0.28, 0.5, 0.62)))
+    black = float(np.interp(body, (FAINT, 0.2, 0.35, 0.6), (0.0, 0.32, 0.56, 0.70)))
     least = max(float(np.quantile(level[inside], 1 - black)), 0.45)
     canvas.fill(np.where(band > 0.02, level - least, -1).astype(np.float32), box)
-    weight = float(np.interp(strong, (0.25, 0.8), (0.6, 0.9)))
+    weight = float(np.interp(strong, (0.25, 0.8), (0.65, 0.95)))
     # White hairs on skin are lines too.
-    lines = np.abs(texture) if body < FAINT else -texture
+    dark = np.abs(texture) if body < FAINT else -texture
     shown = band > 0.35 if body < FAINT else (even > 0.2) & (band > 0.1)
-    strokes = ridge_strokes(
-        lines.astype(np.float32),
-        growth,
-        shown,
-        high=0.4,
-        low=0.1,
-        shortest=10,
-        reach=22,
-        separation=2.4,
-        smooth=1.5,
-        cell=2,
-    )
-    for stroke in strokes:
-        width = weight + 0.25 * float(np.clip(stroke.response.mean() - 0.5, 0, 2))
-        canvas.stroke(stroke.curve + box.corner, width * taper(len(stroke.curve), 0.35, 0.6, 0.12))
+    for lines, where, least, erase in ((texture, band > 0.5, 0.9, True), (dark, shown, 0.4, False)):
+        strokes = ridge_strokes(
+            lines.astype(np.float32),
+            growth,
+            where,
+            high=least,
+            low=0.1,
+            shortest=10,
+            reach=22,
+            separation=4.0 if erase else 2.4,
+            smooth=1.5,
+            cell=2,
+        )
+        for stroke in strokes:
+            width = 0.5 if erase else weight + 0.25 * float(np.clip(stroke.response.mean() - 0.5, 0, 2))
+            shape = taper(len(stroke.curve), 0.35, 0.6, 0.12)
+            canvas.stroke(stroke.curve + box.corner, width * shape, erase)
     return Brow(float(np.clip((strong - skin) / 0.5, 0, 1)))
 
 

@@ -186,7 +186,7 @@ def _draw_upper_lid(sitter: Sitter, lids: _Lids, is_open: bool, canvas: Canvas) 
     count = len(upper)
     at = np.linspace(0, 1, count)
     darkness = smoothed(np.clip(sample_on(sitter.darkness, upper), 0, 1.2), 6)
-    width = np.interp(at, [0, 0.08, 0.3, 0.6, 0.88, 1], [1.6, 2.9, 3.5, 3.0, 1.9, 1.1]) * (0.68 + 0.42 * darkness)
+    width = np.interp(at, [0, 0.08, 0.3, 0.6, 0.88, 1], [1.7, 3.0, 3.7, 3.2, 2.1, 1.3]) * (0.7 + 0.45 * darkness)
     wing = upper[0] - upper[4]
     wing = 0.9 * wing / (np.linalg.norm(wing) + 1e-9) + (0, -0.35)
     wing = upper[0] + np.linspace(7, 0, 6)[:-1, None] * wing
@@ -236,7 +236,7 @@ def _draw_lower_lid(sitter: Sitter, lids: _Lids, is_open: bool, canvas: Canvas) 
         return
     at = np.linspace(0, 1, len(lids.lower))
     darkness = smoothed(np.clip(sample_on(sitter.darkness, lids.lower), 0, 1.1), 6)
-    width = np.interp(at, [0, 0.15, 0.5, 0.8, 0.93, 1], [1.6, 1.5, 1.1, 0.9, 0.9, 1.0]) * (0.65 + 0.6 * darkness)
+    width = np.interp(at, [0, 0.15, 0.5, 0.8, 0.93, 1], [1.8, 1.7, 1.2, 1.0, 1.0, 1.1]) * (0.65 + 0.6 * darkness)
     canvas.stroke(lids.lower, width)
 
 
@@ -245,9 +245,9 @@ def _draw_crease(sitter: Sitter, side: int, lids: _Lids, canvas: Canvas) -> None
     curve, strength = snap(sitter.tone, guess, 10, sigma=1.8, prior=0.02, smooth=5)
     gap = np.linalg.norm(curve[:, None] - lids.upper[None], axis=2).min(axis=1)
     strength = np.where(gap > 5, strength, 0)
-    for start, end in strong_runs(strength, 0.026, 0.010, 20):
+    for start, end in strong_runs(strength, 0.022, 0.008, 20):
         part = strength[start:end]
-        width = smoothed(np.clip(0.8 + 8 * part, 0.85, 1.7), 4)
+        width = smoothed(np.clip(0.9 + 9 * part, 1.0, 1.9), 4)
         canvas.stroke(curve[start:end], width * taper(end - start, 0.3, 0.3, 0.2))
 
 
@@ -255,7 +255,7 @@ def _draw_bag(sitter: Sitter, side: int, canvas: Canvas) -> None:
     curve, strength = snap(sitter.tone, spline(sitter.at(mesh.EYE_BAGS[side])), 9, sigma=2.2, prior=0.02, smooth=5)
     strength = np.minimum(strength, 0.7 * depth_along(sitter.darkness, curve, 5.5))
     for start, end in strong_runs(strength, 0.036, 0.018, 26)[:1]:
-        width = np.clip(0.55 + 5 * strength[start:end], 0.65, 1.2)
+        width = np.clip(0.65 + 6 * strength[start:end], 0.8, 1.4)
         canvas.stroke(curve[start:end], width * taper(end - start, 0.4, 0.4, 0.15))
 
 

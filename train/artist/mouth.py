@@ -21,6 +21,7 @@ from train.artist.curves import (
 )
 from train.artist.sitter import Cover, Sitter
 from train.npr.edge_flow import Plane, soften
+from train.npr.face_parsing import Mask
 
 OPEN = 0.045
 """A mouth is open where the lips are farther apart, over its width."""
@@ -134,10 +135,17 @@ def _fill_opening(sitter: Sitter, upper: Curve, lower: Curve, canvas: Canvas) ->
     black = (shade & (cavity.ink[box.sheet_window] > 0)).astype(np.uint8)
     black = cv2.morphologyEx(black, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
     _, parts, stats, _ = cv2.connectedComponentsWithStats(black)
-    large = stats[:, cv2.CC_STAT_AREA] > 500
-    large[0] = False
-    canvas.ink[box.sheet_window][large[parts]] = 255
+    canvas.ink[box.sheet_window][_belongs(stats, black.shape[1])[parts]] = 255
     return _draw_gaps(light, light > level, height, above, below, canvas)
+
+
+def _belongs(stats: Floats, width: int) -> Mask:
+    """Which dark parts are drawn: those at a corner or along much of the mouth, not specks between teeth."""
+    left, across = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_WIDTH]
+    at_corner = (left < 0.22 * width) | (left + across > 0.78 * width)
+    drawn = (stats[:, cv2.CC_STAT_AREA] > 500) & (at_corner | (across > 0.4 * width))
+    drawn[0] = False
+    return np.asarray(drawn)
 
 
 def _draw_gaps(

@@ -84,6 +84,6 @@ def _draw_bridge(sitter: Sitter, canvas: Canvas) -> None:
     found.sort(key=lambda item: -item[0])
     for rank, (_, curve, strength) in enumerate(found):
         clear = strength if rank == 0 else np.minimum(strength, 1.4 * depth_along(sitter.darkness, curve, 6))
-        for start, end in strong_runs(clear, 0.05, 0.026, 26)[:1]:
-            width = np.clip(0.45 + 6 * clear[start:end], 0.65, 1.3)
+        for start, end in strong_runs(clear, 0.038, 0.02, 24)[:1]:
+            width = np.clip(0.6 + 6 * clear[start:end], 0.8, 1.5)
             canvas.stroke(curve[start:end], width * taper(end - start, 0.4, 0.5, 0.12))
