@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from engines.base import EngineError
+from engines.errors import FileWriteError
 from engines.regular_files import is_regular
 
 _RUN: Final = secrets.token_hex(4)
@@ -27,13 +27,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Writes a file under a temporary name beside it, then renames it.
 
     Raises:
-        EngineError: the file cannot be written.
+        FileWriteError: the file cannot be written.
     """
     try:
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
-        raise EngineError(
+        raise FileWriteError(
             f"cannot write {path}: {error.strerror or error}; check its folder and the space there"
         ) from error
 

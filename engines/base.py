@@ -12,14 +12,6 @@ GPU_BATCH_SIZE: Final = 16
 """Portraits in a call on a GPU, unless asked otherwise."""
 
 
-class EngineError(Exception):
-    """An engine or model that cannot be used here. One line: what failed, why, what to do."""
-
-
-class ModelFileError(EngineError):
-    """The model file itself is at fault, so that no other engine would do better."""
-
-
 def one_line(error: BaseException) -> str:
     """The first line of a library's error message, to be quoted in one of ours."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,28 +1,108 @@
-"""The failures that users meet.
+"""Every error that a user meets, in one tree.
 
-ApdrawError                 one line for the user; ends the command
-├── UsageError              exit code 2: the command was asked for something that cannot be
-└── UnfitError              exit code 3: this machine or the model is not fit for it
-PhotoError                  one photo; the batch goes on, the manifest keeps its code
+ApdrawError                     ends the command; its class says the exit code
+├── UsageError              2   the command was asked for something that cannot be
+│   ├── OptionsError            options that mean nothing, or contradict each other
+│   └── DatasetError            a data set, or a pair of it, that cannot be used
+└── UnfitError              3   this machine or the model is not fit for it
+    ├── FileWriteError          a file that cannot be written
+    ├── EngineError             an engine or a model that cannot be used here
+    │   ├── ModelFileError      the model file itself is at fault: no other engine would do better
+    │   └── CudaError           a call of CUDA failed
+    │       └── OutOfGpuMemoryError
+    ├── ModelError              a model that cannot be read, imported, exported or written
+    ├── CheckpointError         a checkpoint of a training run that cannot be read or written
+    ├── TrainingError           what ends a training run before its time
+    └── FeaturesError           FID's features cannot be had here
+
+PhotoError                      one photo; the batch goes on, the manifest keeps its code
+
+Each message is one line: what failed, why, what to do.
 """
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command tells the shell."""
+
+    DONE = 0
+    PARTLY = 1
+    USAGE = 2
+    UNFIT = 3
+    INTERRUPTED = 130
 
 
 class ApdrawError(Exception):
-    """Ends a command. The message is one line: what failed, why, what to do."""
+    """Ends a command.
 
-    exit_code = 1
+    Attributes:
+        exit_code: of the command.
+    """
+
+    exit_code = ExitCode.UNFIT
 
 
 class UsageError(ApdrawError):
     """The command was asked for something that cannot be."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
+
+
+class OptionsError(UsageError):
+    """Options that mean nothing, or contradict each other."""
+
+
+class DatasetError(UsageError):
+    """A data set, or a pair of it, that cannot be used."""
 
 
 class UnfitError(ApdrawError):
     """This machine or the model is not fit: a missing package, GPU or weights."""
 
-    exit_code = 3
+
+class FileWriteError(UnfitError):
+    """A file that cannot be written."""
+
+
+class EngineError(UnfitError):
+    """An engine or a model that cannot be used here."""
+
+
+class ModelFileError(EngineError):
+    """The model file itself is at fault, so that no other engine would do better."""
+
+
+class CudaError(EngineError):
+    """A call of CUDA failed.
+
+    Attributes:
+        code: CUDA's name of the error, for example `cudaErrorMemoryAllocation`.
+    """
+
+    def __init__(self, function: str, code: str, text: str) -> None:
+        super().__init__(f"{function} failed: {text} ({code}); see: apdraw doctor")
+        self.code = code
+
+
+class OutOfGpuMemoryError(CudaError):
+    """The GPU's memory does not hold what was asked for."""
+
+
+class ModelError(UnfitError):
+    """A model that cannot be read, imported, exported or written."""
+
+
+class CheckpointError(UnfitError):
+    """A checkpoint of a training run that cannot be read or written."""
+
+
+class TrainingError(UnfitError):
+    """What ends a training run before its time; its checkpoints are kept."""
+
+
+class FeaturesError(UnfitError):
+    """The features that FID is measured with cannot be had here."""
 
 
 class PhotoError(Exception):

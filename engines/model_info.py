@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engines.base import ModelFileError
+from engines.errors import ModelFileError
 from engines.regular_files import open_regular
 
 FORMAT: Final = "apdraw-generator"

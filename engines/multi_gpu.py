@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from engines.base import Engine, EngineError
+from engines.base import Engine
+from engines.errors import EngineError
 from engines.portrait import Image, PortraitBatch
 
 

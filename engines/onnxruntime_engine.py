@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineStatus, one_line
+from engines.errors import EngineError
 from engines.model_info import ModelInfo
 from engines.offline import import_onnxruntime
 from engines.portrait import Image, PortraitBatch

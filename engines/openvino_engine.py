@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import EngineError, EngineStatus, one_line
+from engines.base import EngineStatus, one_line
+from engines.errors import EngineError
 from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
 from engines.signal_stack import signal_stack_kept

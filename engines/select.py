@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines import onnxruntime_engine, openvino_engine, torch_engine
-from engines.base import Engine, EngineError, EngineStatus, ModelFileError
+from engines.base import Engine, EngineStatus
 from engines.cpu import has_bf16, has_int8
+from engines.errors import CudaError, EngineError, ModelFileError, UnfitError
 from engines.model_info import PRECISIONS, ModelInfo, model_info, read_metadata
 from engines.multi_gpu import SeveralEngines
 from engines.tensorrt import engine as tensorrt_engine
 from engines.tensorrt import engine_cache as cache
-from engines.tensorrt.cuda import CudaError, Gpu, find_gpus
+from engines.tensorrt.cuda import Gpu, find_gpus
 from engines.tensorrt.sidecar import read_sidecar
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
@@ -126,10 +127,10 @@ def open_engine(
     info = read_model(model)
     gpus = find_gpus()
     options = {"precision": precision, "batch_size": batch_size, "threads": threads}
-    no_file: list[EngineError] = []
-    not_here: list[EngineError] = []
-    failed: list[EngineError] = []
-    passed_over: list[EngineError] = []
+    no_file: list[UnfitError] = []
+    not_here: list[UnfitError] = []
+    failed: list[UnfitError] = []
+    passed_over: list[UnfitError] = []
     for name, place in _candidates(engine, _named_device(device, gpus), gpus):
         reasons = no_file
         try:
@@ -138,7 +139,7 @@ def open_engine(
             _check_status(_STATUS[name](gpus), place)
             reasons = failed
             opened = _open(name, place, file, file_info, gpus, load_module, options)
-        except EngineError as error:
+        except UnfitError as error:  # also a file that cannot be written
             if isinstance(error, ModelFileError) and reasons is failed:
                 raise
             reasons.append(error)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.portrait import SIZE, Image, PortraitBatch
 
 

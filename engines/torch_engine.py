@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineError, EngineStatus, one_line
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineStatus, one_line
+from engines.errors import EngineError
 from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
 from engines.signature import check_batch, check_drawing

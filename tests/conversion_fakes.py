@@ -22,8 +22,7 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.extract import DetectedPortrait
-from engines.base import EngineError
-from engines.errors import PhotoError, UnfitError
+from engines.errors import EngineError, PhotoError, UnfitError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait, PortraitBatch
 
 CRASHES = (255, 0, 1)

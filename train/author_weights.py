@@ -14,8 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from engines.errors import ModelError
 from engines.regular_files import open_regular
-from train.model_file import ModelError
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
 from train.networks.unet import UNet

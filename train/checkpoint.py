@@ -10,15 +10,12 @@ from typing import Any, Final
 import torch
 
 from engines.atomic_files import replacing, sweep
+from engines.errors import CheckpointError
 from engines.regular_files import inside, open_regular
 
 FOLDER: Final = "checkpoints"
 _NAME: Final = re.compile(r"step-(\d+)\.pt")
 _log = logging.getLogger(__name__)
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be written or read. One line: what failed, why, what to do."""
 
 
 def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import Dataset
 
+from engines.atomic_files import write_atomically
+from engines.errors import DatasetError, ModelError
 from engines.portrait import SIZE, WHITE, Image
 from engines.regular_files import check_regular
 from train.data.layout import file_of
-from train.data.pairs import DatasetError, read_index, read_picture
-from train.model_file import ModelError, write_atomically
+from train.data.pairs import read_index, read_picture
 from train.networks.lines import LineDetectors
 from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE
 
@@ -150,7 +151,7 @@ def save_detectors(path: Path, detectors: LineDetectors, metadata: dict[str, str
         metadata: whatever is worth keeping about them.
 
     Raises:
-        ModelError: the file cannot be written.
+        FileWriteError: the file cannot be written.
     """
     from safetensors.torch import save
 

@@ -21,11 +21,12 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, default_collate
 
-from train.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
-from train.data.pairs import DatasetError, PortraitPairs
+from engines.atomic_files import write_atomically
+from engines.errors import CheckpointError, DatasetError, OptionsError, TrainingError
+from train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from train.data.pairs import PortraitPairs
 from train.lines import LinePairs, save_detectors
-from train.model_file import write_atomically
-from train.options import OptionsError, TrainOptions, changed, to_toml
+from train.options import TrainOptions, changed, to_toml
 from train.run_log import Metrics
 from train.sampler import PairOrder
 from train.stages import AdversarialStage, AuxiliaryStage, Stage, freeze_norms, measure_norms
@@ -39,10 +40,6 @@ MEASURED: Final = 64
 
 GRACE: Final = 30
 """Seconds for which reading processes go on after SIGTERM."""
-
-
-class TrainingError(Exception):
-    """What ends a run before its time. One line: what failed, why, what to do; the checkpoints are kept."""
 
 
 class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
@@ -361,7 +358,7 @@ def _translated_errors(options: TrainOptions) -> Iterator[None]:
     except DatasetError as error:
         # From a reading process it carries a traceback, whose last line is the message.
         raise DatasetError(
-            str(error).rstrip().splitlines()[-1].removeprefix("train.data.pairs.DatasetError: ")
+            str(error).rstrip().splitlines()[-1].removeprefix(f"{DatasetError.__module__}.DatasetError: ")
         ) from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(

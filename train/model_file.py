@@ -8,8 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engines import atomic_files as files
-from engines.base import EngineError
+from engines.atomic_files import write_atomically
+from engines.errors import ModelError
 from engines.model_info import FORMAT, FORMAT_VERSION
 from engines.regular_files import check_regular
 from train.networks.config import GeneratorConfig
@@ -19,10 +19,6 @@ DESCRIPTION_KEYS: Final = ("name", "version", "licence", "training_data", "prove
 """What every model file says about itself besides its configuration; empty where nobody said."""
 
 CHECKSUM_KEY: Final = "generator_sha256"
-
-
-class ModelError(Exception):
-    """A model or checkpoint that cannot be used. One line: what failed, why, what to do."""
 
 
 def save_generator(
@@ -42,7 +38,8 @@ def save_generator(
             biases stay in float32: they are few, and a variance may be too small for half precision.
 
     Raises:
-        ModelError: the file cannot be written, or a weight is too large for `dtype`.
+        FileWriteError: the file cannot be written.
+        ModelError: a weight is too large for `dtype`.
     """
     from safetensors.torch import save
 
@@ -111,18 +108,6 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
         digest.update(tensors[name].detach().cpu().float().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all.
-
-    Raises:
-        ModelError: the file cannot be written.
-    """
-    try:
-        files.write_atomically(path, content)
-    except EngineError as error:
-        raise ModelError(str(error)) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

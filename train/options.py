@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin
 
+from engines.errors import OptionsError
 from engines.regular_files import read_regular
 from train.networks.config import WIDTHS, NormStatistics
 
@@ -58,10 +59,6 @@ WEIGHTS: Final = (
     *("pixel_weight", "line_weight", "tolerant_weight", "distance_weight", "local_weight", "local_adversarial_weight"),
 )
 """Options that say how much a term of the loss counts."""
-
-
-class OptionsError(ValueError):
-    """Options that cannot be used. One line: which, why, what to do."""
 
 
 @dataclass(frozen=True)

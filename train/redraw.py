@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
-from engines.base import EngineError
+from engines.errors import DatasetError, EngineError
 from engines.portrait import SIZE, WHITE, Image, Landmarks, PortraitBatch
 from engines.select import open_engine
 from train.data.layout import file_of
-from train.data.pairs import DatasetError, PortraitPairs, read_index, read_picture
+from train.data.pairs import PortraitPairs, read_index, read_picture
 from train.npr.drawing import NprParameters, line_map
 from train.npr.edge_flow import Plane, smooth_along, soften, tangent_flow
 from train.npr.face_parsing import ellipses, find_parts

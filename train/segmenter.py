@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from engines.atomic_files import write_atomically
 from engines.portrait import SIZE, Image
 from train.data.layout import file_of
 from train.data.pairs import Floats, read_index, read_picture
 from train.export.to_onnx import describe
-from train.model_file import write_atomically
 
 CLASSES: Final = 3
 SEEN_SIZE: Final = SIZE // 2

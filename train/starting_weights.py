@@ -7,12 +7,13 @@ from typing import Final
 
 from torch import Tensor
 
+from engines.errors import OptionsError
 from train.checkpoint import checkpoints, load_checkpoint
 from train.data.pairs import Augmentation, PortraitPairs
 from train.lines import LinePairs, load_detectors
 from train.model_file import load_generator
 from train.networks import LineDetectors
-from train.options import OptionsError, TrainOptions
+from train.options import TrainOptions
 from train.stages import make_discriminators, make_generator
 
 RESULTS: Final = {

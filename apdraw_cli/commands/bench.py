@@ -181,13 +181,9 @@ class _Generator:
 
     def __init__(self, asked: Path | None, model: Path, portraits: "list[Portrait]") -> None:
         from apdraw_cli.commands.bench_peak import gflop_per_portrait
-        from engines.base import EngineError
 
-        try:
-            self.gflop = gflop_per_portrait(model)
-            self._engines = _engines(model, generator_engine(ConvertOptions((), model=asked), model))
-        except EngineError as error:
-            raise UnfitError(str(error)) from error
+        self.gflop = gflop_per_portrait(model)
+        self._engines = _engines(model, generator_engine(ConvertOptions((), model=asked), model))
         self._portraits = portraits
         self._products = _products()
         self.seconds: list[list[float]] = [[] for _ in self._engines]
@@ -251,7 +247,6 @@ def _portraits(photos: Sequence[str]) -> "list[Portrait]":
 
 def _engines(model: Path, default: "Engine") -> "list[Engine]":
     """The engine that `apdraw convert` takes, then the others in each precision that they can draw the model in."""
-    from engines.base import EngineError
     from engines.model_info import PRECISIONS
     from engines.select import ENGINES
 
@@ -264,7 +259,7 @@ def _engines(model: Path, default: "Engine") -> "list[Engine]":
                 continue
             try:
                 engines.append(generator_engine(ConvertOptions((), engine=name, precision=precision), file))
-            except (EngineError, UnfitError):
+            except UnfitError:
                 continue  # not here
             seen.add((name, precision))
     return engines
@@ -272,7 +267,7 @@ def _engines(model: Path, default: "Engine") -> "list[Engine]":
 
 def _products() -> "dict[str, MatrixProduct]":
     from apdraw_cli.commands.bench_peak import MatrixProduct
-    from engines.base import EngineError
+    from engines.errors import EngineError
 
     products = {}
     for precision in ("fp32", "bf16", "int8"):

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import EngineError
 from engines.cpu import has_int8
+from engines.errors import EngineError
 from engines.openvino_engine import open_core
 
 SIZE: Final = 2048

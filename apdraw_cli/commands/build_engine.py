@@ -11,8 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from apdraw_cli.commands.export import export
-from engines.base import EngineError
-from engines.errors import UnfitError, UsageError
+from engines.errors import UsageError
 from engines.model_info import read_metadata
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.portrait import PortraitBatch
@@ -113,13 +112,10 @@ def build(
             onnx = Path(folder) / f"{model.stem}.onnx"
             export(model, onnx, precision="fp32" if options.precision == "fp32" else "fp16")
         start = time.monotonic()
-        try:
-            sidecar = build_engine(onnx, engine, options, progress)
-            seconds = time.monotonic() - start
-            not_tried = _obstacle(sidecar, options.device)
-            trial = None if not_tried else _trial(onnx, engine, options.device)
-        except EngineError as error:
-            raise UnfitError(str(error)) from error
+        sidecar = build_engine(onnx, engine, options, progress)
+        seconds = time.monotonic() - start
+        not_tried = _obstacle(sidecar, options.device)
+        trial = None if not_tried else _trial(onnx, engine, options.device)
     return BuildResult(engine, engine.stat().st_size, seconds, sidecar_path(engine), sidecar, trial, not_tried)
 
 

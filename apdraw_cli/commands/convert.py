@@ -108,29 +108,21 @@ def check_model(options: ConvertOptions) -> None:
     Raises:
         UnfitError: it is missing, damaged, or no generator of this program.
     """
-    from engines.base import EngineError
     from engines.select import read_model, shipped_model
 
-    try:
-        read_model(options.model or shipped_model())
-    except EngineError as error:
-        raise UnfitError(str(error)) from error
+    read_model(options.model or shipped_model())
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:
     """The generator's file and its checksum; an engine counts as the model that it was built from."""
-    from engines.base import EngineError
     from engines.model_info import sha256
     from engines.select import shipped_model
     from engines.tensorrt.sidecar import read_sidecar
 
     model = options.model or shipped_model()
-    try:
-        if model.suffix.lower() == ".engine":
-            return model, read_sidecar(model).onnx_sha256
-        return model, sha256(model)
-    except EngineError as error:
-        raise UnfitError(str(error)) from error
+    if model.suffix.lower() == ".engine":
+        return model, read_sidecar(model).onnx_sha256
+    return model, sha256(model)
 
 
 def _torch_module(model: Path) -> Any:

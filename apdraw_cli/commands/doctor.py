@@ -175,7 +175,7 @@ def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Row, ...]:
 
 
 def _cuda_bindings(has_gpu: bool) -> Row:
-    from engines.base import EngineError
+    from engines.errors import EngineError
     from engines.tensorrt import cuda
 
     purpose = "the tensorrt engine draws with it"
@@ -193,7 +193,7 @@ def _cuda_bindings(has_gpu: bool) -> Row:
 
 def _model(path: Path, gpus: "tuple[Gpu, ...]") -> Row:
     """Whether a model can be used here, from what its file or its sidecar tells."""
-    from engines.base import EngineError
+    from engines.errors import EngineError
     from engines.select import read_model
 
     try:
@@ -212,7 +212,7 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
     Raises:
         EngineError: on none that is here.
     """
-    from engines.base import EngineError
+    from engines.errors import EngineError
     from engines.tensorrt.library import installed_flavor, installed_version
     from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
 
@@ -247,7 +247,7 @@ def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
 
 
 def _shipped_model() -> Row:
-    from engines.base import EngineError
+    from engines.errors import EngineError
     from engines.model_info import read_metadata
     from engines.select import INT8_SUFFIX, fast_on_cpu, shipped_model
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from engines.atomic_files import replacing
-from engines.errors import UnfitError, UsageError
+from engines.errors import FeaturesError, UnfitError, UsageError
 
 if TYPE_CHECKING:
     from engines.base import Engine
@@ -116,8 +116,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
     try:
         import torchmetrics  # noqa: F401
 
-        from train.data.pairs import DatasetError, PortraitPairs
-        from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, EvaluationError, contact_sheet
+        from train.data.pairs import PortraitPairs
+        from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, contact_sheet
         from train.evaluation.evaluate import evaluate as run
     except ImportError as error:
         raise UnfitError(f"evaluating needs {error.name}; install it with: {INSTALL}") from error
@@ -126,10 +126,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
             f"torchmetrics cannot be loaded ({one_line(error)}); "
             "if there is a torchvision made for another torch, remove it or install both anew"
         ) from error
-    try:
-        pairs = PortraitPairs(options.dataset, "train" if options.split == "train" else "val")
-    except DatasetError as error:
-        raise UsageError(str(error)) from error
+    pairs = PortraitPairs(options.dataset, "train" if options.split == "train" else "val")
     engine = None if options.model.is_dir() else _open_engine(options)
     draw = folder_drawer(options.model, pairs.names) if engine is None else _engine_drawer(engine)
     features, notes = _open_features(options)
@@ -144,8 +141,6 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
             features=features,
             progress=progress,
         )
-    except EvaluationError as error:
-        raise UsageError(str(error)) from error
     finally:
         if engine is not None:
             engine.close()
@@ -213,7 +208,6 @@ def _make_folder(folder: Path) -> None:
 def _open_engine(options: EvaluateOptions) -> "Engine":
     from apdraw_cli.commands.convert import generator_engine
     from apdraw_cli.conversion.options import ConvertOptions
-    from engines.base import EngineError
 
     asked = ConvertOptions(
         sources=(),
@@ -222,20 +216,13 @@ def _open_engine(options: EvaluateOptions) -> "Engine":
         precision=options.precision,
         batch_size=options.batch_size,
     )
-    try:
-        return generator_engine(asked, options.model)
-    except EngineError as error:
-        raise UnfitError(str(error)) from error
+    return generator_engine(asked, options.model)
 
 
 def _engine_drawer(engine: "Engine") -> "Draw":
-    from engines.base import EngineError
 
     def draw(names: Sequence[str], portraits: "PortraitBatch") -> "list[Image | str]":
-        try:
-            return list(engine.draw(portraits))
-        except EngineError as error:
-            raise UnfitError(str(error)) from error
+        return list(engine.draw(portraits))
 
     return draw
 
@@ -248,7 +235,7 @@ def _open_features(options: EvaluateOptions) -> "tuple[Extractor | None, list[st
     """The features of FID, if they can be had, and what is to be said about that."""
     import torch
 
-    from train.evaluation.fid import WEIGHTS, FeaturesError, inception_features, usual_weights
+    from train.evaluation.fid import WEIGHTS, inception_features, usual_weights
 
     if options.fid is False:
         return None, ["FID was not measured: --no-fid."]
@@ -262,5 +249,5 @@ def _open_features(options: EvaluateOptions) -> "tuple[Extractor | None, list[st
         return inception_features(options.features, device), notes
     except FeaturesError as error:
         if _fid_is_a_must(options):
-            raise UnfitError(str(error)) from error
+            raise
         return None, [f"Not measured: {error}"]

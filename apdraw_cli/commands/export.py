@@ -62,16 +62,12 @@ def export(
         import onnx as _onnx  # noqa: F401
         import onnxscript  # noqa: F401
 
-        from train.data.pairs import DatasetError
         from train.export.to_onnx import export_onnx
-        from train.model_file import ModelError, load_generator
+        from train.model_file import load_generator
     except ImportError as error:
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
-    try:
-        generator, metadata = load_generator(model)
-        written = export_onnx(
-            generator, onnx, metadata, precision=precision, half_weights=half_weights, calibration=calibration
-        )
-    except (ModelError, DatasetError) as error:
-        raise UnfitError(str(error)) from error
+    generator, metadata = load_generator(model)
+    written = export_onnx(
+        generator, onnx, metadata, precision=precision, half_weights=half_weights, calibration=calibration
+    )
     return ExportResult(onnx, onnx.stat().st_size, written)

@@ -50,21 +50,15 @@ def import_weights(
         raise UsageError(f"cannot write the model to {model}: its name must end in .safetensors")
     try:
         from train.author_weights import load_author_generator
-        from train.model_file import ModelError, save_generator
+        from train.model_file import save_generator
     except ImportError as error:
         raise UnfitError(f"importing weights needs {error.name}; install it with: {INSTALL}") from error
-    try:
-        generator = load_author_generator(checkpoint, epoch)
-        save_generator(
-            model,
-            generator,
-            {
-                "name": name or model.stem,
-                "licence": licence,
-                "training_data": training_data,
-                "provenance": f"imported from the author-format checkpoint {checkpoint.resolve().name}",
-            },
-        )
-    except ModelError as error:
-        raise UnfitError(str(error)) from error
+    generator = load_author_generator(checkpoint, epoch)
+    description = {
+        "name": name or model.stem,
+        "licence": licence,
+        "training_data": training_data,
+        "provenance": f"imported from the author-format checkpoint {checkpoint.resolve().name}",
+    }
+    save_generator(model, generator, description)
     return ImportResult(model, generator.config.to_json(), sum(p.numel() for p in generator.parameters()))

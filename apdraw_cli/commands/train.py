@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engines.errors import UnfitError, UsageError
+from engines.errors import UnfitError
 
 if TYPE_CHECKING:
     from train.loop import Listener
@@ -68,16 +68,12 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
     """
     _check_packages()
     from train.cost import estimate
-    from train.data.pairs import DatasetError
-    from train.options import OptionsError, resolve, to_toml
+    from train.options import resolve, to_toml
     from train.starting_weights import training_pairs
 
-    try:
-        options = resolve(given, config)
-        pairs = len(training_pairs(dataset, options))
-        work = estimate(options)
-    except (OptionsError, DatasetError) as error:
-        raise UsageError(str(error)) from error
+    options = resolve(given, config)
+    pairs = len(training_pairs(dataset, options))
+    work = estimate(options)
     steps = options.steps or options.epochs * (pairs // (options.batch_size * options.devices * options.nodes))
     return TrainPlan(
         to_toml(options),
@@ -119,24 +115,16 @@ def train(
     """
     _check_packages()
     from train import loop
-    from train.checkpoint import CheckpointError
-    from train.data.pairs import DatasetError
-    from train.model_file import ModelError
-    from train.options import OptionsError, resolve
+    from train.options import resolve
     from train.starting_weights import Inputs
 
     if resume and config is None and (run / "config.toml").exists():
         config = run / "config.toml"
+    options = resolve(given, config)
     try:
-        options = resolve(given, config)
-        inputs = Inputs(dataset, start, lines)
-        result = loop.train(inputs, run, options, resume=resume, listener=listener)
+        result = loop.train(Inputs(dataset, start, lines), run, options, resume=resume, listener=listener)
     except loop.Interrupted as stopped:
         return TrainResult(run, options.stage, None, stopped.step)
-    except (OptionsError, DatasetError) as error:
-        raise UsageError(str(error)) from error
-    except (ModelError, CheckpointError, loop.TrainingError) as error:
-        raise UnfitError(str(error)) from error
     return TrainResult(run, options.stage, result)
 
 

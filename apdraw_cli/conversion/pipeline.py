@@ -22,7 +22,7 @@ from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared, prepare_file
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.timing import timed
-from engines.base import Engine, EngineError
+from engines.base import Engine
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.portrait import SIZE, Image, PortraitBatch
 
@@ -142,8 +142,8 @@ def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> l
     """
     try:
         return list(engine.draw(PortraitBatch.of([each.portrait for each in portraits])))
-    except EngineError as error:
-        raise UnfitError(str(error)) from error
+    except ApdrawError:
+        raise
     except Exception as error:
         raise UnfitError(f"drawing failed: {error or type(error).__name__}") from error
 

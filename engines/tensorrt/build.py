@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.atomic_files import write_atomically
-from engines.base import GPU_BATCH_SIZE, EngineError
+from engines.base import GPU_BATCH_SIZE
+from engines.errors import EngineError
 from engines.model_info import ModelInfo, read_metadata, sha256
 from engines.regular_files import read_regular
 from engines.tensorrt import cuda

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engines.base import EngineError, ModelFileError, one_line
+from engines.base import one_line
+from engines.errors import EngineError, ModelFileError
 from engines.regular_files import read_regular
 from engines.signature import INPUTS, Port, check_signature
 from engines.tensorrt.library import new_log

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import EngineError, one_line
+from engines.base import one_line
+from engines.errors import CudaError, EngineError, OutOfGpuMemoryError
 
 RUNTIME: Final = "cuda.bindings.runtime"
 INSTALL: Final = "python -m pip install cuda-bindings"
@@ -34,22 +35,6 @@ class Gpu:
 
     name: str
     compute_capability: str
-
-
-class CudaError(EngineError):
-    """A call of CUDA failed.
-
-    Attributes:
-        code: CUDA's name of the error, for example `cudaErrorMemoryAllocation`.
-    """
-
-    def __init__(self, function: str, code: str, text: str) -> None:
-        super().__init__(f"{function} failed: {text} ({code}); see: apdraw doctor")
-        self.code = code
-
-
-class OutOfGpuMemoryError(CudaError):
-    """The GPU's memory does not hold what was asked for."""
 
 
 def find_gpus() -> tuple[Gpu, ...]:

@@ -10,11 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from engines.base import EngineError, EngineStatus, ModelFileError, one_line
+from engines.base import EngineStatus, one_line
+from engines.errors import CudaError, EngineError, ModelFileError, OutOfGpuMemoryError
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import check_batch
 from engines.tensorrt import cuda
-from engines.tensorrt.cuda import CudaError, Gpu, OutOfGpuMemoryError
+from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.lane import Lane, Program
 from engines.tensorrt.library import INSTALL, import_library, installed_flavor, installed_version
 from engines.tensorrt.sidecar import Sidecar, check_fits, read_sidecar, rebuild_command, this_platform

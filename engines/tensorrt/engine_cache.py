@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from engines.base import GPU_BATCH_SIZE, EngineError, ModelFileError
+from engines.base import GPU_BATCH_SIZE
+from engines.errors import EngineError, ModelFileError, UnfitError
 from engines.model_info import ModelInfo, sha256
 from engines.tensorrt import build, cuda
 from engines.tensorrt.build import BuildOptions
@@ -70,7 +71,7 @@ def engine_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_si
     engine = entry / f"{onnx.stem}.engine"
     try:
         if entry.exists():
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(UnfitError):
                 check_fits(
                     read_sidecar(engine),
                     engine,

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from engines.base import EngineError
+from engines.errors import CudaError, EngineError, OutOfGpuMemoryError
 from engines.portrait import Image
 from engines.regular_files import read_regular
 from engines.signature import INPUTS, OUTPUT, Port, check_signature
 from engines.tensorrt import cuda
-from engines.tensorrt.cuda import Buffer, CudaError, Graph, OutOfGpuMemoryError, Stream
+from engines.tensorrt.cuda import Buffer, Graph, Stream
 from engines.tensorrt.library import new_log
 
 _DTYPES: Final = {"UINT8": "uint8", "FLOAT": "float32"}

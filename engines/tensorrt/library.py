@@ -7,7 +7,8 @@ import importlib.util
 import logging
 from typing import Any, Final
 
-from engines.base import EngineError, one_line
+from engines.base import one_line
+from engines.errors import EngineError
 
 INSTALL: Final = "python -m pip install 'apdraw[tensorrt-rtx]'"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from engines.atomic_files import write_atomically
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.model_info import sha256
 from engines.regular_files import read_regular
 
@@ -70,7 +70,7 @@ def write_sidecar(engine: Path, sidecar: Sidecar) -> None:
     """Writes the sidecar of an engine file, whole or not at all.
 
     Raises:
-        EngineError: it cannot be written.
+        FileWriteError: it cannot be written.
     """
     text = json.dumps(dataclasses.asdict(sidecar), indent=2, sort_keys=True)
     write_atomically(sidecar_path(engine), f"{text}\n".encode())

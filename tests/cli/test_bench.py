@@ -15,8 +15,8 @@ from apdraw_cli.commands.bench import BenchOptions
 from apdraw_cli.commands.bench import bench as measure
 from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from apdraw_cli.commands.convert import convert
-from engines.base import EngineError
 from engines.cpu import has_int8
+from engines.errors import EngineError
 from engines.select import shipped_model
 from train.export.to_onnx import synthetic_portraits
 from train.model_file import load_generator

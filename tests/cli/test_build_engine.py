@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 from apdraw_cli import app
 from apdraw_cli.commands import build_engine as command
 from apdraw_cli.commands.build_engine import CALLS, build
-from engines.base import EngineError
-from engines.errors import UnfitError, UsageError
+from engines.errors import EngineError, UnfitError, UsageError
 from engines.tensorrt import build as engines_build
 from engines.tensorrt import engine as tensorrt_engine
 from engines.tensorrt.build import BuildOptions

@@ -10,9 +10,9 @@ from evaluation_fakes import drawing, grid_features, make_dataset, write
 from typer.testing import CliRunner, Result
 
 from apdraw_cli.app import app
-from engines.base import EngineError
+from engines.errors import EngineError, FeaturesError
 from engines.select import shipped_model
-from train.evaluation.fid import WEIGHTS, FeaturesError
+from train.evaluation.fid import WEIGHTS
 
 NAMES = ["one", "two", "three"]
 

@@ -27,9 +27,9 @@ from apdraw_cli.datasets.pairing import split_of
 from apdraw_cli.datasets.portraits import has_round_frame
 from apdraw_cli.faces.align import similarity
 from apdraw_cli.faces.detect import TinyRetinaFace
-from engines.errors import UnfitError, UsageError
+from engines.errors import DatasetError, UnfitError, UsageError
 from engines.portrait import SIZE
-from train.data.pairs import DatasetError, PortraitPairs
+from train.data.pairs import PortraitPairs
 from train.npr import drawing as npr
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

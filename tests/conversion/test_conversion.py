@@ -34,8 +34,7 @@ from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.output import DrawingWriter
 from apdraw_cli.own_process import stop_requests
-from engines.base import EngineError
-from engines.errors import UnfitError, UsageError
+from engines.errors import EngineError, UnfitError, UsageError
 from engines.tensorrt.cuda import Gpu
 
 

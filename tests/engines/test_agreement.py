@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import ENGINES, open_engine, shipped_model

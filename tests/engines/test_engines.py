@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.portrait import Portrait, PortraitBatch
 from engines.select import ENGINES, open_engine
 

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from engines.base import ModelFileError
+from engines.errors import ModelFileError
 from engines.model_info import read_metadata, sha256
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.atomic_files import new_part, replacing, sweep, write_atomically
-from engines.base import EngineError
+from engines.errors import EngineError
 from engines.journal import LONGEST_LINE, open_to_append, whole_lines
 from engines.landmarks_file import format_landmarks, parse_landmarks, read_landmarks
 from engines.portrait import TEMPLATE

@@ -7,7 +7,7 @@ import pytest
 
 from engines import cpu as processor
 from engines import openvino_engine, select
-from engines.base import EngineError
+from engines.errors import EngineError
 from engines.select import open_engine, read_model, shipped_model, survey
 from engines.tensorrt.cuda import Gpu
 

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
+from engines.errors import ModelError
 from train.author_weights import NETWORKS, fusion_names, load_author_generator, unet_names
-from train.model_file import ModelError
 from train.networks import Generator, GeneratorConfig
 
 CONFIG = GeneratorConfig(3, local_width=2, region_width=4, fusion_width=5, norm_statistics="photo")

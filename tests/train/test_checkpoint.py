@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from train.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
+from engines.errors import CheckpointError
+from train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 
 
 def state(step: int) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from train.data.pairs import DatasetError
+from engines.errors import DatasetError, ModelError
 from train.lines import LinePair, LinePairs, line_f1, line_loss, load_detectors, save_detectors, vary
-from train.model_file import ModelError
 from train.networks.lines import LineDetectors
 
 

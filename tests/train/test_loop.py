@@ -19,13 +19,14 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
+from engines.errors import CheckpointError, DatasetError, OptionsError, TrainingError
 from train import loop
-from train.checkpoint import CheckpointError, checkpoints, load_checkpoint
-from train.data.pairs import DatasetError, PortraitPairs
-from train.loop import GRACE, Interrupted, TrainingError, learning_rate
+from train.checkpoint import checkpoints, load_checkpoint
+from train.data.pairs import PortraitPairs
+from train.loop import GRACE, Interrupted, learning_rate
 from train.model_file import load_generator
 from train.networks import LineDetectors
-from train.options import PRESETS, OptionsError, TrainOptions, resolve
+from train.options import PRESETS, TrainOptions, resolve
 from train.run_log import read_metrics
 from train.sampler import PairOrder
 from train.stages import AdversarialStage

@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engines.atomic_files import write_atomically
+from engines.errors import FileWriteError, ModelError
 from train.model_file import (
-    ModelError,
     load_generator,
     round_to_half,
     save_generator,
     weights_sha256,
-    write_atomically,
 )
 from train.networks import Generator, GeneratorConfig
 
@@ -168,12 +168,12 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("engines.atomic_files.os.fsync", fail)
-    with pytest.raises(ModelError, match="No space left"):
+    with pytest.raises(FileWriteError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_is_not_there(tmp_path, generator):
-    with pytest.raises(ModelError, match="cannot write"):
+    with pytest.raises(FileWriteError, match="cannot write"):
         save_generator(tmp_path / "none" / "m.safetensors", generator)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from train.options import PRESETS, OptionsError, TrainOptions, changed, read_config, resolve, to_toml
+from engines.errors import OptionsError
+from train.options import PRESETS, TrainOptions, changed, read_config, resolve, to_toml
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -21,23 +21,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from engines.errors import DatasetError
 from engines.landmarks_file import parse_landmarks
 from engines.portrait import SIZE, WHITE, Image, Landmarks, Portrait
 from engines.regular_files import OutsideError, read_regular
 from train.data.augmentation import Augmentation, Floats, vary
 from train.data.layout import INDEX, file_of
 
-__all__ = ["Augmentation", "DatasetError", "Floats", "Pair", "PortraitPairs", "read_index"]
+__all__ = ["Augmentation", "Floats", "Pair", "PortraitPairs", "read_index"]
 
 Split = Literal["train", "val"]
 
 AUTHORS_SPLITS: Final = {"train": "data/train", "val": "data/test"}
 AUTHORS_LANDMARKS: Final = ("landmark/ALL", "lm")
 AUTHORS_MASKS: Final = ("mask/ALL", "bg")
-
-
-class DatasetError(ValueError):
-    """A data set that cannot be used. The message is one line: what failed, why, what to do."""
 
 
 class Pair(NamedTuple):

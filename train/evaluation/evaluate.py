@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import torch
 
+from engines.errors import DatasetError, UsageError
 from engines.portrait import SIZE, WHITE, Image, Portrait, PortraitBatch
-from train.data.pairs import DatasetError, PortraitPairs
+from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
 from train.evaluation.fid import Extractor
 
@@ -31,10 +32,6 @@ FID_SAMPLES: Final = 2048
 
 WORST: Final = 10
 """So many portraits are kept with their pictures."""
-
-
-class EvaluationError(ValueError):
-    """Nothing could be measured. One line: what failed, why, what to do."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def evaluate(
         progress: is told after each batch how many portraits are done, and of how many.
 
     Raises:
-        EvaluationError: no portrait at all could be measured.
+        UsageError: no portrait at all could be measured.
     """
     total = len(pairs) if limit is None else min(limit, len(pairs))
     measured: list[Measured] = []
@@ -164,7 +161,7 @@ def evaluate(
         progress(stop, total)
     if not measured:
         first = left_out[0]
-        raise EvaluationError(f"none of the {total} portraits could be measured; {first.name}: {first.reason}")
+        raise UsageError(f"none of the {total} portraits could be measured; {first.name}: {first.reason}")
     fid = None
     if len(measured) > 1 and seen:
         fid = measures.frechet_distance(*(np.concatenate(side) for side in zip(*seen, strict=True)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from engines.errors import FeaturesError
 from engines.portrait import Image
 from engines.regular_files import open_regular
 
@@ -26,10 +27,6 @@ WEIGHTS: Final = "weights-inception-2015-12-05-6726825d.pth"
 WEIGHTS_URL: Final = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
 
 WEIGHTS_SHA256: Final = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-
-
-class FeaturesError(Exception):
-    """FID's features cannot be had here. One line: what failed, why, what to do."""
 
 
 def inception_features(weights: Path | None = None, device: str = "cpu") -> Extractor:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines.errors import ModelError
 from engines.portrait import Image, PortraitBatch
-from train.model_file import ModelError
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
 from train.networks.half import in_half

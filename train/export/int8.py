@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from engines.errors import DatasetError, ModelError
 from engines.offline import import_onnxruntime
 from engines.portrait import Image, Portrait, PortraitBatch
-from train.data.pairs import DatasetError, PortraitPairs
+from train.data.pairs import PortraitPairs
 from train.evaluation.metrics import BINARY_THRESHOLD
-from train.model_file import ModelError
 
 LARGEST_SHARE: Final = 0.01
 """Of a drawing's pixels may turn from black to white or back."""

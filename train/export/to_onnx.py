@@ -12,13 +12,15 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
+from engines.atomic_files import write_atomically
+from engines.errors import ModelError
 from engines.model_info import FORMAT, FORMAT_VERSION
 from engines.offline import import_onnxruntime
 from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
 from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
 from train.export.int8 import calibration_portraits, quantized
-from train.model_file import CHECKSUM_KEY, ModelError, round_to_half, weights_sha256, write_atomically
+from train.model_file import CHECKSUM_KEY, round_to_half, weights_sha256
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
 from train.samples import sample_portraits

@@ -36,7 +36,7 @@ from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_drawings
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
-from engines.base import Engine, EngineError
+from engines.base import Engine
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.tensorrt.cuda import find_gpus
 
@@ -163,7 +163,7 @@ class LocalExecutor:
             workers = self._workers_for_any_engine(len(first))
             # The workers start while the engine opens.
             pool = None if workers is None else self._start_pool(workers, halt, opened)
-            engine = self._engine = self._engine or self._opened_engine()
+            engine = self._engine = self._engine or self._open_engine()
             if workers is None or pool is None:
                 workers = suitable_workers(engine.device)
                 pool = self._start_pool(workers, halt, opened)
@@ -188,12 +188,6 @@ class LocalExecutor:
         pool.start()
         opened.callback(pool.close)
         return pool
-
-    def _opened_engine(self) -> Engine:
-        try:
-            return self._open_engine()
-        except EngineError as error:
-            raise UnfitError(str(error)) from error
 
 
 class _Drawing:

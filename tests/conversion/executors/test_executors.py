@@ -16,8 +16,7 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
-from engines.base import EngineError
-from engines.errors import UnfitError
+from engines.errors import EngineError, UnfitError
 
 RECIPE = Recipe(FaceOptions(faces="all"))
 

@@ -10,7 +10,7 @@ from fake_cuda import FakeCuda, cudaError_t
 from fake_tensorrt import FakeTensorRT, install, write_engine
 
 from engines import select
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.model_info import read_metadata
 from engines.select import open_engine, survey
 from engines.tensorrt import build

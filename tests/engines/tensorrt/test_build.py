@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.model_info import model_info, read_metadata, sha256
 from engines.select import shipped_model
 from engines.tensorrt import build

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_cuda import GARBAGE_FREED, FakeCuda, cudaError_t
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from engines.tensorrt import cuda
 from engines.tensorrt.cuda import Gpu
 

@@ -12,7 +12,7 @@ import pytest
 from fake_cuda import FakeCuda, Fault, cudaError_t
 from fake_tensorrt import CudaGraphStrategy, FakeTensorRT, install, write_engine
 
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.multi_gpu import SeveralEngines
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.portrait import SIZE, PortraitBatch

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from engines.base import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError
 from engines.model_info import sha256
 from engines.tensorrt.sidecar import Sidecar, check_fits, read_sidecar, sidecar_path, this_platform, write_sidecar
 

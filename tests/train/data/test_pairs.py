@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from engines.errors import DatasetError
 from engines.portrait import SIZE, TEMPLATE
 from train.data.augmentation import Augmentation, _cast_shadow, vary
-from train.data.pairs import DatasetError, PortraitPairs, read_index
+from train.data.pairs import PortraitPairs, read_index
 from train.export.to_onnx import synthetic_portraits
 
 STILL = Augmentation(

@@ -7,10 +7,11 @@ import pytest
 from evaluation_fakes import drawing, grid_features, make_dataset, write
 from scipy import linalg
 
+from engines.errors import FeaturesError, UsageError
 from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
-from train.evaluation.evaluate import WORST, EvaluationError, LeftOut, contact_sheet, evaluate, score
-from train.evaluation.fid import WEIGHTS, FeaturesError, inception_features, usual_weights
+from train.evaluation.evaluate import WORST, LeftOut, contact_sheet, evaluate, score
+from train.evaluation.fid import WEIGHTS, inception_features, usual_weights
 
 NAMES = ["a", "b", "c"]
 
@@ -119,7 +120,7 @@ def test_what_cannot_be_measured_is_left_out(tmp_path):
 
 
 def test_nothing_to_measure(pairs):
-    with pytest.raises(EvaluationError, match="none of the 3 portraits could be measured; a: lost"):
+    with pytest.raises(UsageError, match="none of the 3 portraits could be measured; a: lost"):
         evaluate(pairs, lambda names, portraits: ["lost"] * len(names))
 
 

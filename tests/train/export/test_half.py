@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from engines.errors import ModelError
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
 from train.author_weights import load_author_generator
@@ -14,7 +15,7 @@ from train.data.pairs import Pair
 from train.export import half as precision
 from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, halved, largest_difference
 from train.export.to_onnx import synthetic_portraits
-from train.model_file import ModelError, load_generator
+from train.model_file import load_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.blocks import Norm
 from train.networks.graph import DrawingGraph

@@ -5,13 +5,14 @@ import openvino
 import pytest
 import torch
 
+from engines.errors import ModelError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.signal_stack import signal_stack_kept
 from train.export import to_onnx as export_module
 from train.export.half import difference_in_bf16
 from train.export.to_onnx import export_onnx, synthetic_portraits, verify
-from train.model_file import ModelError, round_to_half, weights_sha256
+from train.model_file import round_to_half, weights_sha256
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
 from train.samples import sample_portraits
