@@ -26,8 +26,9 @@ from benchmarks.training import plain
 from engines.cpu import has_int8
 from engines.portrait import Portrait
 from engines.select import INT8_SUFFIX, open_engine
+from engines.synthetic import synthetic_portraits
 from train.export.int8 import in_int8
-from train.export.to_onnx import describe, export_onnx, synthetic_portraits
+from train.export.to_onnx import describe, export_onnx
 from train.model_file import save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph

@@ -9,8 +9,8 @@ import numpy as np
 from engines.base import EngineStatus, one_line
 from engines.errors import EngineError
 from engines.model_info import ModelInfo
+from engines.openvino_library import open_core
 from engines.portrait import Image, PortraitBatch
-from engines.signal_stack import signal_stack_kept
 from engines.signature import Port, check_batch, check_signature
 from engines.tensorrt.cuda import Gpu
 
@@ -30,15 +30,6 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
         return EngineStatus(NAME, False, None, (), f"openvino cannot be imported: {one_line(error)}", INSTALL)
     version = openvino.__version__.split("-")[0]
     return EngineStatus(NAME, True, version, ("cpu",))
-
-
-def open_core() -> tuple[Any, list[str]]:
-    """OpenVINO with its plugin for CPUs, and what this CPU computes in: `FP32`, `BF16`, ..."""
-    import openvino as ov
-
-    core = ov.Core()
-    with signal_stack_kept():  # the first question loads the plugin
-        return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEngine:

@@ -14,6 +14,7 @@ from engines.cpu import has_bf16, has_int8
 from engines.errors import CudaError, EngineError, ModelFileError, UnfitError
 from engines.model_info import PRECISIONS, ModelInfo, model_info, read_metadata
 from engines.multi_gpu import SeveralEngines
+from engines.shipped import shipped_model
 from engines.tensorrt import engine as tensorrt_engine
 from engines.tensorrt import engine_cache as cache
 from engines.tensorrt.cuda import Gpu, find_gpus
@@ -49,11 +50,6 @@ _SUFFIXES: Final = {
     "torch": (".safetensors",),
     "tensorrt": (".engine", ".onnx"),
 }
-
-
-def shipped_model() -> Path:
-    """The model that comes with the program; its `.safetensors` for torch lies beside it."""
-    return Path(__file__).parent / "weights" / "apdraw.onnx"
 
 
 def read_model(model: Path) -> ModelInfo:

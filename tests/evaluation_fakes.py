@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.portrait import SIZE, Image
-from train.export.to_onnx import synthetic_portraits
+from engines.synthetic import synthetic_portraits
 
 
 def make_dataset(folder: Path, names: list[str], split: str = "val") -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.cpu import has_int8
 from engines.errors import EngineError
-from engines.openvino_engine import open_core
+from engines.openvino_library import open_core
 
 SIZE: Final = 2048
 """Rows and columns of the matrices whose product is timed."""

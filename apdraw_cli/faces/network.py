@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.openvino_engine import open_core
+from engines.openvino_library import open_core
 from engines.portrait import Image
 
 

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from apdraw_cli.faces.network import Network, read_network
 from engines.errors import UnfitError
 from engines.portrait import SIZE, Image
+from engines.shipped import shipped_segmenter
 
-WEIGHTS: Final = Path(__file__).resolve().parents[2] / "engines" / "weights" / "segmenter.onnx"
+WEIGHTS: Final = shipped_segmenter()
 
-SEEN_SIZE: Final = SIZE // 2
-"""Height and width at which the network sees a portrait."""
+INPUT_SIZE: Final = SIZE // 2
+"""Height and width, in pixels, to which a portrait is reduced for the network."""
 
 
 class Segmenter(Protocol):
@@ -33,7 +34,7 @@ class PortraitSegmenter:
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         try:
-            self._network = Network(read_network(weights), SEEN_SIZE)
+            self._network = Network(read_network(weights), INPUT_SIZE)
         except Exception as error:  # OpenVINO's errors share no base class
             raise UnfitError(
                 f"the segmenter's weights {weights} cannot be read ({error}); install apdraw again"
@@ -58,5 +59,5 @@ class PortraitSegmenter:
         """float32 [h, w, 3]: background, person without the face, face oval."""
         import cv2
 
-        seen = cv2.resize(portrait, (SEEN_SIZE, SEEN_SIZE), interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(portrait, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
         return self._network.run(np.asarray(seen, np.uint8))[0]

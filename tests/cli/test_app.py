@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import apdraw_cli
 from apdraw_cli import app
 from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.faces.detect import DETECTORS
+from apdraw_cli.faces.detectors import DETECTORS
 from engines.model_info import PRECISIONS
 from engines.select import ENGINES
 

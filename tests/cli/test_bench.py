@@ -18,7 +18,7 @@ from apdraw_cli.commands.convert import convert
 from engines.cpu import has_int8
 from engines.errors import EngineError
 from engines.select import shipped_model
-from train.export.to_onnx import synthetic_portraits
+from engines.synthetic import synthetic_portraits
 from train.model_file import load_generator
 from train.networks.graph import DrawingGraph
 

@@ -15,7 +15,7 @@ from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
 from engines.signal_stack import signal_stack_kept
-from train.export.to_onnx import synthetic_portraits
+from engines.synthetic import synthetic_portraits
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph

@@ -26,7 +26,7 @@ from apdraw_cli.datasets.options import PrepareOptions, PrepareResult
 from apdraw_cli.datasets.pairing import split_of
 from apdraw_cli.datasets.portraits import has_round_frame
 from apdraw_cli.faces.align import similarity
-from apdraw_cli.faces.detect import TinyRetinaFace
+from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from engines.errors import DatasetError, UnfitError, UsageError
 from engines.portrait import SIZE
 from train.data.pairs import PortraitPairs

@@ -10,8 +10,8 @@ import pytest
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.datasets.registration import MIN_AGREEMENT, Registration, register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, similarity, warp_photo
-from apdraw_cli.faces.detect import TinyRetinaFace
 from apdraw_cli.faces.segment import PortraitSegmenter
+from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from engines.portrait import SIZE, TEMPLATE, Image
 from train.npr import drawing as npr
 

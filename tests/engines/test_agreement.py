@@ -10,8 +10,9 @@ from engines.errors import EngineError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import ENGINES, open_engine, shipped_model
+from engines.synthetic import synthetic_portraits
 from train.export.half import BF16_DIFFERENCE
-from train.export.to_onnx import export_onnx, synthetic_portraits
+from train.export.to_onnx import export_onnx
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph

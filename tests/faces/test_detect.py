@@ -1,142 +1,18 @@
-import sys
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 
-from apdraw_cli.faces.detect import DETECTION_SIZE, GLANCE_SIZE, Face, TinyRetinaFace, open_detector, overlap
-from engines.errors import UnfitError
-
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+from apdraw_cli.faces.detect import Face, iou
 
 
-@pytest.fixture(scope="module")
-def detector() -> TinyRetinaFace:
-    return TinyRetinaFace()
+def face(*box: float) -> Face:
+    return Face(box, 1.0, np.zeros((5, 2), np.float32))  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def astronaut() -> np.ndarray:
-    return np.asarray(cv2.imread(str(SAMPLES / "astronaut.png"), cv2.IMREAD_COLOR_RGB))
-
-
-def test_landmarks_lie_where_the_features_are(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    face = detector.detect(astronaut)[0]
-    # Read off the photo by eye.
-    expected = [(203, 101), (247, 104), (225, 127), (204, 140), (243, 141)]
-    assert np.abs(face.landmarks - expected).max() < 4
-    assert face.score > 0.99
-
-
-def test_landmarks_are_sub_pixel(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    landmarks = detector.detect(astronaut)[0].landmarks
-    assert np.abs(landmarks - np.rint(landmarks)).max() > 0.1
-
-
-def test_a_large_photo_gives_the_same_face(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    small = detector.detect(astronaut)[0]
-    large = detector.detect(cv2.resize(astronaut, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))[0]
-    assert np.abs((large.landmarks + 0.5) / 4 - 0.5 - small.landmarks).max() < 3
-    assert large.size == pytest.approx(4 * small.size, rel=0.05)
-
-
-def test_the_largest_face_comes_first(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    page = np.full((700, 1100, 3), 255, np.uint8)
-    page[100:356, 50:306] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    page[100:612, 500:1012] = astronaut
-    faces = detector.detect(page)
-    assert len(faces) == 2
-    assert faces[0].size > faces[1].size
-    assert faces[0].landmarks[2][0] > 500 > faces[1].landmarks[2][0]
-
-
-def test_small_faces_of_a_large_photo_are_found(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    page = np.full((3000, 4000, 3), 255, np.uint8)
-    page[100:356, 100:356] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)  # a face of 60 pixels
-    (alone,) = detector.detect(page)
-    assert alone.landmarks[2] == pytest.approx([100 + 112, 100 + 64], abs=6)
-    page[1000:3000, 1500:3500] = cv2.resize(astronaut, (2000, 2000), interpolation=cv2.INTER_CUBIC)
-    assert len(detector.detect(page)) == 1
-    large, small = detector.detect(page, every_face=True)
-    assert large.size > 300
-    assert overlap(alone, small) > 0.5
-
-
-def test_a_large_face_is_found_at_a_glance_and_then_seen_closely(
-    detector: TinyRetinaFace, astronaut: np.ndarray
-) -> None:
-    photo = np.asarray(cv2.resize(astronaut, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC))
-    (glance,) = detector._detect_at(photo, GLANCE_SIZE)
-    (whole,) = detector._detect_at(photo, DETECTION_SIZE)
-    (face,) = detector.detect(photo)
-    assert overlap(face, whole) > 0.8
-    expected = (np.array([(203, 101), (247, 104), (225, 127), (204, 140), (243, 141)]) + 0.5) * 4 - 0.5  # by eye
-    error, at_a_glance = (np.abs(found.landmarks - expected).mean() for found in (face, glance))
-    assert error < min(10, at_a_glance)
-
-
-@pytest.mark.parametrize(("x", "y"), [(-170, 0), (290, 0), (60, -50), (60, 640), (-170, -50)])
-def test_a_large_face_at_the_rim_of_a_photo(detector: TinyRetinaFace, astronaut: np.ndarray, x: int, y: int) -> None:
-    page = np.full((1000, 640, 3), 255, np.uint8)
-    seen = astronaut[max(0, -y) : 1000 - y, max(0, -x) : 640 - x]
-    page[max(0, y) :, max(0, x) :][: seen.shape[0], : seen.shape[1]] = seen
-    alone = detector.detect(astronaut)[0]
-    face = detector.detect(page)[0]
-    assert np.abs(face.landmarks - (x, y) - alone.landmarks).max() < 6
-
-
-def test_a_face_too_small_for_a_glance_is_looked_for(detector: TinyRetinaFace, astronaut: np.ndarray) -> None:
-    page = np.full((900, 900, 3), 255, np.uint8)
-    page[300:812, 200:712] = astronaut  # a face of 90 pixels: a tenth
-    assert detector._at_a_glance(page) is None
-    (face,) = detector.detect(page)
-    assert np.abs(face.landmarks - (200, 300) - detector.detect(astronaut)[0].landmarks).max() < 5
-
-
-def test_what_many_anchors_have_seen_errs_less(
-    detector: TinyRetinaFace, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # By less than a stride the grid of anchors moves against the photo; the landmarks should move with the photo.
-    def unrest() -> float:
-        places = []
-        for shift in range(0, 32, 4):
-            page = np.full((544, 544, 3), 255, np.uint8)
-            page[shift : shift + 512, shift : shift + 512] = astronaut
-            places.append(detector._detect_at(page, DETECTION_SIZE)[0].landmarks - shift)
-        return float(np.std(places, axis=0).mean())
-
-    together = unrest()
-    monkeypatch.setattr("apdraw_cli.faces.detect.SAME_FACE", 0.9999)  # the surest alone
-    assert together < 0.95 * unrest()
-
-
-def test_overlap() -> None:
-    def face(*box: float) -> Face:
-        return Face(box, 1.0, np.zeros((5, 2), np.float32))  # type: ignore[arg-type]
-
-    assert overlap(face(0, 0, 10, 10), face(0, 0, 10, 10)) == 1
-    assert overlap(face(0, 0, 10, 10), face(5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert overlap(face(0, 0, 10, 10), face(20, 20, 5, 5)) == 0
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (64, 64)])
-def test_a_photo_without_a_face(detector: TinyRetinaFace, shape: tuple[int, int]) -> None:
-    assert detector.detect(np.full((*shape, 3), 120, np.uint8)) == []
+def test_iou() -> None:
+    assert iou(face(0, 0, 10, 10), face(0, 0, 10, 10)) == 1
+    assert iou(face(0, 0, 10, 10), face(5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert iou(face(0, 0, 10, 10), face(20, 20, 5, 5)) == 0
 
 
 def test_size_is_the_shorter_side() -> None:
-    assert Face((0, 0, 30, 40), 1.0, np.zeros((5, 2), np.float32)).size == 30
-
-
-def test_a_missing_optional_detector_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "retinaface.pre_trained_models", None)
-    with pytest.raises(UnfitError, match=r"pip install retinaface-pytorch==0\.0\.8"):
-        open_detector("retinaface-resnet50")
-
-
-def test_every_portrait_of_the_reference_set_is_found(shared: Path, detector: TinyRetinaFace) -> None:
-    photos = sorted((shared / "portraits" / "photos").glob("*.jpg"))[::45]
-    assert photos
-    for photo in photos:
-        assert detector.detect(np.asarray(cv2.imread(str(photo), cv2.IMREAD_COLOR_RGB))), photo.name
+    assert face(0, 0, 30, 40).size == 30

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from apdraw_cli.faces.align import similarity, warp_labels, warp_photo
-from apdraw_cli.faces.detect import TinyRetinaFace
 from apdraw_cli.faces.segment import WEIGHTS, PortraitSegmenter
+from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from engines.errors import UnfitError
 
 

@@ -13,11 +13,11 @@ from engines.base import Engine
 from engines.model_info import read_metadata
 from engines.portrait import Image, PortraitBatch
 from engines.select import open_engine, shipped_model, survey
+from engines.synthetic import synthetic_portraits
 from engines.tensorrt import cuda
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.engine import TensorRTEngine
 from engines.tensorrt.sidecar import read_sidecar
-from train.export.to_onnx import synthetic_portraits
 
 pytestmark = pytest.mark.gpu
 

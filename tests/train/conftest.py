@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.export.to_onnx import synthetic_portraits
+from engines.synthetic import synthetic_portraits
 from train.networks import Generator, GeneratorConfig
 from train.networks.blocks import Norm
 

@@ -16,8 +16,9 @@ from engines.atomic_files import write_atomically
 from engines.errors import ModelError
 from engines.model_info import FORMAT, FORMAT_VERSION
 from engines.offline import import_onnxruntime
-from engines.portrait import SIZE, TEMPLATE, Image, PortraitBatch
+from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
+from engines.synthetic import synthetic_portraits
 from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
 from train.export.int8 import calibration_portraits, quantized
 from train.model_file import CHECKSUM_KEY, round_to_half, weights_sha256
@@ -155,22 +156,6 @@ def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> Non
                 f"nothing was written: ONNX Runtime's drawings of {count} differ from torch's by up to "
                 f"{difference} grey levels; update torch, onnxscript and onnxruntime"
             )
-
-
-def synthetic_portraits(count: int, seed: int = 0) -> PortraitBatch:
-    """Portraits of nobody, all different: smooth or noisy, landmarks near the template, an oval mask."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    photos, masks = [], []
-    for index in range(count):
-        phase = rng.uniform(0, 2 * math.pi, (2, 3))
-        waves = np.sin(x[..., None] / rng.uniform(9, 60, 3) + phase[0]) * np.cos(y[..., None] / 40 + phase[1])
-        noise = rng.normal(0, 60 if index % 2 else 4, (SIZE, SIZE, 3))
-        photos.append(np.clip(128 + 90 * waves + noise, 0, 255).astype(np.uint8))
-        reach = ((x - SIZE / 2) / rng.uniform(120, 220)) ** 2 + ((y - SIZE) / rng.uniform(350, 480)) ** 2
-        masks.append(np.where(reach < 1, 255, 0).astype(np.uint8))
-    landmarks = TEMPLATE + rng.uniform(-12, 12, (count, 5, 2))
-    return PortraitBatch(np.stack(photos), landmarks.astype(np.float32), np.stack(masks))
 
 
 def _joined(*batches: PortraitBatch) -> PortraitBatch:

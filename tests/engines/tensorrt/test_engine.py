@@ -17,11 +17,11 @@ from engines.multi_gpu import SeveralEngines
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.portrait import SIZE, PortraitBatch
 from engines.select import open_engine, read_metadata, read_model, shipped_model
+from engines.synthetic import synthetic_portraits
 from engines.tensorrt import cuda
 from engines.tensorrt.build import BuildOptions, build_engine
 from engines.tensorrt.engine import TensorRTEngine
 from engines.tensorrt.sidecar import sidecar_path
-from train.export.to_onnx import synthetic_portraits
 
 N = 4  # portraits in a batch
 PORTRAIT_BYTES = SIZE * SIZE * 5 + 40  # of photo, mask, drawing and landmarks

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from engines.errors import DatasetError
 from engines.portrait import SIZE, TEMPLATE
+from engines.synthetic import synthetic_portraits
 from train.data.augmentation import Augmentation, _cast_shadow, vary
 from train.data.pairs import PortraitPairs, read_index
-from train.export.to_onnx import synthetic_portraits
 
 STILL = Augmentation(
     rotation=0, scale=1, flip=False, shift=0, landmark_jitter=0, mask_jitter=0, photometric=False, crop=0

@@ -10,11 +10,11 @@ import torch
 from engines.errors import ModelError
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
+from engines.synthetic import synthetic_portraits
 from train.author_weights import load_author_generator
 from train.data.pairs import Pair
 from train.export import half as precision
 from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, halved, largest_difference
-from train.export.to_onnx import synthetic_portraits
 from train.model_file import load_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.blocks import Norm

@@ -10,9 +10,10 @@ from engines.errors import ModelError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import fast_on_cpu, open_engine, read_model, shipped_model
+from engines.synthetic import synthetic_portraits
 from train.evaluation.metrics import ssim
 from train.export import int8 as quantization
-from train.export.to_onnx import export_onnx, synthetic_portraits
+from train.export.to_onnx import export_onnx
 from train.samples import sample_portraits
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this processor has no instructions for int8")

@@ -9,9 +9,10 @@ from engines.errors import ModelError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.signal_stack import signal_stack_kept
+from engines.synthetic import synthetic_portraits
 from train.export import to_onnx as export_module
 from train.export.half import difference_in_bf16
-from train.export.to_onnx import export_onnx, synthetic_portraits, verify
+from train.export.to_onnx import export_onnx, verify
 from train.model_file import round_to_half, weights_sha256
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph

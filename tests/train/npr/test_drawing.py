@@ -6,8 +6,8 @@ import pytest
 
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.faces.align import apply, similarity, warp_photo
-from apdraw_cli.faces.detect import TinyRetinaFace
 from apdraw_cli.faces.segment import PortraitSegmenter
+from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from engines.portrait import SIZE, TEMPLATE
 from train.npr import drawing as npr
 from train.npr.face_parsing import FACE, PERSON, find_parts
