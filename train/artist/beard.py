@@ -1,0 +1,170 @@
+"""Beards and moustaches: a mask from what is unlike skin where beards grow, and strokes along the growth.
+
+A place is bearded where it is darker or greyer than the cheeks and rougher. That is judged by zone (moustache, chin,
+cheeks, below the chin) and on both halves of the face, so that folds, shade and lips are none; hair is then drawn as
+ridges of the photo along its growth: away from the nose's base, and down.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from train.artist import mesh
+from train.artist.canvas import SIDE, Canvas, box_of, grown, on_sheet, polygon_mask, without_specks
+from train.artist.curves import taper
+from train.artist.regions import Place, Regions, place_of, ramp
+from train.artist.sitter import Sitter
+from train.artist.tracing import Flow, ridge_strokes
+from train.npr.edge_flow import Plane, difference_across, smooth_along, soften, tangent_flow, weighted_mean
+from train.npr.face_parsing import Mask
+
+LEAST_SHARE: Final = 0.35
+"""Share of a half of the moustache's or the chin's zone that must look bearded."""
+STUBBLE: Final = 0.30
+"""A beard whose darkness over skin (0 skin, 1 pupil) is below this is stubble, and left out unless it is grey hair."""
+
+
+@dataclass(frozen=True)
+class Beard:
+    """A beard.
+
+    Attributes:
+        mask: float32 [1024, 1024], 0 to 1.
+        darkness: of the beard over skin, 0 skin to 1 pupil, upper quartile.
+        shares: of moustache and chin that are bearded, the lesser half of each.
+    """
+
+    mask: Plane
+    darkness: float
+    shares: tuple[float, float]
+
+
+def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
+    """Finds a sitter's beard, None for shaven faces, stubble, and where only folds or shade are dark."""
+    place = place_of(sitter, SIDE)
+    signs = _signs(sitter, place)
+    moustache, chin, zone = _zones(sitter, place)
+    marked = (signs > 0.45) & zone
+    shares = tuple(_lesser_half(marked, part, place) for part in (moustache, chin))
+    if max(shares) < LEAST_SHARE:
+        return None
+    mask = zone & (signs > 0.35)
+    if shares[0] < 0.6 * LEAST_SHARE:
+        mask &= ~moustache
+    if shares[1] < 0.6 * LEAST_SHARE:
+        mask &= moustache | (place.y < place.mouth)
+    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(9)) > 0
+    mask = _joined(mask & zone, (moustache | chin) & marked)
+    if mask.sum() < 900:
+        return None
+    darkness = float(np.percentile(sitter.darkness[mask], 75))
+    return Beard(soften(mask.astype(np.float32), 2.5), darkness, (shares[0], shares[1]))
+
+
+def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
+    """Draws the beard; returns how clearly the photo shows its hairs, 0 to 1."""
+    box = box_of(beard.mask > 0.05, 24)
+    if box is None:
+        return 0.0
+    within, light = beard.mask[box.window], np.ascontiguousarray(sitter.light[box.window])
+    darkness = np.ascontiguousarray(sitter.darkness[box.window])
+    flow = _growth(sitter, light, (box.left, box.top))
+    fine = difference_across(light, flow, 1.4)
+    tone, fine = np.moveaxis(smooth_along(np.dstack([darkness, fine]), flow, 6.0, 1.5), -1, 0)
+    usual = np.maximum(weighted_mean(np.abs(fine), within, 20), 0.008)
+    strands = np.clip(fine / usual, -4, 4).astype(np.float32)
+    frayed = smooth_along(within, flow, 4.0, 2.0)
+    # Black where the photo is nearly as dark as pupils; hairs fray the rim.
+    level = np.minimum(tone - 0.06 * strands - 0.62, 0.8 * (frayed - 0.55) - 0.06 * strands)
+    level[within < 0.08] = -1
+    ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 200)
+    ground = ~without_specks(~ground, 60)
+    canvas.ink[box.sheet_window][ground] = 255
+    small = cv2.resize(ground.astype(np.uint8), within.shape[::-1], interpolation=cv2.INTER_AREA) > 0
+    dark = np.asarray(-strands * (within > 0.3), np.float32)
+    apart = np.interp(tone, (0.1, 0.35, 0.7), (6.5, 4.0, 2.4)).astype(np.float32)
+    black = ridge_strokes(
+        dark, flow, (within > 0.45) & ~small, high=0.8, low=0.1, shortest=9, reach=22, separation=apart, smooth=1.5, cell=3
+    )
+    scale = float(np.interp(beard.darkness, (0.1, 0.5), (0.7, 1.0)))
+    for stroke in black:
+        width = np.interp(stroke.response, (0.1, 3), (0.5, 1.25)) * scale * taper(len(stroke.curve), 0.35, 0.55, 0.1)
+        canvas.stroke(stroke.curve + box.corner, width)
+    where = grown(small, -2)
+    white = ridge_strokes(
+        strands, flow, where, high=1.3, low=0.3, shortest=14, reach=30, separation=6.0, smooth=1.5, cell=3
+    )
+    for stroke in white:
+        width = np.interp(stroke.response, (0.3, 3), (0.45, 1.0)) * taper(len(stroke.curve), 0.4, 0.4, 0.1)
+        canvas.stroke(stroke.curve + box.corner, width, erase=True)
+    area = float((within > 0.5).sum())
+    return float(np.clip((len(black) + len(white)) * 400 / max(area, 1.0), 0, 1))
+
+
+def _signs(sitter: Sitter, place: Place) -> Plane:
+    """How much each place looks bearded, 0 to 1: unlike the cheeks in tone or hue, and rough."""
+    cheeks = sitter.oval & (place.depth > 0.1) & (place.y > 0.3) & (place.y < place.nose) & (sitter.bare > 0)
+    colour = soften(np.asarray(sitter.lab, np.float32), 3)
+    if not cheeks.any():
+        return np.zeros(sitter.light.shape, np.float32)
+    light, red, yellow = (float(np.median(colour[..., k][cheeks])) for k in range(3))
+    lit = np.clip(colour[..., 0] / max(light, 1.0), 0.25, 1.3)
+    pale = np.hypot(red - 128, yellow - 128) * lit - np.hypot(colour[..., 1] - 128, colour[..., 2] - 128)
+    detail = np.abs(sitter.light - soften(sitter.light, 2.5))
+    rough = soften(detail, 7) / max(float(np.median(soften(detail, 7)[cheeks])), 0.02 * sitter.contrast)
+    dark = ramp(soften(sitter.darkness, 5), 0.12, 0.42)
+    grey = ramp(soften(pale.astype(np.float32), 4), 5, 13)
+    very_dark = ramp(soften(sitter.darkness, 5), 0.55, 0.8)
+    signs = np.maximum(dark, 0.9 * grey) * ramp(rough, 1.15, 1.7)
+    return soften(np.maximum(signs, very_dark * ramp(rough, 0.7, 1.1)).astype(np.float32), 4)
+
+
+def _zones(sitter: Sitter, place: Place) -> tuple[Mask, Mask, Mask]:
+    """Where a moustache grows, the chin, and where any beard grows; the lips, the nose and cloth left out."""
+    lips, nose = polygon_mask(sitter.at(mesh.LIPS)), polygon_mask(sitter.at(mesh.NOSE))
+    free = ~grown(lips, 2) & ~grown(nose, 4) & sitter.person & sitter.inside
+    corner = sitter.at(mesh.MOUTH_CORNERS)
+    reach = float(np.ptp(corner[:, 0])) / 2 / sitter.eye_distance
+    middle = float(corner[:, 0].mean() - sitter.at(mesh.OVAL)[:, 0].mean()) / sitter.eye_distance
+    aside = np.abs(place.x - middle)
+    moustache = free & (aside < reach) & (place.y > place.nose) & (place.y < place.mouth)
+    lower = float(sitter.at(mesh.LIP_BOTTOM)[:, 1].max() - sitter.at(mesh.IRIS_CENTRES)[:, 1].mean()) / sitter.eye_distance
+    chin = free & (aside < 0.8 * reach) & (place.y > lower + 0.05) & (place.depth > 0.03)
+    below = (place.depth <= 0) & (place.y > place.chin - 0.35) & (aside < 0.95 * place.half)
+    beside = (place.y > place.nose - 0.55) & (place.depth > -0.06) & (place.depth < 0.20)
+    zone = free & (((place.y > place.nose) & (place.depth > -0.06)) | beside | (below & (place.y < place.chin + 1.4)))
+    return moustache, chin, zone
+
+
+def _lesser_half(marked: Mask, zone: Mask, place: Place) -> float:
+    """Share of a zone that is marked, on the half that has less of it."""
+    middle = float(np.median(place.x[zone])) if zone.any() else 0.0
+    halves = [zone & (place.x < middle), zone & (place.x >= middle)]
+    return min(float(marked[half].mean()) if half.any() else 0.0 for half in halves)
+
+
+def _joined(mask: Mask, roots: Mask) -> Mask:
+    """The connected parts of a mask that hold enough of the roots."""
+    _, components = cv2.connectedComponents(mask.astype(np.uint8))
+    counts = np.bincount(components[roots & mask], minlength=components.max() + 1)
+    keep = counts > 150
+    keep[0] = False
+    return np.asarray(keep[components])
+
+
+def _growth(sitter: Sitter, light: Plane, corner: tuple[int, int]) -> Flow:
+    """Unit vectors away from the nose's base and down, mixed with the photo's own flow."""
+    height, width = light.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    root = sitter.at(mesh.NOSE_BASE)
+    dx, dy = (x + corner[0] - root[0]) * 0.5, np.abs(y + corner[1] - root[1]) * 0.4 + 0.2 * sitter.eye_distance
+    growth = np.stack([dx, dy], axis=-1) / np.hypot(dx, dy)[..., None]
+    own = tangent_flow(soften(light, 1), 3.5)
+    mixed = 0.5 * growth + 0.5 * own * np.sign((own * growth).sum(axis=-1, keepdims=True))
+    return np.asarray(mixed / (np.linalg.norm(mixed, axis=-1, keepdims=True) + 1e-6), np.float32)
+
+
+def _disc(size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
