@@ -20,10 +20,14 @@ from train.artist.tracing import Flow, ridge_strokes
 from train.npr.edge_flow import Plane, difference_across, smooth_along, soften, tangent_flow, weighted_mean
 from train.npr.face_parsing import Mask
 
-LEAST_SHARE: Final = 0.35
+LEAST_SHARE: Final = 0.45
 """Share of a half of the moustache's or the chin's zone that must look bearded."""
+FULL: Final = 0.55
+"""Share of the chin from which a beard is full and may hang below it."""
 STUBBLE: Final = 0.30
-"""A beard whose darkness over skin (0 skin, 1 pupil) is below this is stubble, and left out unless it is grey hair."""
+"""Darkness over skin (0 skin, 1 pupil) below which a beard is grey, or stubble ..."""
+SURE: Final = 0.60
+"""... and must show on this share of a zone."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Beard:
 
     Attributes:
         mask: float32 [1024, 1024], 0 to 1.
+        tone: float32 [1024, 1024], darkness against the skin of the upper face: 0 skin, 1 pupil.
         darkness: of the beard over skin, 0 skin to 1 pupil, upper quartile.
         shares: of moustache and chin that are bearded, the lesser half of each.
     """
 
     mask: Plane
+    tone: Plane
     darkness: float
     shares: tuple[float, float]
 
@@ -44,23 +50,28 @@ class Beard:
 def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
     """Finds a sitter's beard, None for shaven faces, stubble, and where only folds or shade are dark."""
     place = place_of(sitter, SIDE)
-    signs = _signs(sitter, place)
-    moustache, chin, zone = _zones(sitter, place)
+    signs, tone = _signs(sitter, place)
+    moustache, chin, zone = _zones(sitter, regions, place)
+    signs = np.minimum(signs, 1.15 * _mirrored(signs, sitter))
     marked = (signs > 0.45) & zone
-    shares = tuple(_lesser_half(marked, part, place) for part in (moustache, chin))
-    if max(shares) < LEAST_SHARE:
+    on_lip, on_chin = (_lesser_half(marked, part, place) for part in (moustache, chin))
+    if max(on_lip, on_chin) < LEAST_SHARE:
         return None
     mask = zone & (signs > 0.35)
-    if shares[0] < 0.6 * LEAST_SHARE:
+    if on_lip < 0.6 * LEAST_SHARE:
         mask &= ~moustache
-    if shares[1] < 0.6 * LEAST_SHARE:
+    if on_chin < 0.6 * LEAST_SHARE:
         mask &= moustache | (place.y < place.mouth)
+    if on_chin < FULL:
+        mask &= (place.y < place.chin + 0.2) & ((place.depth > 0) | (np.abs(place.x) < 0.7 * place.half))
     mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(9)) > 0
     mask = _joined(mask & zone, (moustache | chin) & marked)
     if mask.sum() < 900:
         return None
-    darkness = float(np.percentile(sitter.darkness[mask], 75))
-    return Beard(soften(mask.astype(np.float32), 2.5), darkness, (shares[0], shares[1]))
+    darkness = float(np.percentile(tone[mask], 60))
+    if darkness < STUBBLE and max(on_lip, on_chin) < SURE:
+        return None
+    return Beard(soften(mask.astype(np.float32), 2.5), tone, darkness, (on_lip, on_chin))
 
 
 def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
@@ -69,7 +80,7 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     if box is None:
         return 0.0
     within, light = beard.mask[box.window], np.ascontiguousarray(sitter.light[box.window])
-    darkness = np.ascontiguousarray(sitter.darkness[box.window])
+    darkness = np.ascontiguousarray(beard.tone[box.window])
     flow = _growth(sitter, light, (box.left, box.top))
     fine = difference_across(light, flow, 1.4)
     tone, fine = np.moveaxis(smooth_along(np.dstack([darkness, fine]), flow, 6.0, 1.5), -1, 0)
@@ -79,14 +90,23 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     # Black where the photo is nearly as dark as pupils; hairs fray the rim.
     level = np.minimum(tone - 0.06 * strands - 0.62, 0.8 * (frayed - 0.55) - 0.06 * strands)
     level[within < 0.08] = -1
-    ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 200)
+    ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 500)
     ground = ~without_specks(~ground, 60)
     canvas.ink[box.sheet_window][ground] = 255
     small = cv2.resize(ground.astype(np.uint8), within.shape[::-1], interpolation=cv2.INTER_AREA) > 0
-    dark = np.asarray(-strands * (within > 0.3), np.float32)
+    dark = np.asarray(-strands * grown(within > 0.3, 5), np.float32)
     apart = np.interp(tone, (0.1, 0.35, 0.7), (6.5, 4.0, 2.4)).astype(np.float32)
     black = ridge_strokes(
-        dark, flow, (within > 0.45) & ~small, high=0.8, low=0.1, shortest=9, reach=22, separation=apart, smooth=1.5, cell=3
+        dark,
+        flow,
+        (within > 0.45) & ~small,
+        high=0.8,
+        low=0.1,
+        shortest=9,
+        reach=22,
+        separation=apart,
+        smooth=1.5,
+        cell=3,
     )
     scale = float(np.interp(beard.darkness, (0.1, 0.5), (0.7, 1.0)))
     for stroke in black:
@@ -103,25 +123,41 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     return float(np.clip((len(black) + len(white)) * 400 / max(area, 1.0), 0, 1))
 
 
-def _signs(sitter: Sitter, place: Place) -> Plane:
-    """How much each place looks bearded, 0 to 1: unlike the cheeks in tone or hue, and rough."""
+def _signs(sitter: Sitter, place: Place) -> tuple[Plane, Plane]:
+    """How much each place looks bearded, 0 to 1: unlike the cheeks in tone or hue, and rough; and its darkness."""
     cheeks = sitter.oval & (place.depth > 0.1) & (place.y > 0.3) & (place.y < place.nose) & (sitter.bare > 0)
     colour = soften(np.asarray(sitter.lab, np.float32), 3)
     if not cheeks.any():
-        return np.zeros(sitter.light.shape, np.float32)
+        return np.zeros_like(sitter.light), np.zeros_like(sitter.light)
     light, red, yellow = (float(np.median(colour[..., k][cheeks])) for k in range(3))
     lit = np.clip(colour[..., 0] / max(light, 1.0), 0.25, 1.3)
     pale = np.hypot(red - 128, yellow - 128) * lit - np.hypot(colour[..., 1] - 128, colour[..., 2] - 128)
-    detail = np.abs(sitter.light - soften(sitter.light, 2.5))
-    rough = soften(detail, 7) / max(float(np.median(soften(detail, 7)[cheeks])), 0.02 * sitter.contrast)
-    dark = ramp(soften(sitter.darkness, 5), 0.12, 0.42)
-    grey = ramp(soften(pale.astype(np.float32), 4), 5, 13)
-    very_dark = ramp(soften(sitter.darkness, 5), 0.55, 0.8)
-    signs = np.maximum(dark, 0.9 * grey) * ramp(rough, 1.15, 1.7)
-    return soften(np.maximum(signs, very_dark * ramp(rough, 0.7, 1.1)).astype(np.float32), 4)
+    # The beard itself must not count as skin, nor the light of one cheek for both.
+    upper = sitter.bare * (place.y < place.nose) * (place.depth > 0.05)
+    skin_light = weighted_mean(sitter.light, upper.astype(np.float32), 90)
+    tone = ((skin_light - sitter.light) / sitter.contrast).astype(np.float32)
+    detail = soften(np.abs(sitter.light - soften(sitter.light, 2.5)), 7) / (soften(sitter.light, 7) + np.float32(0.06))
+    least = 0.02 * sitter.contrast / (light / 255 + 0.06)
+    rough = detail / max(float(np.median(detail[cheeks])), least)
+    unlike = np.maximum.reduce(
+        [
+            ramp(soften(tone, 5), 0.15, 0.45),
+            0.9 * ramp(soften(pale.astype(np.float32), 4), 5, 13),
+            0.8 * ramp(rough, 2.2, 3.2),
+        ]
+    )
+    return soften((unlike * ramp(rough, 1.15, 1.7)).astype(np.float32), 4), tone
 
 
-def _zones(sitter: Sitter, place: Place) -> tuple[Mask, Mask, Mask]:
+def _mirrored(signs: Plane, sitter: Sitter) -> Plane:
+    """The signs of the face's other half, with some room for a turned head."""
+    middle = float(sitter.at((mesh.NOSE_BASE, mesh.CHIN, *mesh.MOUTH_MIDDLE))[:, 0].mean())
+    flipped = cv2.warpAffine(signs, np.array([[-1, 0, 2 * middle], [0, 1, 0]], np.float64), (SIDE, SIDE))
+    small = cv2.resize(flipped, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.dilate(small, _disc(15)), (SIDE, SIDE)), np.float32)
+
+
+def _zones(sitter: Sitter, regions: Regions, place: Place) -> tuple[Mask, Mask, Mask]:
     """Where a moustache grows, the chin, and where any beard grows; the lips, the nose and cloth left out."""
     lips, nose = polygon_mask(sitter.at(mesh.LIPS)), polygon_mask(sitter.at(mesh.NOSE))
     free = ~grown(lips, 2) & ~grown(nose, 4) & sitter.person & sitter.inside
@@ -130,10 +166,13 @@ def _zones(sitter: Sitter, place: Place) -> tuple[Mask, Mask, Mask]:
     middle = float(corner[:, 0].mean() - sitter.at(mesh.OVAL)[:, 0].mean()) / sitter.eye_distance
     aside = np.abs(place.x - middle)
     moustache = free & (aside < reach) & (place.y > place.nose) & (place.y < place.mouth)
-    lower = float(sitter.at(mesh.LIP_BOTTOM)[:, 1].max() - sitter.at(mesh.IRIS_CENTRES)[:, 1].mean()) / sitter.eye_distance
+    lower = (
+        float(sitter.at(mesh.LIP_BOTTOM)[:, 1].max() - sitter.at(mesh.IRIS_CENTRES)[:, 1].mean()) / sitter.eye_distance
+    )
     chin = free & (aside < 0.8 * reach) & (place.y > lower + 0.05) & (place.depth > 0.03)
     below = (place.depth <= 0) & (place.y > place.chin - 0.35) & (aside < 0.95 * place.half)
-    beside = (place.y > place.nose - 0.55) & (place.depth > -0.06) & (place.depth < 0.20)
+    below &= (regions.cloth < 0.5) | (aside < 0.6 * place.half)
+    beside = (place.y > place.nose - 0.5) & (place.depth > 0.0) & (place.depth < 0.20)
     zone = free & (((place.y > place.nose) & (place.depth > -0.06)) | beside | (below & (place.y < place.chin + 1.4)))
     return moustache, chin, zone
 

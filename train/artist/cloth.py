@@ -46,7 +46,7 @@ def draw_cloth(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
     small = cv2.resize(black.astype(np.uint8), worn.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     inner = grown(worn, -3)
     shapes = (
-        (-weave.folds, inner & ~grown(small, 4), 0.05, 0.02, 60, 12, (0.7, 1.6), False),
+        (-weave.folds, inner & ~grown(small, 4), 0.03, 0.012, 70, 16, (0.7, 1.6), False),
         (weave.folds, inner & grown(small, -4), 0.035, 0.014, 70, 18, (0.6, 1.3), True),
     )
     for response, where, high, low, shortest, apart, widths, erase in shapes:
@@ -85,8 +85,8 @@ def _weave(sitter: Sitter, regions: Regions) -> _Weave | None:
 def _black(weave: _Weave, worn: Mask) -> Mask:
     """Where the cloth is black, at the sheet's scale: whole areas, without specks."""
     level = np.where(worn, weave.light + weave.folds - _threshold(weave.light[worn]), np.float32(1))
-    black = without_specks(on_sheet(soften(level.astype(np.float32), 1.5)) < 0, 4000)
-    return ~without_specks(~black, 1500)
+    black = without_specks(on_sheet(soften(level.astype(np.float32), 2.5)) < 0, 12000)
+    return ~without_specks(~black, 8000)
 
 
 def _threshold(values: Plane) -> float:

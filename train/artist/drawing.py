@@ -3,17 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from engines.portrait import Image
+from train.artist import mesh
+from train.artist.beard import Beard, draw_beard, find_beard
 from train.artist.brows import draw_brow
-from train.artist.canvas import Canvas, on_sheet
+from train.artist.canvas import Canvas
+from train.artist.cloth import draw_cloth
 from train.artist.contours import draw_folds, draw_jaw, draw_skin_lines
 from train.artist.eyes import draw_eye
+from train.artist.hair import Hair, draw_hair, find_hair
 from train.artist.mouth import draw_mouth
 from train.artist.nose import draw_nose
+from train.artist.regions import Regions, find_regions
+from train.artist.silhouette import draw_silhouette, page
 from train.artist.sitter import Cover, Sitter, seat
 from train.artist.spectacles import draw_spectacles
 
@@ -56,9 +61,15 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         width: factor of all stroke widths.
     """
     canvas = Canvas(width)
-    cover = _cover(sitter)
+    regions = find_regions(sitter)
+    hair, beard = find_hair(sitter, regions), find_beard(sitter, regions)
+    cover = _cover(sitter, regions, hair, beard)
+    draw_cloth(sitter, regions, canvas)
+    hair_quality = 0.0 if hair is None else draw_hair(hair, canvas)
+    beard_quality = 0.0 if beard is None else draw_beard(sitter, beard, canvas)
     draw_skin_lines(sitter, cover, canvas)
     jaw = draw_jaw(sitter, cover, canvas)
+    draw_silhouette(sitter, regions, canvas)
     features = Canvas(width)
     brows = [draw_brow(sitter, side, cover, features) for side in (0, 1)]
     nose = draw_nose(sitter, features)
@@ -82,8 +93,7 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         features.add(sheet)
     canvas.add(features)
     canvas.add(glasses)
-    shown = cv2.dilate(sitter.person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))) > 0
-    canvas.erase(on_sheet(shown & sitter.inside, smooth=False) < 0.5)
+    canvas.erase(~page(sitter))
     quality = {
         "eyes": min(eye.quality for eye in eyes),
         "brows": min(brow.quality for brow in brows),
@@ -91,9 +101,21 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         "mouth": mouth.quality,
         "jaw": jaw.quality,
         "spectacles": spectacles.quality,
+        "hair": hair_quality,
+        "beard": beard_quality,
     }
     return Drawing(canvas.drawing(), quality)
 
 
-def _cover(sitter: Sitter) -> Cover:
-    return Cover(sitter.parts.skin, sitter.parts.hair, sitter.parts.beard, 0.7)
+def _cover(sitter: Sitter, regions: Regions, hair: Hair | None, beard: Beard | None) -> Cover:
+    nothing = np.zeros_like(sitter.light)
+    covered = nothing if hair is None else hair.mask
+    if regions.headwear:
+        above = np.arange(len(covered))[:, None] < sitter.at(mesh.NOSE_BASE)[1]
+        covered = np.maximum(covered, regions.cloth * above)
+    return Cover(
+        skin=regions.skin,
+        hair=np.asarray(covered, np.float32),
+        beard=nothing if beard is None else beard.mask,
+        hair_light=1.0 if hair is None else hair.light,
+    )

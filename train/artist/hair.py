@@ -13,7 +13,7 @@ import numpy as np
 
 from train.artist import mesh
 from train.artist.canvas import Box, Canvas, box_of, grown, on_sheet, polygon_mask, without_specks
-from train.artist.curves import Curve, Floats, runs, sample_on, smoothed, taper
+from train.artist.curves import Curve, Floats, sample_on, smoothed, taper
 from train.artist.regions import Regions, place_of, ramp
 from train.artist.sitter import Sitter
 from train.artist.tracing import Flow, ridge_strokes
@@ -128,7 +128,9 @@ def _hair_mask(sitter: Sitter, regions: Regions) -> Plane:
             hidden = grown(eye | (polygon_mask(brow) if covered < 0.55 else eye), 7)
             mask *= 1 - soften(hidden.astype(np.float32), 2.5)
     sharp = ramp(mask, 0.25, 0.65)
-    return np.asarray(sharp * soften(without_specks(sharp > 0.5, 1500).astype(np.float32), 2.5).clip(0, 0.5) * 2, np.float32)
+    return np.asarray(
+        sharp * soften(without_specks(sharp > 0.5, 1500).astype(np.float32), 2.5).clip(0, 0.5) * 2, np.float32
+    )
 
 
 def _ground(hair: Hair, middle: Plane) -> Mask:
@@ -191,7 +193,7 @@ def _draw_loose_ends(hair: Hair, ground: Mask, canvas: Canvas) -> None:
         if len(outline) < 120:
             continue
         border = smoothed(outline[:, 0].astype(np.float64), 2, closed=True)
-        inside = ((border > 12) & (border < (width - 12, height - 12))).all(axis=1)
+        inside = np.asarray(((border > 12) & (border < (width - 12, height - 12))).all(axis=1))
         normal = np.stack([sample_on(np.ascontiguousarray(away[..., axis]), border) for axis in (0, 1)], axis=1)
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6
         roots = border - 7 * normal
@@ -203,7 +205,9 @@ def _draw_loose_ends(hair: Hair, ground: Mask, canvas: Canvas) -> None:
                 continue
             stroke = _loose_end(roots[index], normal[index], hair.flow[y, x].astype(np.float64), ridge[index])
             if stroke is not None:
-                canvas.stroke(stroke + hair.box.corner, (0.65 + 0.2 * ridge[index]) * taper(len(stroke), 0.1, 0.9, 0.08))
+                canvas.stroke(
+                    stroke + hair.box.corner, (0.65 + 0.2 * ridge[index]) * taper(len(stroke), 0.1, 0.9, 0.08)
+                )
 
 
 def _loose_end(root: Curve, normal: Curve, along: Curve, ridge: float) -> Curve | None:

@@ -1,4 +1,4 @@
-"""Tells skin, hair and cloth apart: mixtures of colours learnt in the portrait itself, weighed by where each usually lies.
+"""Tells skin, hair and cloth apart by mixtures of colours learnt in the portrait itself and by where each usually lies.
 
 Expectation maximisation (Dempster et al.) on a small copy: each class is a mixture of Gaussians over lightness, colour
 and roughness, and a prior tells from the place beside the mesh's oval how likely each class is. Neighbours then agree
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.artist import mesh as points
-from train.artist.canvas import SIDE, grown, polygon_mask, without_specks
+from train.artist.canvas import SIDE, grown, polygon_mask
 from train.artist.sitter import Sitter
 from train.npr.edge_flow import Plane, soften
 from train.npr.face_parsing import Mask
@@ -127,6 +127,7 @@ def find_regions(sitter: Sitter) -> Regions:
     prior = _priors(place)
     mixture = _learn(features, prior, _sure(sitter, person, place))
     mixture, bald = _without_scalp(mixture, features, person, place)
+    prior = _with_fringe(prior, mixture, features, person, place)
     first = _chances(mixture, features, prior, person)
     chances = _chances(mixture, features, _with_falls(prior, first[..., HAIR], person, place), person)
     headwear = not bald and _is_headwear(features, chances[..., HAIR], person, place)
@@ -166,7 +167,7 @@ def _priors(place: Place) -> npt.NDArray[np.float32]:
     ears *= 0.6 * np.exp(-((np.maximum(out - 0.02, 0) / 0.22) ** 2))
     neck = 0.8 * below * ramp(place.y, place.chin + 1.3, place.chin + 0.7)
     neck *= ramp(aside, place.half, 0.6 * place.half)
-    hair = (1 - below) * 0.85 + below * 0.008
+    hair = (1 - below) * 0.85 + below * 1e-5
     cloth = (1 - below) * 0.01 + below * (0.25 + 0.75 * ramp(place.y, place.chin, place.chin + 0.9))
     hair, cloth = (
         hair * (1 - 0.85 * neck),
@@ -225,7 +226,9 @@ def _first(values: Floats, weights: Floats, owner: int) -> list[_Gaussian]:
     group[order] = np.minimum(np.cumsum(weights[order]) / weights.sum() * count, count - 1).astype(int)
     for _ in range(5):
         kept = [index for index in range(count) if (group == index).any()]
-        means = np.stack([np.average(values[group == index], axis=0, weights=weights[group == index]) for index in kept])
+        means = np.stack(
+            [np.average(values[group == index], axis=0, weights=weights[group == index]) for index in kept]
+        )
         group = ((values[:, None] - means) ** 2).sum(axis=-1).argmin(axis=1)
     parts = []
     for index in range(count):
@@ -253,7 +256,7 @@ def _agreed(log_chance: Floats, person: Mask) -> npt.NDArray[np.float32]:
         if rounds < 3:
             around = np.stack([soften(chance[..., k] * whole, 2.5) / near for k in range(3)], axis=-1)
             pulled = log_chance + 3.0 * around
-    return chance
+    return np.asarray(chance, np.float32)
 
 
 def _chances(
@@ -266,9 +269,23 @@ def _chances(
     return _agreed(np.log((likely + UNLIKELY) * prior), person)
 
 
-def _with_falls(
-    prior: npt.NDArray[np.float32], hair: Plane, person: Mask, place: Place
+def _with_fringe(
+    prior: npt.NDArray[np.float32], mixture: list[_Gaussian], features: Floats, person: Mask, place: Place
 ) -> npt.NDArray[np.float32]:
+    """Priors that expect hair on the forehead where hair is clearly darker than skin; elsewhere shade would pass."""
+    forehead = (place.depth > 0.12) & (place.y < place.brow - 0.15) & person
+    shares = [part.share for part in mixture if part.owner == HAIR]
+    if not shares or sum(shares) <= 0 or forehead.sum() < 20:
+        return prior
+    hair = sum(part.share * part.mean[0] for part in mixture if part.owner == HAIR) / sum(shares)
+    apart = 1 - float(hair) / max(float(np.median(features[forehead][:, 0])), 1.0)
+    prior = prior.copy()
+    deep = (place.depth > 0.08) & (place.y < place.brow + 0.1)
+    prior[..., HAIR] *= np.where(deep, 0.1 + 0.9 * ramp(apart, 0.3, 0.5), 1)
+    return prior
+
+
+def _with_falls(prior: npt.NDArray[np.float32], hair: Plane, person: Mask, place: Place) -> npt.NDArray[np.float32]:
     """Priors that expect hair below the mouth where it hangs beside the jaw, each side judged alone, and else cloth."""
     prior = prior.copy()
     below = ramp(place.y, place.mouth - 0.1, place.chin) * (place.depth <= 0)
@@ -352,14 +369,16 @@ def _refined(sitter: Sitter, chances: npt.NDArray[np.float32]) -> npt.NDArray[np
     guide = np.asarray(cv2.resize(sitter.rgb, (half, half), interpolation=cv2.INTER_AREA), np.float32) / 255
     planes = np.asarray(cv2.resize(chances, (half, half), interpolation=cv2.INTER_LINEAR), np.float32)
 
-    def mean(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def mean(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         return np.asarray(cv2.boxFilter(values, -1, (9, 9)), np.float32)
 
     middle, level = mean(guide), mean(planes)
     spread = np.empty((half, half, 3, 3), np.float32)
     for i in range(3):
         for j in range(i, 3):
-            spread[..., i, j] = spread[..., j, i] = mean(guide[..., i] * guide[..., j]) - middle[..., i] * middle[..., j]
+            spread[..., i, j] = spread[..., j, i] = (
+                mean(guide[..., i] * guide[..., j]) - middle[..., i] * middle[..., j]
+            )
         spread[..., i, i] += np.float32(4e-4)
     joint = np.stack([mean(guide * planes[..., k : k + 1]) - middle * level[..., k : k + 1] for k in range(3)], axis=-1)
     slope = np.linalg.solve(spread, joint)  # [half, half, colour, class]
@@ -369,4 +388,4 @@ def _refined(sitter: Sitter, chances: npt.NDArray[np.float32]) -> npt.NDArray[np
     for k in range(3):
         up = [cv2.resize(mean(np.ascontiguousarray(v)), (SIDE, SIDE)) for v in (slope[..., k], offset[..., k])]
         found[..., k] = (up[0] * fine).sum(axis=-1) + up[1]
-    return np.clip(np.float32(1.2) * found - np.float32(0.1), 0, 1)
+    return np.asarray(np.clip(1.2 * found - 0.1, 0, 1), np.float32)

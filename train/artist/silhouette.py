@@ -1,11 +1,11 @@
-"""The person's outline where no black borders on the page: head, hats, fair hair and shoulders, running out at the rim."""
+"""The person's outline where no black borders on the page: head, hats, fair hair, shoulders; it runs out at the rim."""
 
 from typing import Final
 
 import cv2
 import numpy as np
 
-from train.artist.canvas import SIDE, Canvas, grown
+from train.artist.canvas import SIDE, Canvas
 from train.artist.curves import Curve, resample, runs, sample_on, smoothed, snap, taper
 from train.artist.regions import Regions, ramp
 from train.artist.sitter import Sitter
@@ -32,9 +32,7 @@ def draw_silhouette(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
             continue
         curve = smoothed(outline[:, 0].astype(np.float64), 3, closed=True)
         for part in _shown(curve, open_to_page & ~inked):
-            line, strength = snap(
-                tones, part, 7, feature="edge", sigma=1.8, along=4, prior=0.06, stiff=0.03, smooth=4
-            )
+            line, strength = snap(tones, part, 7, feature="edge", sigma=1.8, along=4, prior=0.06, stiff=0.03, smooth=4)
             width = 1.15 + 0.35 * ramp(smoothed(strength, 8), 0.05, 0.3)
             width *= 1 - 0.35 * sample_on(hair, line).clip(0, 1)
             width *= 0.15 + 0.85 * ramp(sample_on(room, line), 0, RUN_OUT)
