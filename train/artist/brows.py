@@ -45,7 +45,7 @@ def draw_brow(sitter: Sitter, side: int, cover: Cover, canvas: Canvas) -> Brow:
     strong = max(float(np.percentile(darkness[inside], 88)), skin + 0.18)
     growth, place = _growth(axis, box, side, sitter)
     # Against the peak at the same place along the brow: hairs as dense at its fair end as at its dark one.
-    top = np.maximum(0.85 * smoothed(peak, 14)[place] + 0.15 * strong, max(skin + 0.14, 0.5 * strong))
+    top = np.maximum(0.9 * smoothed(peak, 14)[place] + 0.1 * strong, max(skin + 0.14, 0.38 * strong))
     share = np.clip((darkness - skin) / (top - skin), 0, 1.3) * np.clip(1.6 * band, 0, 1) * free
     share = share.astype(np.float32)
     even = smooth_along(share, growth, 5.0)
