@@ -10,7 +10,7 @@ from engines.portrait import Image
 from train.artist import mesh
 from train.artist.beard import Beard, draw_beard, find_beard
 from train.artist.brows import draw_brow
-from train.artist.canvas import Canvas
+from train.artist.canvas import Canvas, grown, polygon_mask
 from train.artist.cloth import draw_cloth
 from train.artist.contours import draw_folds, draw_jaw, draw_skin_lines
 from train.artist.eyes import draw_eye
@@ -80,7 +80,8 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
     if spectacles.worn:  # no wrinkle and no brow runs along a rim
         near = glasses.near(4)
         features.erase(near)
-        canvas.erase(near & sitter.oval)
+        behind = np.any([grown(polygon_mask(rim), 10) for rim in spectacles.rims], axis=0)
+        canvas.erase((near | behind) & sitter.oval & (cover.hair < 0.5))
     fringe = cover.hair > 0.5
     features.erase(fringe)
     eyes = []
