@@ -226,6 +226,7 @@ class Stage(StrEnum):
     """A stage of training."""
 
     AUXILIARY = "auxiliary"
+    LOCAL = "local"
     PRETRAIN = "pretrain"
     FORMAL = "formal"
 
@@ -488,14 +489,16 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print options and the work they mean.")] = False,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Times every pair is seen.", show_default="auxiliary, pretrain 10; formal 300", **SCHEDULE),
+        typer.Option(help="Times every pair is seen.", show_default="10; local 100; formal 300", **SCHEDULE),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Batches, in place of --epochs.", **SCHEDULE)] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Pairs in a batch, on each device.", show_default="1; auxiliary 4", **SCHEDULE)
+        int | None,
+        typer.Option(help="Pairs in a batch, by device.", show_default="1; auxiliary 4; local 12", **SCHEDULE),
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam.", show_default="0.0002; auxiliary 0.001", **SCHEDULE)
+        float | None,
+        typer.Option(help="Adam's learning rate.", show_default="0.0002; auxiliary, local 0.001", **SCHEDULE),
     ] = None,
     lr_decay: Annotated[
         float | None, typer.Option(help="Share of the run in which it falls to zero.", show_default="0", **SCHEDULE)
@@ -507,6 +510,15 @@ def train(
     augmentation: Annotated[
         AugmentationName | None,
         typer.Option(help="Rotation, scale, flip; robust adds light, blur, ...", show_default="paper", **SCHEDULE),
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Which local networks the stage local trains: eye_left,eye_right,nose,mouth,hair,background.",
+            show_default="all",
+            **SCHEDULE,
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of weights, order, augmentation, dropout.", show_default="0", **SCHEDULE)
@@ -611,7 +623,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Trains line detectors (auxiliary), then the generator (pretrain, formal), as in the paper."""
+    """Trains line detectors (auxiliary), local networks alone (local), or the generator (pretrain, formal)."""
     given = {key.rstrip("_"): value for key, value in locals().items() if key not in NO_TRAIN_OPTIONS}
     given = {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()}
     console = Console(as_json=as_json, debug=debug)

@@ -25,9 +25,10 @@ from engines.portrait import SIZE, Image, PortraitBatch
 from engines.select import open_engine, shipped_model
 from train.distance_transform import RADIUS, exact_distances, soft_distances
 from train.lines import load_detectors, vary
-from train.losses import LossWeights, chamfer_terms, pixel_loss
+from train.losses import chamfer_terms, pixel_loss
 from train.networks.lines import LineDetectors
 from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE, NprParameters, line_map
+from train.options import TrainOptions
 
 Transform = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A drawing [B, 1, H, W] in [-1, 1] to its distances to black and to white, in pixels up to RADIUS."""
@@ -223,17 +224,19 @@ def descend(
 
 def report_loss(detectors: nn.Module, artist: Tensor, generated: Tensor) -> None:
     """What L_DT comes to, weighted, for generated drawings and for spoilt ones."""
-    weights = LossWeights()
-    say(f"\n{weights.distance} L_DT, mean over {len(artist)} portraits:\n")
-    say(f"| drawing | d(artist, drawing) | d(drawing, artist) | maps over their maxima | {weights.pixel:.0f} L_1 |")
+    paper = TrainOptions()
+    say(f"\n{paper.distance_weight} L_DT, mean over {len(artist)} portraits:\n")
+    say(
+        f"| drawing | d(artist, drawing) | d(drawing, artist) | maps over their maxima | {paper.pixel_weight:.0f} L_1 |"
+    )
     say("|---|---|---|---|---|")
     others = {f"the artist's, moved by {way} px": moved(artist, way, 0) for way in (1, 2, 4, 8)}
     for name, drawings in {"generated": generated, **others, "blank": torch.ones_like(artist)}.items():
         with torch.no_grad():
             terms = [chamfer_terms(a, b, detectors) for a, b in zip(drawings.split(1), artist.split(1), strict=True)]
-            there, back = (weights.distance * float(torch.stack(term).mean()) for term in zip(*terms, strict=True))
-            old = weights.distance * released_loss(drawings, artist, detectors)
-            pixel = weights.pixel * float(pixel_loss(drawings, artist))
+            there, back = (paper.distance_weight * float(torch.stack(term).mean()) for term in zip(*terms, strict=True))
+            old = paper.distance_weight * released_loss(drawings, artist, detectors)
+            pixel = paper.pixel_weight * float(pixel_loss(drawings, artist))
         say(f"| {name} | {there:.2f} | {back:.2f} | {old:.2f} | {pixel:.2f} |")
 
 

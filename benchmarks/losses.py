@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from train.build import make_discriminators, make_generator
 from train.data.pairs import PortraitPairs
 from train.losses import (
     discriminator_loss,
@@ -27,7 +28,6 @@ from train.losses import (
 )
 from train.networks import LineDetectors, LocalParts, Regions
 from train.options import resolve
-from train.stages import make_discriminators, make_generator
 
 
 def main() -> None:

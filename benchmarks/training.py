@@ -21,14 +21,15 @@ from typing import TypeVar
 import torch
 from torch.utils.data import DataLoader
 
+from train.build import make_discriminators, make_generator
 from train.data.pairs import Augmentation, Pair, PortraitPairs
 from train.loop import make_fabric
 from train.losses import discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
 from train.networks import Regions
-from train.networks.blocks import Dropout, OneChannelConv, OneChannelUp
+from train.networks.fast_layers import Dropout, OneChannelConv, OneChannelUp
 from train.options import TrainOptions, resolve
 from train.sampler import PairOrder
-from train.stages import AdversarialStage, make_discriminators, make_generator
+from train.stages import AdversarialStage
 
 LONG = 100_000
 Network = TypeVar("Network", bound=torch.nn.Module)

@@ -1,25 +1,29 @@
-"""What a run will cost: floating-point operations a step, weights and memory, counted without computing anything."""
+"""What a run will cost: counts the operations of one step of its stage, on tensors with shapes but without values."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from engines.portrait import SIZE
-from train.losses import discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
-from train.networks import Regions
+from engines.portrait import LOCAL_REGIONS, SIZE
+from train.build import make_detectors
+from train.data.crops import WINDOW, Crop
+from train.data.pairs import Pair
+from train.lines import LinePair
 from train.options import TrainOptions
-from train.stages import make_detectors, make_discriminators, make_generator
+from train.stages import make_stage
 
 
 @dataclass(frozen=True)
-class Work:
+class RunCost:
     """The cost of a run on each device.
 
     Attributes:
-        weights: that are trained, by network.
+        weights: how many are trained, by network.
         gflop_per_step: of convolutions and products, forth and back; a multiplication and an addition are two.
         memory_bytes: about what weights, gradients, Adam's moments and kept activations take.
     """
@@ -29,47 +33,60 @@ class Work:
     memory_bytes: int
 
 
-def estimate(options: TrainOptions) -> Work:
-    """Counts the work of one step. L_DT's distance maps are not counted; its line detectors are."""
+def estimate_cost(options: TrainOptions) -> RunCost:
+    """Counts one step without computing anything. The distance maps of L_DT are not counted, its line detectors are."""
+    kept = _KeptMemory()
     with torch.device("meta"):
-        detectors = make_detectors(options)
-        if options.stage == "auxiliary":
-            networks: dict[str, nn.Module] = {"detectors": detectors}
-        else:
-            generator, discriminators = make_generator(options), make_discriminators(options)
-            networks = {"generator": generator, "discriminators": discriminators}
-        drawing = torch.empty(options.batch_size, 1, SIZE, SIZE)
-        photo = torch.empty(options.batch_size, 3, SIZE, SIZE)
-        mask, landmarks = torch.empty_like(drawing), torch.empty(options.batch_size, 5, 2)
-
-    kept = _Kept()
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        if options.stage == "auxiliary":
-            sum(logits.sum() for logits in detectors(drawing)).backward()
-        else:
-            regions = Regions.of(landmarks, mask)
-            output = generator(photo, landmarks, mask)
-            real = discriminators(photo, drawing, regions)
-            fake = discriminators(photo, output.drawing.detach(), regions)
-            discriminator_loss(real, fake).backward()  # type: ignore[no-untyped-call]
-            discriminators.requires_grad_(False)
-            loss = generator_adversarial_loss(discriminators(photo, output.drawing, regions))
-            loss = loss + pixel_loss(output.drawing, drawing)
-            if output.parts is not None:
-                loss = loss + torch.stack(tuple(local_losses(output.parts, drawing, regions))).sum()
-            if options.distance_weight:
-                detectors.requires_grad_(False)
-                detectors(drawing)
-                loss = loss + sum(logits.sum() for logits in detectors(output.drawing))
-            loss.backward()  # type: ignore[no-untyped-call]
-    weights = {name: sum(value.numel() for value in network.parameters()) for name, network in networks.items()}
-    # Weights, gradients and Adam's two moments in float32; a running mean is one more copy of the generator.
-    memory = 16 * sum(weights.values()) + (4 * weights["generator"] if options.mean_decay else 0)
+        detectors = make_detectors(options) if options.distance_weight else None
+        stage = make_stage(_Nowhere(), options, detectors)
+        batch = _empty_batch(options)
+        with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            stage.step(batch)
+    weights = {
+        name: sum(weight.numel() for group in optimiser.param_groups for weight in group["params"])
+        for name, optimiser in stage.optimisers.items()
+    }
+    # Weights, gradients and Adam's two moments in float32; a moving average is one more copy of the generator.
+    memory = 16 * sum(weights.values()) + (4 * weights.get("generator", 0) if options.mean_decay else 0)
     activations = kept.size if options.precision == "fp32" else kept.size // 2
-    return Work(weights, round(counter.get_total_flops() / 1e9, 1), memory + activations)
+    return RunCost(weights, round(counter.get_total_flops() / 1e9, 1), memory + activations)
 
 
-class _Kept:
+def _empty_batch(options: TrainOptions) -> Any:
+    """A batch of the stage's pairs, without values."""
+
+    def picture(channels: int, height: int = SIZE, width: int = SIZE) -> Tensor:
+        return torch.empty(options.batch_size, channels, height, width)
+
+    if options.stage == "auxiliary":
+        return LinePair(picture(1), picture(1), picture(1))
+    if options.stage == "local":
+        sizes = {region.name: (region.height, region.width) for region in LOCAL_REGIONS}
+        sizes |= {"hair": (WINDOW, WINDOW), "background": (WINDOW, WINDOW)}
+        return {
+            region: Crop(picture(3, *sizes[region]), picture(1, *sizes[region]), picture(1, *sizes[region]))
+            for region in options.local_regions()
+        }
+    return Pair(picture(3), picture(1), torch.empty(options.batch_size, 5, 2), picture(1))
+
+
+class _Nowhere:
+    """What a stage needs of Fabric, for a device without memory."""
+
+    device = torch.device("meta")
+
+    def setup(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        optimiser.step = lambda closure=None: None  # type: ignore[method-assign, assignment]  # nothing to learn from
+        return network, optimiser
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+class _KeptMemory:
     """Adds up the memory that is kept for the way back, each piece once."""
 
     def __init__(self) -> None:
@@ -78,6 +95,7 @@ class _Kept:
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
+        # A tensor without values has no address: only the storage itself tells two views of one from two tensors.
         if not isinstance(tensor, nn.Parameter) and storage._cdata not in self._seen:
             self._seen.add(storage._cdata)
             self.size += storage.nbytes()

@@ -32,6 +32,8 @@ def exact_distances(drawing: Tensor) -> tuple[Tensor, Tensor]:
         The distances to the nearest black and to the nearest white pixel's centre, in pixels, float32 [B, 1, H, W] on
         the drawings' device: 0 on a pixel of that tone. In a drawing without any, the picture's diagonal everywhere.
     """
+    if drawing.is_meta:  # nothing to measure: `train.cost` asks for the shapes alone
+        return torch.empty_like(drawing), torch.empty_like(drawing)
     white = (drawing.detach().float().cpu().numpy() > 0).astype(np.uint8)
     maps = np.empty((2, *white.shape), np.float32)
     diagonal = float(np.hypot(*white.shape[2:]))

@@ -25,12 +25,13 @@ from engines.atomic_files import write_atomically
 from engines.errors import CheckpointError, DatasetError, OptionsError, TrainingError
 from train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from train.data.pairs import PortraitPairs
-from train.lines import LinePairs, save_detectors
+from train.lines import save_detectors
+from train.networks.norm import freeze_norms, measure_norms
 from train.options import TrainOptions, changed, to_toml
 from train.run_log import Metrics
 from train.sampler import PairOrder
-from train.stages import AdversarialStage, AuxiliaryStage, Stage, freeze_norms, measure_norms
-from train.starting_weights import RESULTS, Inputs, load_inputs, training_pairs
+from train.stages import AdversarialStage, Stage, make_stage
+from train.starting_weights import RESULTS, Inputs, Pairs, load_inputs, shown_pairs, training_pairs
 
 SHOWN: Final = 4
 """Portraits in a picture of how the run goes."""
@@ -107,21 +108,18 @@ def train(
         _check_state(state, options, fingerprint)
     total = options.steps or options.epochs * (len(pairs) // together)
     torch.manual_seed(options.seed)
-    stage: Stage
-    if options.stage == "auxiliary":
-        stage = AuxiliaryStage(fabric, options)
-    else:
-        stage = AdversarialStage(fabric, options, detectors, start)
+    stage = make_stage(fabric, options, detectors, start)
     done = _restore(fabric, stage, state) if state else 0
     if options.frozen_norms and isinstance(stage, AdversarialStage) and isinstance(pairs, PortraitPairs):
         if not state:
-            measure_norms(stage.generator, (pairs[index] for index in range(min(MEASURED, len(pairs)))))
+            some = (pairs[index] for index in range(min(MEASURED, len(pairs))))
+            measure_norms(stage.generator, ((pair.photo, pair.landmarks, pair.mask) for pair in some))
         freeze_norms(stage.generator)
     order = PairOrder(len(pairs), options.batch_size, options.seed, done, total, fabric.global_rank, fabric.world_size)
     if fabric.is_global_zero and detectors is not None:
         run.mkdir(parents=True, exist_ok=True)
         save_detectors(run / RESULTS["auxiliary"], detectors)
-    loop = _Loop(fabric, stage, options, run, total, fingerprint, listener)
+    loop = _Loop(fabric, stage, options, inputs.dataset, run, total, fingerprint, listener)
     with _translated_errors(options):
         loop.go(pairs, order, done)
         return loop.finish(run / RESULTS[options.stage])
@@ -166,17 +164,19 @@ class _Loop:
         fabric: Fabric,
         stage: Stage,
         options: TrainOptions,
+        dataset: Path,
         run: Path,
         total: int,
         fingerprint: str,
         listener: Listener | None,
     ) -> None:
-        self._fabric, self._stage, self._options, self._run = fabric, stage, options, run
+        self._fabric, self._stage, self._options = fabric, stage, options
+        self._dataset, self._run = dataset, run
         self._total, self._fingerprint = total, fingerprint
         self._first = fabric.is_global_zero
         self._listener = listener if self._first else None
 
-    def go(self, pairs: PortraitPairs | LinePairs, order: PairOrder, done: int) -> None:
+    def go(self, pairs: Pairs, order: PairOrder, done: int) -> None:
         """Trains from step `done` to the end, unless stopped."""
         options = self._options
         metrics = None
@@ -184,7 +184,7 @@ class _Loop:
             self._run.mkdir(parents=True, exist_ok=True)
             write_atomically(self._run / "config.toml", to_toml(options).encode())
             metrics = Metrics(self._run, done)
-            example = self._example(pairs)
+            example = self._example()
         if self._listener:
             self._listener.begun(done, self._total)
         loader = self._fabric.setup_dataloaders(
@@ -261,14 +261,10 @@ class _Loop:
                 )
         return dict(zip(losses, values, strict=True))
 
-    def _example(self, pairs: PortraitPairs | LinePairs) -> Any:
+    def _example(self) -> Any:
         """The pairs whose drawings are shown: always the same, of those put aside if there are any."""
-        try:
-            shown = type(pairs)(pairs.folder, "val")
-        except DatasetError:
-            shown = type(pairs)(pairs.folder, "train")
-        batch = default_collate([shown[i] for i in range(min(SHOWN, len(shown)))])
-        return type(batch)(*(tensor.to(self._fabric.device) for tensor in batch))
+        shown = shown_pairs(self._dataset, self._options)
+        return self._fabric.to_device(default_collate([shown[i] for i in range(min(SHOWN, len(shown)))]))
 
     def _save(self, step: int) -> None:
         failed: CheckpointError | None = None

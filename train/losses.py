@@ -4,22 +4,22 @@ The discriminators minimise `discriminator_loss`. The generator minimises (eq. 1
 
     generator_adversarial_loss + 100 * pixel_loss + 0.1 * distance_transform_loss + 25 * sum(local_losses)
 
-with the weights of `LossWeights`. One more is not the paper's and off by default: `tolerant_loss`, for drawings of thin
-lines, which `tolerant` lets count beside L_1 and L_local. All are computed in float32.
+with the weights that `term_weights` takes from the options. One more is not the paper's and off by default:
+`tolerant_loss`, for drawings of thin lines, which counts beside L_1 and L_local. All are computed in float32.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from train.distance_transform import RADIUS, exact_distances, soft_distances
-from train.networks.discriminators import Verdicts
 from train.networks.lines import LineDetectors
 from train.networks.regions import LocalParts, Regions, masked, whitened
+from train.options import TrainOptions
 
 LINE_WIDTH: Final = 7
 """Pixels up to which what is black is a line and no area, as in `train.npr.drawing.line_map`."""
@@ -29,58 +29,48 @@ SCALES: Final = (176.0, 32.0)
 maximum; these are the mean maxima of two-tone portraits, which keep its balance and do not jump with a single pixel."""
 
 
-@dataclass(frozen=True)
-class LossWeights:
-    """How much each term counts for the generator.
-
-    Attributes:
-        pixel: lambda_1, of L_1.
-        line: see `pixel_loss`.
-        tolerant: how much `tolerant_loss` counts beside L_1 in lambda_1 L_1, and beside each local L_1 in
-            lambda_3 L_local: 1 for as much.
-        tolerance: pixels, of `tolerant_loss`.
-        distance: lambda_2, of L_DT.
-        local: lambda_3, of L_local.
-        local_adversarial: of each local discriminator's part of L_adv; the paper's sum counts them fully, the
-            authors' released program 0.25 each.
-    """
-
-    pixel: float = 100.0
-    distance: float = 0.1
-    local: float = 25.0
-    local_adversarial: float = 1.0
-    line: float = 0.0
-    tolerant: float = 0.0
-    tolerance: int = 1
+def term_weights(options: TrainOptions) -> dict[str, float]:
+    """How much each term counts in the generator's loss (eq. 1), by the name that it is logged under."""
+    return {
+        "G_adv": 1.0,
+        "G_L1": options.pixel_weight,
+        "G_local": options.local_weight,
+        "G_DT": options.distance_weight,
+        "G_tolerant": options.pixel_weight * options.tolerant_weight,
+        "G_local_tolerant": options.local_weight * options.tolerant_weight,
+    }
 
 
-def generator_adversarial_loss(fake: Verdicts, local_weight: float = 1.0) -> Tensor:
+def generator_adversarial_loss(fake: Mapping[str, Tensor], local_weight: float = 1.0) -> Tensor:
     """L_adv for the generator (eq. 2): the cross entropy of taking its drawings for an artist's.
 
     Args:
-        fake: verdicts on generated drawings.
-        local_weight: of each of the six local discriminators.
+        fake: the discriminators' logits of generated drawings, by name.
+        local_weight: of each local discriminator; the paper's sum counts them fully, the authors' released program
+            0.25 each.
 
     Returns:
         A scalar, not negative.
     """
-    whole = _cross_entropy(fake.whole, 1.0)
-    return whole if fake.parts is None else whole + local_weight * _total(_cross_entropy(v, 1.0) for v in fake.parts)
+    return _total(
+        cross_entropy(logits, 1.0) * (1.0 if name == "whole" else local_weight) for name, logits in fake.items()
+    )
 
 
-def discriminator_loss(real: Verdicts, fake: Verdicts) -> Tensor:
-    """L_adv for the seven discriminators (eq. 2): the mean over real and generated drawings.
+def discriminator_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
+    """L_adv for the discriminators (eq. 2): the mean over real and generated drawings, summed over discriminators.
 
     Args:
-        real: verdicts on artists' drawings.
-        fake: verdicts on generated drawings, detached from the generator.
+        real: their logits of artists' drawings, by name.
+        fake: those of generated drawings, detached from the generator.
     """
-    return (verdict_loss(real, 1.0) + verdict_loss(fake, 0.0)) / 2
+    return _total((cross_entropy(real[name], 1.0) + cross_entropy(fake[name], 0.0)) / 2 for name in real)
 
 
-def verdict_loss(verdicts: Verdicts, truth: float) -> Tensor:
-    """The cross entropy of the verdicts against 1 (an artist's drawing) or 0, summed over the seven."""
-    return _total(_cross_entropy(v, truth) for v in (verdicts.whole, *(verdicts.parts or ())))
+def cross_entropy(logits: Tensor, truth: float) -> Tensor:
+    """The mean cross entropy of a discriminator's logits against 1 (an artist's drawing) or 0 (a generated one)."""
+    logits = logits.float()
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, truth))
 
 
 def pixel_loss(drawing: Tensor, target: Tensor, line_weight: float = 0.0) -> Tensor:
@@ -172,7 +162,7 @@ def chamfer_terms(
     scales: tuple[float, float] = SCALES,
 ) -> tuple[Tensor, Tensor]:
     """The two terms of L_DT, d_CM(a, G(p)) and d_CM(G(p), a); see `distance_transform_loss`."""
-    with torch.autocast(drawing.device.type, enabled=False):
+    with _without_autocast(drawing.device.type):
         drawing, target = drawing.float(), target.detach().float()
         with torch.no_grad():
             wanted = [(logits > 0).float() for logits in detectors(target)]
@@ -231,9 +221,8 @@ def local_tolerant_losses(drawings: LocalParts, target: Tensor, regions: Regions
     return LocalParts(*(tolerant_loss(a, b, tolerance) for a, b in zip(seen, wanted, strict=True)))
 
 
-def _cross_entropy(logits: Tensor, truth: float) -> Tensor:
-    logits = logits.float()
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, truth))
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _total(terms: Iterable[Tensor]) -> Tensor:

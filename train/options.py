@@ -12,17 +12,28 @@ from typing import Any, Final, Literal, get_args, get_origin
 from engines.errors import OptionsError
 from engines.regular_files import read_regular
 from train.networks.config import WIDTHS, NormStatistics
+from train.networks.regions import LocalParts
 
 MOST_BYTES: Final = 2**20
 """Of a TOML file."""
 
-Stage = Literal["auxiliary", "pretrain", "formal"]
+Stage = Literal["auxiliary", "local", "pretrain", "formal"]
 Preset = Literal["paper", "no-local", "no-dt", "no-pretrain", "pix2pix"]
 Precision = Literal["fp32", "bf16", "fp16"]
 AugmentationName = Literal["paper", "robust", "none"]
 
 STAGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "auxiliary": {"epochs": 10, "lr": 1e-3, "batch_size": 4},
+    "local": {
+        "epochs": 100,
+        "lr": 1e-3,
+        "lr_decay": 0.5,
+        "batch_size": 12,
+        "mean_decay": 0.99,
+        "tolerant_weight": 4.0,
+        "distance_weight": 0.0,
+        "local_adversarial_weight": 0.0,
+    },
     "pretrain": {"epochs": 10, "distance_weight": 0.0},
     "formal": {"epochs": 300},
 }
@@ -66,8 +77,8 @@ class TrainOptions:
     """A training run; the defaults are the paper's.
 
     Attributes:
-        stage: `auxiliary` trains the line detectors of L_DT, `pretrain` the GAN on two-tone drawings, `formal` on an
-            artist's, from pre-trained weights.
+        stage: `auxiliary` trains the line detectors of L_DT, `local` the local networks alone on crops of their
+            regions, `pretrain` the GAN on two-tone drawings, `formal` on an artist's, from pre-trained weights.
         preset: the paper's method, one of its ablations, or Pix2Pix.
         epochs: times that every pair is seen.
         steps: batches to train on, in place of `epochs`.
@@ -92,6 +103,8 @@ class TrainOptions:
         local_weight: lambda_3, of L_local.
         local_adversarial_weight: of each local discriminator in L_adv; the paper's 1, the authors' program's 0.25.
         mean_decay: of a running mean of the generator's weights, which is then kept in their place; 0 for none.
+        regions: which local networks the stage `local` trains, names separated by commas (eye_left, eye_right, nose,
+            mouth, hair, background), or all.
         augmentation: the paper's (rotation, scale, flip), `robust` (also shift, light, compression, ...), or none.
         precision: what is computed in; weights and losses stay in single precision.
         seed: of weights, order, augmentation and dropout.
@@ -140,6 +153,7 @@ class TrainOptions:
     local_weight: float = 25.0
     local_adversarial_weight: float = 1.0
     mean_decay: float = 0.0
+    regions: str = "all"
     augmentation: AugmentationName = "paper"
     precision: Precision = "fp32"
     seed: int = 0
@@ -170,10 +184,22 @@ class TrainOptions:
             raise OptionsError(f"lr-decay is a share of the run, from 0 to 1, not {self.lr_decay}")
         if not 0 <= self.mean_decay < 1:
             raise OptionsError(f"mean-decay must be from 0 to under 1, not {self.mean_decay}")
+        self.local_regions()
+        if self.stage == "local" and not self.local_networks:
+            raise OptionsError("the stage local trains local networks: leave out what takes them away")
         if self.device not in ("auto", "cpu", "cuda"):
             raise OptionsError(f"device must be auto, cpu or cuda, not {self.device!r}")
         if self.precision == "fp16" and self.device == "cpu":
             raise OptionsError("fp16 trains on GPUs only; on a CPU use bf16 or fp32")
+
+    def local_regions(self) -> tuple[str, ...]:
+        """The names of `regions`, in the order of `LocalParts`."""
+        named = set(LocalParts._fields) if self.regions == "all" else {n.strip() for n in self.regions.split(",")}
+        unknown = sorted(named - set(LocalParts._fields))
+        if unknown:
+            known = ", ".join(LocalParts._fields)
+            raise OptionsError(f"regions must be all or some of {known}, not {', '.join(unknown) or 'none'}")
+        return tuple(name for name in LocalParts._fields if name in named)
 
 
 def resolve(given: Mapping[str, Any], config: Path | None = None) -> TrainOptions:

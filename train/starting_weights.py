@@ -7,17 +7,19 @@ from typing import Final
 
 from torch import Tensor
 
-from engines.errors import OptionsError
+from engines.errors import DatasetError, OptionsError
+from train.build import make_discriminators, make_generator
 from train.checkpoint import checkpoints, load_checkpoint
-from train.data.pairs import Augmentation, PortraitPairs
+from train.data.crops import CropPairs
+from train.data.pairs import Augmentation, PortraitPairs, Split
 from train.lines import LinePairs, load_detectors
 from train.model_file import load_generator
 from train.networks import LineDetectors
 from train.options import TrainOptions
-from train.stages import make_discriminators, make_generator
 
 RESULTS: Final = {
     "auxiliary": "lines.safetensors",
+    "local": "generator.safetensors",
     "pretrain": "generator.safetensors",
     "formal": "generator.safetensors",
 }
@@ -41,16 +43,37 @@ class Inputs:
     lines: Path | None = None
 
 
-def training_pairs(dataset: Path, options: TrainOptions) -> PortraitPairs | LinePairs:
+Pairs = PortraitPairs | CropPairs | LinePairs
+
+
+def training_pairs(dataset: Path, options: TrainOptions) -> Pairs:
     """What a stage learns from.
 
     Raises:
         DatasetError: the data set cannot be used.
     """
-    if options.stage == "auxiliary":
-        return LinePairs(dataset, "train", options.seed)
     augmentation = {"paper": Augmentation.paper(), "robust": Augmentation(), "none": None}[options.augmentation]
-    return PortraitPairs(dataset, "train", augmentation, options.seed)
+    return _pairs(dataset, options, "train", augmentation)
+
+
+def shown_pairs(dataset: Path, options: TrainOptions) -> Pairs:
+    """Pairs that show how a run goes, as they are: those put aside if there are any, else those learnt from.
+
+    Raises:
+        DatasetError: the data set cannot be used.
+    """
+    try:
+        return _pairs(dataset, options, "val", None)
+    except DatasetError:
+        return _pairs(dataset, options, "train", None)
+
+
+def _pairs(dataset: Path, options: TrainOptions, split: Split, augmentation: Augmentation | None) -> Pairs:
+    if options.stage == "auxiliary":
+        return LinePairs(dataset, split, options.seed)
+    if options.stage == "local":
+        return CropPairs(dataset, split, options.local_regions(), augmentation, options.seed)
+    return PortraitPairs(dataset, split, augmentation, options.seed)
 
 
 def load_inputs(

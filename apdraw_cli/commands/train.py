@@ -67,22 +67,22 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
         UnfitError: a package is missing.
     """
     _check_packages()
-    from train.cost import estimate
+    from train.cost import estimate_cost
     from train.options import resolve, to_toml
     from train.starting_weights import training_pairs
 
     options = resolve(given, config)
     pairs = len(training_pairs(dataset, options))
-    work = estimate(options)
+    cost = estimate_cost(options)
     steps = options.steps or options.epochs * (pairs // (options.batch_size * options.devices * options.nodes))
     return TrainPlan(
         to_toml(options),
         dataclasses.asdict(options),
         pairs,
         steps,
-        work.weights,
-        work.gflop_per_step,
-        work.memory_bytes,
+        cost.weights,
+        cost.gflop_per_step,
+        cost.memory_bytes,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engines.synthetic import synthetic_portraits
 from train.networks import Generator, GeneratorConfig
-from train.networks.blocks import Norm
+from train.networks.norm import Norm
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,11 +7,11 @@ import torch
 
 from train.author_weights import load_author_generator
 from train.losses import (
+    cross_entropy,
     discriminator_loss,
     generator_adversarial_loss,
     local_losses,
     pixel_loss,
-    verdict_loss,
 )
 from train.networks import Discriminators, LocalParts, Regions
 
@@ -81,8 +81,8 @@ def test_every_loss(generator, discriminators, golden):
         fake = discriminators(photo, output.drawing, regions)
         local_adversarial = generator_adversarial_loss(fake, 0.25) - generator_adversarial_loss(fake, 0)
         found = {
-            "D_real": verdict_loss(real, 1),
-            "D_fake": verdict_loss(fake, 0),
+            "D_real": sum(cross_entropy(logits, 1.0) for logits in real.values()),
+            "D_fake": sum(cross_entropy(logits, 0.0) for logits in fake.values()),
             "D": discriminator_loss(real, fake),
             "G_GAN_global": generator_adversarial_loss(fake, 0),
             "G_GAN_local_x0.25": local_adversarial,

@@ -401,7 +401,7 @@ def test_an_unreadable_pair_is_named(
     for name in ("0", "1", "2"):
         (copy / "drawings" / f"{name}.png").write_bytes(b"no picture")
     # The examples are read first; here they are not what is looked at.
-    monkeypatch.setattr(loop._Loop, "_example", lambda self, pairs: None)
+    monkeypatch.setattr(loop._Loop, "_example", lambda self: None)
     with pytest.raises(DatasetError, match=r"drawings.[012]\.png") as raised:
         run_tiny(copy, tmp_path / "run", resume=True, workers=workers, picture_every=100, steps=9)
     assert "\n" not in str(raised.value)

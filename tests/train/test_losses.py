@@ -5,7 +5,6 @@ import torch
 
 from train.distance_transform import exact_distances
 from train.losses import (
-    LossWeights,
     chamfer_terms,
     discriminator_loss,
     distance_transform_loss,
@@ -13,43 +12,44 @@ from train.losses import (
     local_losses,
     local_tolerant_losses,
     pixel_loss,
+    term_weights,
     thin_lines,
     tolerant_loss,
 )
 from train.networks import LocalParts, Regions
-from train.networks.discriminators import Verdicts
 from train.networks.lines import LineDetectors
+from train.options import TrainOptions
 
 
-def verdicts(whole, part):
+def logits_of(whole, part):
     """Logits such that every discriminator takes a drawing for an artist's with these probabilities."""
 
     def logits(probability):
         return torch.full((2, 1, 3, 4), math.log(probability / (1 - probability)))
 
-    return Verdicts(logits(whole), LocalParts(*(logits(part) for _ in LocalParts._fields)))
+    return {"whole": logits(whole)} | {name: logits(part) for name in LocalParts._fields}
 
 
 def test_generator_wants_to_be_taken_for_the_artist():
-    fake = verdicts(0.25, 0.5)
+    fake = logits_of(0.25, 0.5)
     loss = generator_adversarial_loss(fake)
     assert loss.item() == pytest.approx(-math.log(0.25) - 6 * math.log(0.5), rel=1e-5)
 
 
 def test_local_discriminators_can_count_less():
-    loss = generator_adversarial_loss(verdicts(0.25, 0.5), local_weight=0.25)
+    loss = generator_adversarial_loss(logits_of(0.25, 0.5), local_weight=0.25)
     assert loss.item() == pytest.approx(-math.log(0.25) - 1.5 * math.log(0.5), rel=1e-5)
 
 
 def test_discriminators_want_to_tell_them_apart():
-    loss = discriminator_loss(real=verdicts(0.9, 0.8), fake=verdicts(0.3, 0.4))
+    loss = discriminator_loss(real=logits_of(0.9, 0.8), fake=logits_of(0.3, 0.4))
     real = -math.log(0.9) - 6 * math.log(0.8)
     fake = -math.log(0.7) - 6 * math.log(0.6)
     assert loss.item() == pytest.approx((real + fake) / 2, rel=1e-5)
 
 
-def test_a_sure_verdict_gives_a_finite_loss():
-    sure = Verdicts(torch.full((1, 1, 2, 2), -300.0), LocalParts(*(torch.zeros(1, 1, 2, 2) for _ in range(6))))
+def test_a_sure_discriminator_gives_a_finite_loss():
+    sure = {"whole": torch.full((1, 1, 2, 2), -300.0)} | {name: torch.zeros(1, 1, 2, 2) for name in LocalParts._fields}
     assert generator_adversarial_loss(sure, local_weight=0).item() == pytest.approx(300)
 
 
@@ -161,7 +161,9 @@ def test_what_hair_and_background_draw_outside_their_masks_does_not_count(portra
 
 
 def test_the_paper_s_weights():
-    assert LossWeights() == LossWeights(pixel=100, distance=0.1, local=25, local_adversarial=1)
+    weights = {name: weight for name, weight in term_weights(TrainOptions()).items() if weight}
+    assert weights == {"G_adv": 1, "G_L1": 100, "G_local": 25, "G_DT": 0.1}
+    assert TrainOptions().local_adversarial_weight == 1
 
 
 class InkDetectors(torch.nn.Module):

@@ -6,12 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.data.pairs import Pair
 from train.networks import Discriminators, Generator, GeneratorConfig, Regions
-from train.networks.blocks import Dropout, Norm, OneChannelConv, OneChannelUp
 from train.networks.discriminators import PatchDiscriminator
+from train.networks.fast_layers import Dropout, OneChannelConv, OneChannelUp
 from train.networks.graph import DrawingGraph
-from train.stages import freeze_norms, measure_norms
+from train.networks.norm import Norm, freeze_norms, measure_norms
 
 
 def parameters(module):
@@ -119,10 +118,10 @@ def test_the_fusion_can_have_statistics_of_its_own():
 def test_frozen_norms_keep_what_was_measured(inputs):
     generator = Generator(GeneratorConfig(2, norm_statistics="photo", fusion_statistics="running")).train()
     some = inputs(2)
-    pairs = [Pair(some.photo[i], some.photo[i, :1], some.landmarks[i], some.mask[i]) for i in range(2)]
+    portraits = list(zip(some.photo, some.landmarks, some.mask, strict=True))
     norm, means = generator.fusion.norm, []
     handle = norm.register_forward_pre_hook(lambda module, given: means.append(given[0].mean((0, 2, 3)).detach()))
-    measure_norms(generator, pairs)
+    measure_norms(generator, portraits)
     handle.remove()
     torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
 
@@ -183,9 +182,9 @@ def test_patch_discriminator_looks_at_70_pixels():
     for norm in judge.norms:
         norm.statistics = "running"  # a photo's own would let every pixel have a little say
     pair = torch.zeros(1, 4, 256, 256, requires_grad=True)
-    verdicts = judge(pair)
-    assert verdicts.shape == (1, 1, 30, 30)
-    verdicts[0, 0, 15, 15].backward()
+    logits = judge(pair)
+    assert logits.shape == (1, 1, 30, 30)
+    logits[0, 0, 15, 15].backward()
     seen = pair.grad[0].abs().sum(0).nonzero()
     assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [70, 70]
 
@@ -195,9 +194,9 @@ def test_discriminators_judge_each_region(inputs):
     some = inputs(2)
     judges = Discriminators(2)
     drawing = some.photo[:, :1]
-    verdicts = judges(some.photo, drawing, Regions.of(some.landmarks, some.mask))
-    assert verdicts.whole.shape == (2, 1, 62, 62)
-    assert [tuple(v.shape) for v in verdicts.parts] == [
+    logits = judges(some.photo, drawing, Regions.of(some.landmarks, some.mask))
+    assert logits.pop("whole").shape == (2, 1, 62, 62)
+    assert [tuple(patches.shape) for patches in logits.values()] == [
         (2, 1, 8, 12), (2, 1, 8, 12), (2, 1, 10, 10), (2, 1, 8, 14), (2, 1, 62, 62), (2, 1, 62, 62),
     ]  # fmt: skip
 

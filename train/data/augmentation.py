@@ -80,7 +80,7 @@ def vary(
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
         mask = cv2.dilate(mask, kernel) if rng.random() < 0.5 else cv2.erode(mask, kernel)
     if how.photometric:
-        photo = _relight(photo, rng)
+        photo = relight(photo, rng)
     if how.crop and rng.random() < how.crop:
         outside = _beyond_the_photo(landmarks, rng)
         photo, drawing, mask = photo.copy(), drawing.copy(), mask.copy()
@@ -93,23 +93,24 @@ def vary(
     )
 
 
-def _relight(photo: Image, rng: np.random.Generator) -> Image:
-    """Another light, camera and compression; the face stays."""
+def relight(photo: Image, rng: np.random.Generator) -> Image:
+    """Another light, camera and compression for a photo or a part of one, uint8 [H, W, 3] RGB; the face stays."""
+    height, width = photo.shape[:2]
     if rng.random() < 0.15:
         photo = np.asarray(cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     values = np.asarray(cv2.LUT(photo, _tone_curves(rng)), np.float32)
     if rng.random() < 0.3:
-        values *= _light_from_one_side(rng)
+        values *= _light_from_one_side(height, width, rng)
     if rng.random() < 0.3:
-        values *= _cast_shadow(rng)
+        values *= _cast_shadow(height, width, rng)
     if rng.random() < 0.25:
-        small = round(SIZE / rng.uniform(1.5, 4))
-        values = cv2.resize(values, (small, small), interpolation=cv2.INTER_AREA)
-        values = np.asarray(cv2.resize(values, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
+        factor = rng.uniform(1.5, 4)
+        values = cv2.resize(values, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+        values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     elif rng.random() < 0.3:
         values = np.asarray(cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.4, 1.2))), np.float32)
     if rng.random() < 0.3:
-        grain = rng.standard_normal((SIZE, SIZE, 1), dtype=np.float32)
+        grain = rng.standard_normal((height, width, 1), dtype=np.float32)
         values += np.float32(rng.uniform(0.005, 0.03) * WHITE) * grain
     varied: Image = np.clip(values + 0.5, 0, WHITE).astype(np.uint8)
     if rng.random() < 0.3:
@@ -131,28 +132,28 @@ def _tone_curves(rng: np.random.Generator) -> Floats:
     return np.asarray(levels * WHITE, np.float32).reshape(256, 1, 3)
 
 
-def _light_from_one_side(rng: np.random.Generator) -> Floats:
-    """Factors [512, 512, 1] that go from light to dark across the face."""
+def _light_from_one_side(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """Factors [H, W, 1] that go from light to dark across the face."""
     angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(60, 220)
-    middle = rng.uniform(0.35, 0.65, 2) * SIZE
-    along = np.arange(SIZE, dtype=np.float32)
-    distance = np.cos(angle) * (along - middle[0])[None] + np.sin(angle) * (along - middle[1])[:, None]
+    middle = rng.uniform(0.35, 0.65, 2) * (width, height)
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    distance = np.cos(angle) * (x - middle[0])[None] + np.sin(angle) * (y - middle[1])[:, None]
     ramp = np.tanh(distance.astype(np.float32) / np.float32(reach))
     dark, light = rng.uniform(0.35, 0.8), rng.uniform(1.0, 1.25)
     return np.asarray((light + dark) / 2 + (light - dark) / 2 * ramp, np.float32)[..., None]
 
 
-def _cast_shadow(rng: np.random.Generator) -> Floats:
-    """Factors [512, 512, 1] of a shadow with an edge: of a hat, a nose, a wall, or of leaves.
+def _cast_shadow(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """Factors [H, W, 1] of a shadow with an edge: of a hat, a nose, a wall, or of leaves.
 
     The zero crossings of a field of low frequency bound it: one wave for a large shadow, several for dappled light.
     """
     cells = int(rng.integers(2, 4)) if rng.random() < 0.6 else int(rng.integers(4, 9))
     field = cv2.resize(
-        rng.standard_normal((cells, cells)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
+        rng.standard_normal((cells, cells)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
     )
     field -= np.float32(np.quantile(field, rng.uniform(0.2, 0.7)))
-    softness = np.float32(rng.uniform(2, 12) * cells / SIZE)  # the edge is 2 to 12 pixels wide
+    softness = np.float32(rng.uniform(2, 12) * cells / max(height, width))  # the edge is 2 to 12 pixels wide
     lit = 1 / (1 + np.exp(-np.clip(field / softness, -30, 30)))
     shade = np.float32(rng.uniform(0.35, 0.75))
     return np.asarray(shade + (np.float32(rng.uniform(1.0, 1.15)) - shade) * lit, np.float32)[..., None]

@@ -102,11 +102,7 @@ class PortraitPairs(Dataset[Pair]):
             DatasetError: one of its files is missing, damaged or of the wrong size.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        entry = self._entries[index]
-        photo, drawing = _read_pair(entry)
-        mask = read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
-        mask = np.where(mask > mask.max() / 2, 255, 0).astype(np.uint8)  # a mask may be 0 and 1
-        landmarks = _read_landmarks(entry.landmarks)
+        photo, drawing, mask, landmarks = self.read(index)
         if self.augmentation:
             rng = np.random.default_rng([self.seed, epoch, index])
             photo, drawing, mask, landmarks = vary(photo, drawing, mask, landmarks, self.augmentation, rng)
@@ -116,6 +112,22 @@ class PortraitPairs(Dataset[Pair]):
             torch.from_numpy(np.rint(landmarks).astype(np.float32)),
             torch.from_numpy((mask > 127).astype(np.float32))[None],
         )
+
+    def read(self, index: int) -> tuple[Image, Image, Image, Landmarks]:
+        """The files of pair `index` as they are, whatever the augmentation.
+
+        Returns:
+            Photo uint8 [512, 512, 3] RGB, drawing uint8 [512, 512], mask uint8 [512, 512] of 0 and 255, and landmarks
+            float32 [5, 2].
+
+        Raises:
+            DatasetError: one of them is missing, damaged or of the wrong size.
+        """
+        entry = self._entries[index]
+        photo, drawing = _read_pair(entry)
+        mask = read_picture(entry.mask, cv2.IMREAD_GRAYSCALE, SIZE)
+        mask = np.where(mask > mask.max() / 2, 255, 0).astype(np.uint8)  # a mask may be 0 and 1
+        return photo, drawing, mask, _read_landmarks(entry.landmarks)
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:

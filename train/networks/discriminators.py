@@ -1,20 +1,13 @@
 """The hierarchical discriminator D: one for the whole drawing and six for its local regions (sec. 4.2)."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Norm, OneChannelConv, initialise
+from train.networks.fast_layers import OneChannelConv
+from train.networks.initialise import initialise
+from train.networks.norm import Norm
 from train.networks.regions import LocalParts, Regions
-
-
-class Verdicts(NamedTuple):
-    """What the seven discriminators say, as logits for each 70 x 70 patch: over 0 for an artist's drawing."""
-
-    whole: Tensor  # [B, 1, 62, 62]
-    parts: LocalParts | None  # [B, 1, h / 8 - 2, w / 8 - 2] each; None without local discriminators
 
 
 class Discriminators(nn.Module):
@@ -32,20 +25,23 @@ class Discriminators(nn.Module):
         self.parts = nn.ModuleDict({name: PatchDiscriminator(width) for name in names})
         initialise(self)
 
-    def forward(self, photo: Tensor, drawing: Tensor, regions: Regions) -> Verdicts:
-        """Judges drawings of photos.
+    def forward(self, photo: Tensor, drawing: Tensor, regions: Regions) -> dict[str, Tensor]:
+        """Tells an artist's drawings of photos from generated ones.
 
         Args:
             photo: float [B, 3, 512, 512] in [-1, 1], RGB.
             drawing: float [B, 1, 512, 512] in [-1, 1], an artist's or a generated one.
             regions: of these portraits.
+
+        Returns:
+            Logits for each 70 x 70 patch, over 0 for an artist's: `whole` [B, 1, 62, 62], and by the names of
+            `LocalParts` [B, 1, h / 8 - 2, w / 8 - 2] where there are local discriminators.
         """
         pair = torch.cat((photo, drawing), dim=1)
-        if not self.parts:
-            return Verdicts(self.whole(pair), None)
-        parts = regions.parts(pair)._asdict()
-        verdicts = LocalParts(**{name: self.parts[name](part) for name, part in parts.items()})
-        return Verdicts(self.whole(pair), verdicts)
+        logits = {"whole": self.whole(pair)}
+        if self.parts:
+            logits |= {name: self.parts[name](part) for name, part in regions.parts(pair)._asdict().items()}
+        return logits
 
 
 class PatchDiscriminator(nn.Module):
@@ -64,10 +60,10 @@ class PatchDiscriminator(nn.Module):
         for inputs, outputs, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
             self.convs.append(nn.Conv2d(inputs, outputs, 4, stride, padding=1, bias=False))
             self.norms.append(Norm(outputs, "photo"))
-        self.last = OneChannelConv(widths[-1], 4, padding=1)
+        self.last = OneChannelConv(widths[-1], 4, padding=1)  # nn.Conv2d(widths[-1], 1, 4, padding=1), faster
 
     def forward(self, pair: Tensor) -> Tensor:
-        """Judges [B, 4, H, W] in [-1, 1] (photo RGB, drawing): logits [B, 1, H / 8 - 2, W / 8 - 2]."""
+        """From [B, 4, H, W] in [-1, 1] (photo RGB, drawing) to logits [B, 1, H / 8 - 2, W / 8 - 2]."""
         x = F.leaky_relu(self.first(pair), 0.2, inplace=True)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), 0.2, inplace=True)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from train.networks.blocks import initialise
 from train.networks.config import GeneratorConfig
 from train.networks.fusion import Fusion
+from train.networks.initialise import initialise
 from train.networks.regions import LocalParts, Regions
 from train.networks.unet import feature_unet, global_unet, region_unet
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.networks.blocks import Norm
 from train.networks.generator import Generator
+from train.networks.norm import Norm
 from train.networks.unet import UNet
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.blocks import Dropout, Norm, OneChannelUp
 from train.networks.config import NormStatistics
+from train.networks.fast_layers import Dropout, OneChannelUp
+from train.networks.norm import Norm
 
 
 class UNet(nn.Module):
@@ -87,9 +88,10 @@ class _Down(nn.Module):
 class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, norm: Norm | None, *, dropout: bool = False) -> None:
         super().__init__()
-        self.conv = (
-            OneChannelUp(inputs) if norm is None else nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1, bias=False)
-        )
+        if norm is None:
+            self.conv: nn.Module = OneChannelUp(inputs)  # nn.ConvTranspose2d(inputs, 1, 4, 2, padding=1), faster
+        else:
+            self.conv = nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1, bias=False)
         self.norm = norm
         self.dropout = Dropout() if dropout else None
 

@@ -12,16 +12,14 @@ from engines.portrait import PortraitBatch
 from engines.select import shipped_model
 from engines.synthetic import synthetic_portraits
 from train.author_weights import load_author_generator
-from train.data.pairs import Pair
 from train.export import half as precision
 from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, halved, largest_difference
 from train.model_file import load_generator
 from train.networks import Generator, GeneratorConfig
-from train.networks.blocks import Norm
 from train.networks.graph import DrawingGraph
 from train.networks.half import _fold_norms, in_half
+from train.networks.norm import Norm, measure_norms
 from train.samples import sample_portraits
-from train.stages import measure_norms
 
 UNETS = ("whole", "eye_left", "eye_right", "nose", "mouth", "hair", "background")
 
@@ -158,7 +156,7 @@ def test_shipped_and_author_weights_keep_their_drawings(name, statistics, reques
         samples = sample_portraits()
         photo = torch.from_numpy(samples.photo).permute(0, 3, 1, 2) / 127.5 - 1
         landmarks, mask = torch.from_numpy(samples.landmarks), torch.from_numpy(samples.mask)[:, None] / 255
-        measure_norms(chosen.train(), [Pair(*each) for each in zip(photo, photo[:, :1], landmarks, mask, strict=True)])
+        measure_norms(chosen.train(), zip(photo, landmarks, mask, strict=True))
     batches = (sample_portraits().inputs(), synthetic_portraits(2).inputs())  # as an export does
     found = halved(chosen.eval(), PortraitBatch(*(np.concatenate([b[k] for b in batches]) for k in batches[0])))
     assert "fusion" in found.networks

@@ -1,54 +1,17 @@
-"""What every network is made of: the norm with a choice of statistics, dropout, and the initialisation."""
+"""Layers of torch computed faster: the same values, or for dropout the same distribution.
 
-from typing import Final, Literal, Self
+The networks use them in place of `nn.Dropout(0.5)`, `nn.Conv2d(channels, 1, ...)` and
+`nn.ConvTranspose2d(channels, 1, 4, stride=2, padding=1)`.
+"""
+
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from train.networks.config import NormStatistics
-
 BLOCK: Final = 4
 """Height and width of the blocks of pixels that are computed together."""
-
-
-class Norm(nn.BatchNorm2d):
-    """Batch norm that can use the statistics of each single photo.
-
-    With `running`: the batch's statistics in training, which also update the running ones, and those in evaluation.
-    With `photo`: in both, those of each photo over its own height and width (biased variance, computed in float32),
-    so that a drawing does not depend on what else is in the batch. For the paper's batches of one photo, training
-    is the same with either.
-
-    Args:
-        channels: C of its input and output [B, C, H, W].
-        statistics: what is normalised by.
-
-    Attributes:
-        frozen: whether `running` uses the averages in training too, and leaves them as they are.
-    """
-
-    def __init__(self, channels: int, statistics: NormStatistics) -> None:
-        super().__init__(channels)
-        self.statistics = statistics
-        self.frozen = False
-
-    def train(self, mode: bool = True) -> Self:
-        """Switches between training and evaluation, in which a frozen norm always is."""
-        return super().train(mode and not self.frozen)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises [B, C, H, W], keeping its dtype."""
-        if self.statistics == "running":
-            return super().forward(x)
-        if self.training:
-            # torch's own kernel, fast both ways; its instance norm would leave the channels-last format.
-            weight, bias = self.weight, self.bias
-            photos = [F.batch_norm(photo, None, None, weight, bias, True, eps=self.eps) for photo in torch.split(x, 1)]
-            return torch.cat(photos) if len(photos) > 1 else photos[0]
-        # One operation in an exported graph, which every runtime has a kernel for.
-        values = F.instance_norm(x.float(), None, None, self.weight.float(), self.bias.float(), True, 0.0, self.eps)
-        return values.to(x.dtype)
 
 
 class Dropout(nn.Dropout):
@@ -118,19 +81,3 @@ class OneChannelUp(nn.ConvTranspose2d):
         weight = torch.cat([wide[..., y : y + 7 : 2, x : x + 7 : 2] for y in range(BLOCK) for x in range(BLOCK)])
         blocks = F.conv2d(x, weight.flip(2, 3), stride=BLOCK // 2, padding=1)
         return F.pixel_shuffle(blocks, BLOCK) + self.bias  # type: ignore[operator]
-
-
-@torch.no_grad()
-def initialise(network: nn.Module) -> None:
-    """Sets fresh weights in place: convolutions N(0, 0.02), norms N(1, 0.02), biases 0."""
-    if any(weight.is_meta for weight in network.parameters()):
-        return  # there is nothing to set, and torch would load its compiler for it
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
