@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from engines.portrait import LOCAL_REGIONS, SIZE
+from engines.portrait import SIZE
 from train.build import make_detectors
-from train.data.crops import WINDOW, Crop
+from train.data.crops import BOXES, WINDOW, Crop
 from train.data.pairs import Pair
 from train.lines import LinePair
 from train.options import TrainOptions
@@ -61,7 +61,7 @@ def _empty_batch(options: TrainOptions) -> Any:
     if options.stage == "auxiliary":
         return LinePair(picture(1), picture(1), picture(1))
     if options.stage == "local":
-        sizes = {region.name: (region.height, region.width) for region in LOCAL_REGIONS}
+        sizes = {box.name: (box.height, box.width) for box in BOXES}
         sizes |= {"hair": (WINDOW, WINDOW), "background": (WINDOW, WINDOW)}
         return {
             region: Crop(picture(3, *sizes[region]), picture(1, *sizes[region]), picture(1, *sizes[region]))

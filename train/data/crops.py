@@ -18,7 +18,6 @@ from engines.portrait import (
     EYE_LEFT,
     EYE_RAISE,
     EYE_RIGHT,
-    LOCAL_REGIONS,
     MOUTH,
     NOSE,
     NOSE_RAISE,
@@ -30,7 +29,10 @@ from engines.portrait import (
 from train.data.augmentation import Augmentation, relight
 from train.data.pairs import PortraitPairs, Split
 
-REGIONS: Final = (*(region.name for region in LOCAL_REGIONS), "hair", "background")
+BOXES: Final = (EYE_LEFT, EYE_RIGHT, NOSE, MOUTH)
+"""The regions whose crops are boxes."""
+
+REGIONS: Final = (*(box.name for box in BOXES), "hair", "background")
 """The six regions, in the order of `train.networks.LocalParts`."""
 
 WINDOW: Final = 256
@@ -138,8 +140,7 @@ class CropPairs(Dataset[dict[str, Crop]]):
         centres = _centres(landmarks)
         if index not in self._boxes:
             self._boxes[index] = {
-                region.name: _box(photo, drawing, centres[region.name], (region.height, region.width))
-                for region in LOCAL_REGIONS
+                box.name: _box(photo, drawing, centres[box.name], (box.height, box.width)) for box in BOXES
             }
         patches = dict(self._boxes[index])
         for region in windows:
@@ -163,7 +164,7 @@ def _centres(landmarks: Landmarks) -> dict[str, tuple[int, int]]:
 def _hair(person: Image, centres: dict[str, tuple[int, int]]) -> Image:
     """The person outside the four boxes, uint8 [512, 512], 255 inside."""
     mask = person.copy()
-    for box in LOCAL_REGIONS:
+    for box in BOXES:
         x, y = centres[box.name]
         left, top = x - box.width // 2, y - box.height // 2
         mask[max(0, top) : max(0, top + box.height), max(0, left) : max(0, left + box.width)] = 0
