@@ -328,6 +328,10 @@ def convert(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed or held no face before.")
     ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option("--follow-links/--no-follow-links", help="Follow links in a folder that lead out of it."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     faces: Annotated[
         Faces, typer.Option(help="The largest face of a photo, or all by size: p.png, p.2.png, ...", **FACES)
@@ -397,6 +401,7 @@ def convert(
             format=file_format.value,
             existing=existing.value,
             retry_failed=retry_failed,
+            follow_links=follow_links,
         )
         check_model(options)
         if dry_run:

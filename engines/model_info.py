@@ -19,6 +19,18 @@ PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 _ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
 _ONNX_GRAPH: Final = 7  # number of ModelProto.graph
 
+_ONNX_TENSORS: Final[Mapping[str, Mapping[int, str]]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+"""Where tensors are in an ONNX file: fields by number that hold messages, and of which kind."""
+
+_ONNX_EXTERNAL: Final = 13  # number of TensorProto.external_data
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -147,7 +159,18 @@ def _onnx_metadata(content: mmap.mmap) -> dict[str, str]:
             metadata[pair.get(1, "")] = pair.get(2, "")
     if _ONNX_GRAPH not in numbers:
         raise ValueError("it holds no graph")
+    if _names_other_files(content, 0, len(content), "model"):
+        raise ValueError("its weights are in other files, which could be any file of this machine")
     return metadata
+
+
+def _names_other_files(content: mmap.mmap, start: int, end: int, kind: str) -> bool:
+    """Whether a message of an ONNX file holds a tensor whose values lie in another file."""
+    if kind == "tensor":
+        return any(number == _ONNX_EXTERNAL for number, _, _ in _fields(content, start, end))
+    inner = _ONNX_TENSORS[kind]
+    fields = ((inner.get(number), a, b) for number, a, b in _fields(content, start, end))
+    return any(each and _names_other_files(content, a, b, each) for each, a, b in fields)
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:

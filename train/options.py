@@ -17,6 +17,9 @@ from train.networks.regions import LocalParts
 MOST_BYTES: Final = 2**20
 """Of a TOML file."""
 
+LARGEST: Final = 2**62
+"""No number of an option is as large."""
+
 Stage = Literal["auxiliary", "local", "pretrain", "formal"]
 Preset = Literal["paper", "no-local", "no-dt", "no-pretrain", "pix2pix"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -268,6 +271,8 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
     if type(value) not in parts and not (float in parts and type(value) is int):
         wanted = " or ".join(part.__name__ for part in parts if part is not NoneType)
         raise OptionsError(f"{_shown(name)} must be of the type {wanted}, not {value!r}")
+    if isinstance(value, int | float) and not abs(value) < LARGEST:
+        raise OptionsError(f"{_shown(name)} is too large, or no number")
 
 
 def _shown(name: str) -> str:

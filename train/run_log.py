@@ -1,6 +1,7 @@
 """What a run tells of itself: `metrics.jsonl`, TensorBoard events, and pictures."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ class Metrics:
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`; a last one that an interruption tore is left out."""
     lines = []
-    with open_regular(run / FILE) as file:
+    with open_regular(run / FILE, follow_links=False) as file:
         for _, line in whole_lines(file):
             try:
                 values = json.loads(line)
@@ -74,7 +75,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def _cut(path: Path, step: int) -> None:
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
     with replacing(path) as file:

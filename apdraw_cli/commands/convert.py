@@ -76,7 +76,7 @@ def convert(
     """
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
-    sources = gather(options.sources, options.listed, options.output)
+    sources = gather(options.sources, options.listed, options.output, follow_links=options.follow_links)
     model, checksum = _model(options)
     executor = LocalExecutor(
         Recipe.of(options),
@@ -97,7 +97,7 @@ def plan(options: ConvertOptions) -> Iterator[Step]:
         UsageError: a source is missing, or the output folder cannot be used.
         UnfitError: the model cannot be read.
     """
-    sources = gather(options.sources, options.listed, options.output)
+    sources = gather(options.sources, options.listed, options.output, follow_links=options.follow_links)
     history = History(sources.output / NAME)
     yield from Planner(options, sources, history, _model(options)[1]).steps()
 

@@ -41,6 +41,7 @@ class ConvertOptions:
         format: a name in `apdraw_cli.conversion.formats.FORMATS`.
         existing: `skip`, `overwrite` or `error`.
         retry_failed: try photos again that failed or held no face.
+        follow_links: follow links in folders of photos that lead out of them.
     """
 
     sources: tuple[str, ...]
@@ -56,3 +57,4 @@ class ConvertOptions:
     format: str = "png"
     existing: str = "skip"
     retry_failed: bool = False
+    follow_links: bool = False

@@ -15,7 +15,7 @@ from apdraw_cli.conversion.sources import Source, SourceSet
 from engines.errors import PhotoError
 
 PASSING: Final = frozenset(
-    ("not_found", "unreadable", "needs_heif", "bad_landmarks", "name_taken", "exists", "write_failed")
+    ("not_found", "unreadable", "needs_heif", "leads_out", "bad_landmarks", "name_taken", "exists", "write_failed")
 )
 """Codes of failures that lie around a photo, not in it: they are always tried again."""
 

@@ -2,7 +2,8 @@
 
 Folders are walked while the conversion runs, one folder's listing at a time, so that memory does not grow
 with their number. Skipped are names that begin with a dot, files without a photo's extension, and the output
-folder.
+folder. A link found in a folder that leads out of all source folders is a photo that fails, unless links are to be
+followed: a folder that somebody sent could show any file of this machine. Links named as sources are followed.
 """
 
 # Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
@@ -13,7 +14,7 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ EXTENSIONS: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 )
 """What a photo's name ends in, in any case; a file named on the command line may end in anything."""
+
+
+LEADS_OUT: Final = PhotoError("leads_out", "a link that leads out of the folder: --follow-links follows it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,13 @@ class SourceSet:
         folders: walked in this order, after the files.
         files: named one by one.
         output: absolute path of the output folder; never walked.
+        follow_links: whether links that lead out of the source folders are followed.
     """
 
     folders: tuple[_Folder, ...]
     files: tuple[_File, ...]
     output: Path
+    follow_links: bool = False
 
     def photos(self, suffix: str, several: bool) -> Iterator[Source]:
         """Finds the photos, in a fixed order.
@@ -86,20 +92,25 @@ class SourceSet:
             several: a photo may have several drawings.
         """
         yield from self._named(suffix, several)
-        for folder, below, names, folders in self._walk():
+        for folder, below, found in self._walk():
             prefix = folder.prefix + below
-            if isinstance(names, OSError):
-                yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(names))
+            if isinstance(found, OSError):
+                yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
                 continue
-            drawings = drawing_names(names, folders, suffix, several)
-            for name in names:
+            drawings = drawing_names(found.photos, found.folders + found.links, suffix, several)
+            for name in found.photos:
                 path = os.path.join(folder.path, below, name)
-                yield _looked_at(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
+                source = _looked_at(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
+                yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
+            for name in found.links:
+                if name in found.leading_out:
+                    path = os.path.join(folder.path, below, name)
+                    yield Source(path, folder.root, _joined(prefix, name), _joined(prefix, name), error=LEADS_OUT)
 
     def count(self) -> int:
         """How many photos there are: a walk that looks at names only."""
-        listings = (names for _, _, names, _ in self._walk())
-        return len(self.files) + sum(1 if isinstance(names, OSError) else len(names) for names in listings)
+        listings = (found for _, _, found in self._walk())
+        return len(self.files) + sum(1 if isinstance(found, OSError) else found.count() for found in listings)
 
     def _named(self, suffix: str, several: bool) -> Iterator[Source]:
         by_folder: defaultdict[str, list[str]] = defaultdict(list)
@@ -115,8 +126,8 @@ class SourceSet:
             slashed = below.replace(os.sep, "/")
             yield _looked_at(file.path, file.root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
 
-    def _walk(self) -> Iterator[tuple[_Folder, str, list[str] | OSError, list[str]]]:
-        """Every folder once: the source folder it is in, its path below that, its photos and its folders."""
+    def _walk(self) -> Iterator[tuple[_Folder, str, "_Listing | OSError"]]:
+        """Every folder once: the source folder it is in, its path below that, and what it holds."""
         seen: set[tuple[int, int]] = set()
         roots = [os.path.realpath(folder.path) for folder in self.folders]
         for folder in self.folders:
@@ -128,19 +139,45 @@ class SourceSet:
                 if identity is not None and (identity in seen or identity == _identity(self.output)):
                     continue
                 try:
-                    photos, folders, links = _listing(path)
+                    found = _listing(path, roots, self.follow_links)
                 except OSError as error:
-                    yield folder, below, error, []
+                    yield folder, below, error
                     continue
                 if identity is not None:
                     seen.add(identity)
-                yield folder, below, photos, folders + links
-                # What a link shows of the sources themselves is found at its own place.
-                outside = [name for name in links if not _inside(os.path.join(path, name), roots)]
-                waiting.extend(_joined(below, name) for name in sorted(folders + outside, reverse=True))
+                yield folder, below, found
+                waiting.extend(_joined(below, name) for name in sorted(found.folders + found.followed, reverse=True))
 
 
-def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | None = None) -> SourceSet:
+@dataclass(frozen=True)
+class _Listing:
+    """The names in a folder, each list sorted.
+
+    Attributes:
+        photos: files.
+        folders: those that are no links.
+        links: to folders.
+        followed: those of them that are walked.
+        leading_out: links to files and folders outside the source folders, which are not followed.
+    """
+
+    photos: list[str]
+    folders: list[str]
+    links: list[str]
+    followed: list[str]
+    leading_out: frozenset[str]
+
+    def count(self) -> int:
+        return len(self.photos) + sum(name in self.leading_out for name in self.links)
+
+
+def gather(
+    arguments: Sequence[str],
+    listed: Iterable[str] = (),
+    output: Path | None = None,
+    *,
+    follow_links: bool = False,
+) -> SourceSet:
     """Makes sense of the sources of a command.
 
     One folder is mirrored into the output folder itself. Several are mirrored into folders of their names or,
@@ -152,6 +189,7 @@ def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | 
         arguments: photos and folders from the command line; they must exist.
         listed: more of them from a list; a missing one becomes a photo that fails.
         output: the output folder; None for `<first folder>-drawings` beside it.
+        follow_links: follow links in folders that lead out of them.
 
     Raises:
         UsageError: a source is missing, there are none, or the output folder is one of them.
@@ -178,7 +216,7 @@ def gather(arguments: Sequence[str], listed: Iterable[str] = (), output: Path | 
     own = set(listed)  # a list made by `find` names the drawings of the last run too
     files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
     laid_out = _laid_out_below_here(files) if listed else _laid_out_files(files)
-    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output)
+    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links)
 
 
 def read_list(data: bytes) -> list[str]:
@@ -239,11 +277,18 @@ def _common_parent(paths: list[str]) -> str:
         raise UsageError("sources of one name on different drives: convert them one by one") from error
 
 
-def _listing(path: str) -> tuple[list[str], list[str], list[str]]:
-    """Names of the photos, of the folders, and of the links to folders in a folder, each sorted."""
+def _listing(path: str, roots: Sequence[str], follow_links: bool) -> _Listing:
+    """What a folder holds.
+
+    Args:
+        path: the folder.
+        roots: real paths of the source folders.
+        follow_links: follow links that lead out of them.
+    """
     photos: list[str] = []
     folders: list[str] = []
     links: list[str] = []
+    outside: set[str] = set()
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -256,7 +301,14 @@ def _listing(path: str) -> tuple[list[str], list[str], list[str]]:
                 (links if entry.is_symlink() else folders).append(entry.name)
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
                 photos.append(entry.name)
-    return sorted(photos), sorted(folders), sorted(links)
+            else:
+                continue
+            if entry.is_symlink() and not _inside(entry.path, roots):
+                outside.add(entry.name)
+    # What a link to a folder shows of the sources themselves is found at its own place.
+    followed = sorted(outside.intersection(links)) if follow_links else []
+    leading_out = frozenset[str]() if follow_links else frozenset(outside)
+    return _Listing(sorted(photos), sorted(folders), sorted(links), followed, leading_out)
 
 
 def _looked_at(path: str, root: str, name: str, drawing: str) -> Source:

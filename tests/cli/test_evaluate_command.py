@@ -278,3 +278,19 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str], monke
         "Evaluating: 3 of 8 portraits, about 20 s left",
         "Evaluating: 6 of 8 portraits, about 8.0 s left",
     ]
+
+
+def test_names_are_shown_without_what_would_drive_a_terminal(tmp_path: Path) -> None:
+    names = ["\x1b[2Jone", "two\nthree\x07", "four\x9b1m"]
+    dataset = make_dataset(tmp_path / "dataset", names)
+    others = tmp_path / "others"
+    others.mkdir()
+    write(others / f"{names[0]}.png", drawing(0))
+    write(others / f"{names[2]}.png", drawing(0)[:100])
+    result = apdraw(others, dataset)
+    assert result.exit_code == 1
+    assert "one" in result.stdout
+    assert "four" in result.stdout
+    assert not {character for character in result.stdout + result.stderr if ord(character) < 32} - {"\n"}
+    assert "\x9b" not in result.stdout
+    assert "two\N{REPLACEMENT CHARACTER}three" in result.stdout

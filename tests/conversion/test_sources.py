@@ -151,25 +151,42 @@ def test_circles_of_links_end(tmp_path: Path) -> None:
     (tmp_path / "in/a/round").symlink_to(tmp_path / "in")
     (tmp_path / "in/up").symlink_to(tmp_path)
     (tmp_path / "in/self.jpg").symlink_to("self.jpg")
-    photos = found(gather([str(tmp_path / "in")]))
-    assert {photo.name: photo.error and photo.error.code for photo in photos} == {
-        "self.jpg": "unreadable",
-        "a/p.jpg": None,
-    }
+    for follow in (True, False):
+        photos = found(gather([str(tmp_path / "in")], follow_links=follow))
+        assert {photo.name: photo.error and photo.error.code for photo in photos} == {
+            "self.jpg": "unreadable",
+            "a/p.jpg": None,
+            **({} if follow else {"up": "leads_out"}),
+        }
 
 
-def test_links_to_elsewhere_are_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("follow", [True, False])
+def test_links_to_elsewhere_are_followed_if_that_was_asked_for(tmp_path: Path, follow: bool) -> None:
     touch(tmp_path / "elsewhere/p.jpg", tmp_path / "q.jpg")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/photo.jpg").symlink_to(tmp_path / "q.jpg")
     (tmp_path / "in/broken.jpg").symlink_to(tmp_path / "nothing.jpg")
-    photos = found(gather([str(tmp_path / "in")]))
-    assert {photo.name: photo.error and photo.error.code for photo in photos} == {
+    (tmp_path / "in/notes").symlink_to(tmp_path / "q.jpg")
+    sources = gather([str(tmp_path / "in")], follow_links=follow)
+    codes = {photo.name: photo.error and photo.error.code for photo in found(sources)}
+    assert codes == {
         "broken.jpg": "not_found",
-        "photo.jpg": None,
-        "folder/p.jpg": None,
+        "photo.jpg": None if follow else "leads_out",
+        **({"folder/p.jpg": None} if follow else {"folder": "leads_out"}),
     }
+    assert sources.count() == len(codes)
+
+
+def test_links_within_the_sources_and_links_named_as_sources_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "a/p.jpg", tmp_path / "b/q.jpg", tmp_path / "r.jpg")
+    (tmp_path / "a/other.jpg").symlink_to("../b/q.jpg")
+    (tmp_path / "link.jpg").symlink_to("r.jpg")
+    (tmp_path / "linked").symlink_to("b")
+    photos = found(gather([str(tmp_path / name) for name in ("a", "linked", "link.jpg")]))
+    assert {photo.name: photo.error for photo in photos} == dict.fromkeys(
+        ("a/p.jpg", "a/other.jpg", "linked/q.jpg", "link.jpg")
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")

@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,32 @@ def test_a_large_graph_is_stepped_over(write_model):
     onnx.save(model, path)
     assert path.stat().st_size > 12_000_000
     assert read_metadata(path).name == "tiny"
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute", "branch"])
+def test_a_model_whose_weights_are_in_other_files_is_refused(write_model, place):
+    path = write_model()
+    model = onnx.load(path)
+    tensor = onnx.TensorProto(name="secret", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    else:
+        node = onnx.helper.make_node("Constant", [], ["secret"], value=tensor)
+        if place == "branch":
+            branch = onnx.helper.make_graph([node], "branch", [], [])
+            node = onnx.helper.make_node("If", ["mask"], ["either"], then_branch=branch, else_branch=branch)
+        model.graph.node.append(node)
+    path.write_bytes(model.SerializeToString())
+    assert_refused(path, "in other files")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
+def test_a_pipe_is_no_model(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    os.mkfifo(path)
+    assert_refused(path, "not a regular file")
+    with pytest.raises(ModelFileError, match="not a regular file"):
+        sha256(path)

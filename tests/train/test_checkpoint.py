@@ -61,3 +61,17 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         load_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and named pipes")
+def test_links_and_pipes_in_a_run_lead_nowhere(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    for step in (1, 2):
+        save_checkpoint(other, step, state(step), keep=2)
+    run.mkdir()
+    (run / "checkpoints").symlink_to(other / "checkpoints")
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        save_checkpoint(run, 3, state(3), keep=1)
+    assert len(checkpoints(other)) == 2
+    os.mkfifo(other / "checkpoints" / "step-00000003.pt")
+    assert load_checkpoint(other)["step"] == 2

@@ -1,5 +1,6 @@
 """Where a training run's options come from, and which are refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,12 @@ def test_a_preset_is_an_option_set_like_any_other(preset: str) -> None:
         ({"width": 0}, "width must be over 0"),
         ({"width": "64"}, "width must be of the type int"),
         ({"batch_size": True}, "batch-size must be of the type int"),
-        ({"lr": float("nan")}, "lr must be over 0"),
+        ({"lr": float("nan")}, "lr is too large, or no number"),
+        ({"lr": float("inf")}, "lr is too large, or no number"),
+        ({"lr": 10**400}, "lr is too large, or no number"),
+        ({"epochs": 10**30}, "epochs is too large, or no number"),
+        ({"stage": []}, "stage must be one of"),
+        ({"preset": {}}, "preset must be one of"),
         ({"lr_decay": 1.5}, "lr-decay is a share"),
         ({"mean_decay": 1.0}, "mean-decay"),
         ({"distance_weight": -1.0}, "distance-weight must not be under 0"),
@@ -66,6 +72,9 @@ def test_what_means_nothing_is_refused(given: dict[str, object], message: str) -
         (b"epoch = 3\n", "unknown options: epoch;"),
         (b"= 3", "no TOML file"),
         (b"\xff", "no TOML file"),
+        (b"lr = " + b"9" * 5000, "no TOML file"),
+        (b"lr = " + b"[" * 100_000, "no TOML file"),
+        (b"#" * 2**21, "cannot read .*larger than"),
         (None, "cannot read"),
     ],
 )
@@ -75,6 +84,13 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: bytes | No
         config.write_bytes(content)
     with pytest.raises(OptionsError, match=message):
         read_config(config)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.toml")
+    with pytest.raises(OptionsError, match=r"cannot read .*not a regular file"):
+        read_config(tmp_path / "config.toml")
 
 
 def test_what_may_change_when_a_run_goes_on() -> None:
