@@ -41,7 +41,7 @@ def test_a_preset_is_an_option_set_like_any_other(preset: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"stage": "x"}, "stage must be one of auxiliary, pretrain, formal, not 'x'"),
+        ({"stage": "x"}, "stage must be one of auxiliary, local, pretrain, formal, not 'x'"),
         ({"preset": "x"}, "preset must be one of paper"),
         ({"width": 0}, "width must be over 0"),
         ({"width": "64"}, "width must be of the type int"),
