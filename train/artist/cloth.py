@@ -49,7 +49,7 @@ def draw_cloth(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
     faint = 0.018 if regions.headwear else 0.03
     shapes = (
         (-weave.folds, inner & ~grown(small, 4), faint, 0.4 * faint, 70, 16, (0.7, 1.6), False),
-        (weave.folds, inner & grown(small, -4), 0.035, 0.014, 70, 18, (0.6, 1.3), True),
+        (weave.folds, inner & grown(small, -4), 0.05, 0.02, 80, 20, (0.6, 1.3), True),
     )
     for response, where, high, low, shortest, apart, widths, erase in shapes:
         strokes = ridge_strokes(
