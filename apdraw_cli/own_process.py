@@ -15,11 +15,12 @@ INTERRUPTED: Final = 130
 
 
 def tune_process() -> None:
-    """Keeps freed memory, which saves time, and lets nothing be printed when a worker process is replaced."""
+    """Keeps freed memory, which saves time, and silences warnings that are no concern of the user's."""
     from apdraw_cli.conversion.executors.malloc import keep_freed_memory
 
     keep_freed_memory()
-    warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
+    warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)  # one that has grown
+    warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # about damaged metadata
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import prepare_file
-from apdraw_cli.conversion.sources import gather
+from apdraw_cli.conversion.sources import Source, gather
 from engines.errors import PhotoError, UnfitError, UsageError
 
 if TYPE_CHECKING:
@@ -133,11 +133,11 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
     generator = None
     with tempfile.TemporaryDirectory(prefix="apdraw-bench-") as scratch:
         sources = gather(options.sources, (), Path(scratch) / "out")
-        photos = [source.path for source in islice(sources.photos("", several=False), options.limit)]
+        photos = list(islice(sources.photos("", several=False), options.limit))
         if not photos:
             raise UsageError("there is no photo to measure with: name a folder of photos")
         for done in range(options.rounds):
-            runs.append(_converted(photos, options.model, Path(scratch) / str(done)))
+            runs.append(_converted([photo.path for photo in photos], options.model, Path(scratch) / str(done)))
             # Opened after the first conversion, which so takes no more memory than one does, and timed just after
             # each, for both to have the same moment of a shared machine.
             generator = generator or _Generator(options.model, model, _portraits(photos))
@@ -233,12 +233,12 @@ class _Watch(Silent):
             self.seconds.append(outcome.seconds)
 
 
-def _portraits(photos: Sequence[str]) -> "list[Portrait]":
+def _portraits(photos: Sequence[Source]) -> "list[Portrait]":
     extractor = retinaface_extractor(FaceOptions())
     found: list[Portrait] = []
     for photo in photos:
         with contextlib.suppress(PhotoError):
-            prepared = prepare_file(photo, FaceOptions(), extractor, {})
+            prepared = prepare_file(photo.storage, photo.name, FaceOptions(), extractor, {})
             found += [each.portrait for each in prepared.portraits]
         if len(found) >= PORTRAITS:
             break

@@ -14,6 +14,7 @@ from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import gather
+from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UnfitError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def convert(
     model, checksum = _model(options)
     executor = LocalExecutor(
         Recipe.of(options),
-        sources.output,
+        open_storage(str(sources.output)),
         lambda: open_engine(options, model),
         open_extractor,
         workers=options.workers,

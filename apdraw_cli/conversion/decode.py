@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from PIL import ExifTags, ImageCms, ImageOps, UnidentifiedImageError
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.sources import unreadable
+from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
 from engines.portrait import WHITE, Image
-from engines.regular_files import open_regular
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")
 """What Pillow may open a file as. The rest are no photos, or (EPS) start another program."""
@@ -47,14 +48,19 @@ HEIF_BRANDS: Final = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"h
 
 
 def read(path: Path | str) -> bytes:
+    """Reads a photo's file of this machine, as `read_from` does."""
+    folder, name = os.path.split(os.fspath(path))
+    return read_from(open_storage(folder), name)
+
+
+def read_from(storage: Storage, name: str) -> bytes:
     """Reads a photo's file.
 
     Raises:
         PhotoError: `not_found`, `not_a_file`, `unreadable`, `empty` or `too_large`.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(MAX_BYTES + 1)
+        data = storage.read(name, MAX_BYTES + 1)
     except OSError as error:
         raise unreadable(error) from error
     if not data:

@@ -1,4 +1,4 @@
-"""The way of one photo, in three stations: read it, draw its portraits, write the drawings.
+"""The way of one photo, in three stations: read it, draw its portraits, write the pages made of the drawings.
 
 Each station is a plain function over frozen values. `convert_photo` runs them one after the other; an executor may run
 them in different processes and threads. What goes wrong with one photo becomes its outcome, at whichever station it
@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared, prepare_file
 from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.render import render
+from apdraw_cli.conversion.storage import Storage
 from apdraw_cli.timing import timed
 from engines.base import Engine
 from engines.errors import ApdrawError, PhotoError, UnfitError
@@ -131,7 +134,7 @@ def _opened(opener: Callable[[FaceOptions], Extractor], options: FaceOptions) ->
 @station
 def read_photo(step: Step, seconds: Seconds, reader: PhotoReader) -> Prepared:
     """The first station: from a photo's file to portraits."""
-    return prepare_file(step.source.path, reader.recipe.faces, reader.extractor, seconds)
+    return prepare_file(step.source.storage, step.source.name, reader.recipe.faces, reader.extractor, seconds)
 
 
 def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> list[Image]:
@@ -149,8 +152,14 @@ def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> l
 
 
 @station
-def write_drawings(
-    step: Step, seconds: Seconds, prepared: Prepared, drawings: Sequence[Image], engine: str, files: DrawingWriter
+def write_pages(
+    step: Step,
+    seconds: Seconds,
+    prepared: Prepared,
+    drawings: Sequence[Image],
+    engine: str,
+    recipe: Recipe,
+    output: Storage,
 ) -> Outcome:
     """The last station: from drawings to files.
 
@@ -160,15 +169,24 @@ def write_drawings(
         prepared: its portraits.
         drawings: uint8 [512, 512], one for each portrait.
         engine: name of the engine that drew them.
-        files: writes them.
+        recipe: how pages and files are to look.
+        output: the output folder.
     """
-    outputs = files.write(step.source.drawing, drawings, seconds)
-    files.remove([old for old in step.replaced if old not in outputs])
+    file_format = FORMATS[recipe.format]
+    pages = render(drawings, prepared, recipe)
+    with timed(seconds, "encode"):
+        names = [step.source.drawing, *(f"{step.source.drawing}.{number}" for number in range(2, len(pages) + 1))]
+        files = {
+            name + file_format.suffix: file_format.encode(page, recipe) for name, page in zip(names, pages, strict=True)
+        }
+    with timed(seconds, "write"):
+        write_files(output, files, file_format)
+        remove_files(output, [old for old in step.replaced if old not in files], file_format)
     faces = tuple(each.face for each in prepared.portraits)
-    return Outcome(step.source, "done", step.options, outputs, faces, seconds=seconds, engine=engine)
+    return Outcome(step.source, "done", step.options, tuple(files), faces, seconds=seconds, engine=engine)
 
 
-def convert_photo(step: Step, reader: PhotoReader, engine: Engine, files: DrawingWriter) -> Outcome:
+def convert_photo(step: Step, reader: PhotoReader, engine: Engine, output: Storage) -> Outcome:
     """The whole way of one photo.
 
     Raises:
@@ -182,4 +200,4 @@ def convert_photo(step: Step, reader: PhotoReader, engine: Engine, files: Drawin
         drawings: list[Image] = []
         for first in range(0, len(prepared.portraits), engine.batch_size):
             drawings += draw_portraits(prepared.portraits[first : first + engine.batch_size], engine)
-    return write_drawings(step, seconds, prepared, drawings, engine.name, files)
+    return write_pages(step, seconds, prepared, drawings, engine.name, reader.recipe, output)

@@ -3,15 +3,15 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.manifest import History, Record
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import Outcome, Status
-from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.recipe import Recipe, landmarks_file
 from apdraw_cli.conversion.sources import Source, SourceSet
+from apdraw_cli.conversion.storage import Version, open_storage
 from engines.errors import PhotoError
 
 PASSING: Final = frozenset(
@@ -54,6 +54,7 @@ class Planner:
         self._sources = sources
         self._history = history
         self._model = model
+        self._output = open_storage(str(sources.output))
         self._recipe = Recipe.of(options)
         self._suffix = FORMATS[options.format].suffix
 
@@ -63,7 +64,7 @@ class Planner:
             yield self._step(source)
 
     def _step(self, source: Source) -> Step:
-        options = self._recipe.checksum(source.path)
+        options = self._recipe.checksum(_landmarks_of(source) if self._recipe.faces.aligned else None)
         drawing = source.drawing + self._suffix
         if source.error is not None:
             return Step(source, drawing, options, Outcome(source, "failed", options, error=source.error))
@@ -94,9 +95,14 @@ class Planner:
     def _holds(self, drawing: str, record: Record) -> bool:
         """Whether the drawings that a record names are there, under the names they would get now."""
         return record.outputs[:1] == (drawing,) and all(
-            self._history.owner(output) == record and _has_content(self._sources.output / output)
-            for output in record.outputs
+            self._history.owner(output) == record and self._has_content(output) for output in record.outputs
         )
+
+    def _has_content(self, output: str) -> bool:
+        try:
+            return self._output.version(output).size > 0
+        except OSError:
+            return False
 
     def _replaced(self, record: Record | None, options: str) -> tuple[str, ...]:
         if record is None or record.options != options:  # made otherwise: perhaps wanted beside the new ones
@@ -105,12 +111,11 @@ class Planner:
 
     def _refusal(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
         """Why a photo's drawing cannot be written, if its name is taken."""
-        target = self._sources.output / drawing
-        if not os.path.lexists(target):
+        if not self._output.exists(drawing):
             return None
         if self._options.existing == "error":
             return PhotoError("exists", f"{drawing} exists already")
-        if target.exists() and target.samefile(source.path):
+        if self._output.identity(drawing) == source.storage.identity(source.name) is not None:
             return PhotoError("name_taken", "its drawing would replace it: name another --output")
         owner = self._history.owner(drawing)
         if owner is None or known or self._options.existing == "overwrite":
@@ -120,6 +125,13 @@ class Planner:
                 "name_taken",
                 f"{drawing} is the drawing of {_path(owner)}: name another --output, or use --existing overwrite",
             )
+        return None
+
+
+def _landmarks_of(source: Source) -> Version | None:
+    try:
+        return source.storage.version(landmarks_file(source.name))
+    except OSError:
         return None
 
 
@@ -138,10 +150,3 @@ def _is_another(record: Record, source: Source) -> bool:
 
 def _path(record: Record) -> str:
     return os.path.join(record.root, record.source)  # noqa: PTH118
-
-
-def _has_content(path: Path) -> bool:
-    try:
-        return os.stat(path).st_size > 0  # noqa: PTH116
-    except OSError:
-        return False

@@ -2,17 +2,17 @@
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from apdraw_cli.conversion.decode import decode, decode_reduced, read
+from apdraw_cli.conversion.decode import decode, decode_reduced, read_from
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.recipe import landmarks_file
+from apdraw_cli.conversion.storage import Storage
 from apdraw_cli.timing import timed
 from engines.errors import PhotoError
-from engines.landmarks_file import read_landmarks
+from engines.landmarks_file import MOST_BYTES, parse_landmarks
 from engines.portrait import TEMPLATE, Image, Landmarks
 
 if TYPE_CHECKING:
@@ -52,11 +52,14 @@ class Prepared:
     seconds: dict[str, float]
 
 
-def prepare_file(path: str, options: FaceOptions, extractor: Extractor, seconds: dict[str, float]) -> Prepared:
+def prepare_file(
+    storage: Storage, name: str, options: FaceOptions, extractor: Extractor, seconds: dict[str, float]
+) -> Prepared:
     """Reads a photo's file and makes portraits of the faces in it.
 
     Args:
-        path: the photo's file.
+        storage: where it lies.
+        name: its name there.
         options: which faces become portraits.
         extractor: was opened with the same options.
         seconds: those of the stages `read`, `decode`, `detect`, `align` and `segment` are added to it.
@@ -66,8 +69,8 @@ def prepare_file(path: str, options: FaceOptions, extractor: Extractor, seconds:
         UnfitError: no photo at all can be prepared here.
     """
     with timed(seconds, "read"):
-        data = read(path)
-    landmarks = _read_landmarks(landmarks_file(path)) if options.aligned else None
+        data = read_from(storage, name)
+    landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
     largest_of_any_size = options.faces == "largest" and not options.min_face and not options.aligned
     if largest_of_any_size:
         with timed(seconds, "decode"):
@@ -111,12 +114,12 @@ def _shows_enough(face: "Face") -> bool:
     return float(np.hypot(*(right - left))) >= REDUCED_FACE * float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
 
 
-def _read_landmarks(file: Path) -> Landmarks | None:
+def _read_landmarks(storage: Storage, name: str) -> Landmarks | None:
     try:
-        return read_landmarks(file)
+        return parse_landmarks(storage.read(name, MOST_BYTES + 1))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise PhotoError("bad_landmarks", f"{file.name} cannot be read: {error.strerror or error}") from error
+        raise PhotoError("bad_landmarks", f"{name} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise PhotoError("bad_landmarks", f"{file.name} does not hold five lines 'x y'") from error
+        raise PhotoError("bad_landmarks", f"{name} does not hold five lines 'x y'") from error

@@ -3,14 +3,14 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.storage import Version
 
 PIPELINE_VERSION: Final = 3
 """To be raised when the way from photo to drawing changes, so that drawings made before are made again."""
@@ -44,26 +44,27 @@ class Recipe:
         """Whether a photo may have several drawings."""
         return self.faces.faces == "all"
 
-    def checksum(self, photo: str) -> str:
+    def checksum(self, landmarks: Version | None = None) -> str:
         """The sha256 of all fields, in hexadecimal.
 
         Args:
-            photo: the photo's path. Landmarks that lie beside an aligned portrait count too.
+            landmarks: version of the file of landmarks beside an aligned portrait, which counts too; None if there is
+                none.
         """
-        return _checksum(self, _version(landmarks_file(photo)) if self.faces.aligned else None)
+        return _checksum(self, landmarks)
 
 
-def landmarks_file(photo: str) -> Path:
+def landmarks_file(photo: str) -> str:
     """Where the landmarks of an aligned portrait are looked for: `p.txt` beside `p.jpg`."""
-    return Path(photo).with_suffix(".txt")
+    return str(PurePosixPath(photo).with_suffix(".txt"))
 
 
 @lru_cache
-def _checksum(recipe: Recipe, landmarks: tuple[int, int] | None) -> str:
+def _checksum(recipe: Recipe, landmarks: Version | None) -> str:
     stated = {name: value for name, value, default in _options(recipe) if name in STATED or value != default}
     decisive: dict[str, Any] = {"pipeline": PIPELINE_VERSION, **stated}
     if recipe.faces.aligned:
-        decisive["landmarks"] = landmarks
+        decisive["landmarks"] = landmarks and (landmarks.size, landmarks.mtime_ns)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -75,11 +76,3 @@ def _options(group: Any) -> Iterator[tuple[str, Any, Any]]:
             yield from _options(value)
         else:
             yield option.name, value, option.default
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  as in sources
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns

@@ -7,18 +7,18 @@ followed: a folder that somebody sent could show any file of this machine. Links
 """
 
 # Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119, PTH120, PTH122
+# ruff: noqa: PTH100, PTH112, PTH118, PTH119, PTH120, PTH122
 
 import errno
 import os
-import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
+from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError, UsageError
 from engines.regular_files import NotRegularError
 
@@ -53,12 +53,21 @@ class Source:
     mtime_ns: int | None = None
     error: PhotoError | None = None
 
+    @property
+    def storage(self) -> Storage:
+        """Where the photo lies, under its `name`."""
+        return open_storage(self.root)
+
 
 @dataclass(frozen=True)
 class _Folder:
     path: str
     root: str
     prefix: str
+
+    @property
+    def storage(self) -> Storage:
+        return open_storage(self.path)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class SourceSet:
             drawings = drawing_names(found.photos, found.folders + found.links, suffix, several)
             for name in found.photos:
                 path = os.path.join(folder.path, below, name)
-                source = _looked_at(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
+                source = _source(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
             for name in found.links:
                 if name in found.leading_out:
@@ -124,22 +133,22 @@ class SourceSet:
         for file in self.files:
             below, name = os.path.split(file.name)
             slashed = below.replace(os.sep, "/")
-            yield _looked_at(file.path, file.root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
+            yield _source(file.path, file.root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
 
-    def _walk(self) -> Iterator[tuple[_Folder, str, "_Listing | OSError"]]:
+    def _walk(self) -> Iterator[tuple[_Folder, str, "_Contents | OSError"]]:
         """Every folder once: the source folder it is in, its path below that, and what it holds."""
-        seen: set[tuple[int, int]] = set()
-        roots = [os.path.realpath(folder.path) for folder in self.folders]
+        seen: set[Hashable] = set()
+        output = open_storage(str(self.output))
+        roots = [folder.storage.leads_to("") for folder in self.folders]
         for folder in self.folders:
-            waiting = [""]
+            storage, waiting = folder.storage, [""]
             while waiting:
                 below = waiting.pop()
-                path = os.path.join(folder.path, below)
-                identity = _identity(path)
-                if identity is not None and (identity in seen or identity == _identity(self.output)):
+                identity = storage.identity(below)
+                if identity is not None and (identity in seen or identity == output.identity("")):
                     continue
                 try:
-                    found = _listing(path, roots, self.follow_links)
+                    found = _contents(storage, below, roots, self.follow_links)
                 except OSError as error:
                     yield folder, below, error
                     continue
@@ -150,8 +159,8 @@ class SourceSet:
 
 
 @dataclass(frozen=True)
-class _Listing:
-    """The names in a folder, each list sorted.
+class _Contents:
+    """What of a folder's contents matters, each list sorted.
 
     Attributes:
         photos: files.
@@ -277,60 +286,48 @@ def _common_parent(paths: list[str]) -> str:
         raise UsageError("sources of one name on different drives: convert them one by one") from error
 
 
-def _listing(path: str, roots: Sequence[str], follow_links: bool) -> _Listing:
+def _contents(storage: Storage, folder: str, roots: Sequence[str], follow_links: bool) -> _Contents:
     """What a folder holds.
 
     Args:
-        path: the folder.
-        roots: real paths of the source folders.
+        storage: where it lies.
+        folder: its name there.
+        roots: where the source folders lie, without links.
         follow_links: follow links that lead out of them.
     """
-    photos: list[str] = []
-    folders: list[str] = []
-    links: list[str] = []
-    outside: set[str] = set()
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link that goes round in circles
-                is_folder = False
-            if is_folder:
-                (links if entry.is_symlink() else folders).append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-                photos.append(entry.name)
-            else:
-                continue
-            if entry.is_symlink() and not _inside(entry.path, roots):
-                outside.add(entry.name)
-    # What a link to a folder shows of the sources themselves is found at its own place.
-    followed = sorted(outside.intersection(links)) if follow_links else []
-    leading_out = frozenset[str]() if follow_links else frozenset(outside)
-    return _Listing(sorted(photos), sorted(folders), sorted(links), followed, leading_out)
+    found = storage.listing(folder)
+    photos = [name for name in found.files if os.path.splitext(name)[1].lower() in EXTENSIONS]
+    links = [name for name in found.folders if name in found.links]
+    outside = {
+        name
+        for name in found.links.intersection((*photos, *links))
+        if not _inside(storage.leads_to(_joined(folder, name)), roots)
+    }
+    return _Contents(
+        photos=photos,
+        folders=[name for name in found.folders if name not in found.links],
+        links=links,
+        # What a link to a folder shows of the sources themselves is found at its own place.
+        followed=[name for name in links if name in outside] if follow_links else [],
+        leading_out=frozenset() if follow_links else frozenset(outside),
+    )
 
 
-def _looked_at(path: str, root: str, name: str, drawing: str) -> Source:
+def _source(path: str, root: str, name: str, drawing: str) -> Source:
+    """A photo, with what can be told of its file without reading it."""
     try:
-        found = os.stat(path)
+        version = open_storage(root).version(name)
     except OSError as error:
         return Source(path, root, name, drawing, error=unreadable(error))
-    wrong = None if stat.S_ISREG(found.st_mode) else unreadable(NotRegularError(path))
-    return Source(path, root, name, drawing, found.st_size, found.st_mtime_ns, wrong)
+    return Source(path, root, name, drawing, version.size, version.mtime_ns)
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _identity(path: str | Path) -> Hashable | None:
+    return open_storage(str(path)).identity("")
 
 
 def _inside(path: str, roots: Iterable[str]) -> bool:
-    real = os.path.realpath(path)
-    return any(real == root or real.startswith(os.path.join(root, "")) for root in roots)
+    return any(path == root or path.startswith(os.path.join(root, "")) for root in roots)
 
 
 def _joined(folder: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """A conversion from photos to drawings and manifest, with quick stand-ins for the faces and the generator."""
 
+import errno
 import json
 import os
 import signal
@@ -32,7 +33,7 @@ from PIL import Image as Pillow
 from apdraw_cli.commands.convert import convert, plan
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
-from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.storage import LocalStorage
 from apdraw_cli.own_process import stop_requests
 from engines.errors import EngineError, UnfitError, UsageError
 from engines.tensorrt.cuda import Gpu
@@ -538,10 +539,10 @@ def test_a_full_disk_ends_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(20):
         save_photo(desk.photos / f"p{number}.png")
 
-    def full(self: DrawingWriter, *arguments: object) -> tuple[str, ...]:
-        raise UnfitError("no space left on device; make room and run the same command again")
+    def full(self: LocalStorage, files: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(DrawingWriter, "write", full)
+    monkeypatch.setattr(LocalStorage, "write", full)
     result = desk.convert()
     assert (result.exit_code, result.done) == (3, 0)
     assert "make room" in str(result.error)

@@ -22,8 +22,9 @@ from apdraw_cli.conversion.formats.png import PNG
 from apdraw_cli.conversion.manifest import NAME, History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult
-from apdraw_cli.conversion.output import DrawingWriter
+from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.storage import LocalStorage
 from engines.errors import PhotoError, UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs links and named pipes")
@@ -45,7 +46,7 @@ class Room:
         self.elsewhere = folder / "elsewhere"
         self.elsewhere.mkdir()
         (folder / "victim.txt").write_text("mine")
-        (self.elsewhere / "victim.png").write_bytes(PNG.encode(GREY))  # a drawing of another folder
+        (self.elsewhere / "victim.png").write_bytes(PNG.encode(GREY, Recipe()))  # a drawing of another folder
         self.out.mkdir()
         (self.out / "mine.png").write_text("the user's own")
         self.options = ConvertOptions((str(self.photos),), output=self.out, model=self.model, workers=0)
@@ -241,17 +242,18 @@ def test_whatever_an_output_folder_holds(lines: list[dict[str, Any]], things: di
         for name, kind in things.items():
             make_thing(room.out / name, kind)
         before_too = {path: text for path, text in room.users().items() if path in before}
-        checksum = Recipe.of(room.options).checksum(str(room.photo))
+        checksum = Recipe.of(room.options).checksum()
         for line in lines:
             line["options"] = checksum if line["options"] == "o" else line["options"]
         (room.out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
-        writer = DrawingWriter(room.out, PNG)
+        output = LocalStorage(str(room.out))
+        drawing = PNG.encode(GREY, Recipe())
         for step in plan(room.options):
             if step.settled is not None:
                 continue
             with contextlib.suppress(PhotoError):
-                writer.write(step.source.drawing, [GREY, GREY])
-            writer.remove(step.replaced)
+                write_files(output, dict.fromkeys((step.drawing, f"{step.source.drawing}.2.png"), drawing), PNG)
+            remove_files(output, step.replaced, PNG)
         assert room.users() == before_too
 
 
@@ -281,6 +283,6 @@ def make_thing(path: Path, kind: str) -> None:
     elif kind == "file":
         path.write_text("the user's own")
     elif kind == "drawing":
-        path.write_bytes(PNG.encode(GREY))
+        path.write_bytes(PNG.encode(GREY, Recipe()))
     else:
         path.symlink_to(kind)

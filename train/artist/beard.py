@@ -21,9 +21,7 @@ from train.npr.edge_flow import Plane, difference_across, smooth_along, soften, 
 from train.npr.face_parsing import Mask
 
 LEAST_SHARE: Final = 0.45
-"""Share of a half of the chin's zone that must look bearded."""
-ALONE: Final = 0.70
-"""Share of the upper lip that a moustache without a beard needs: folds beside the nose are dark too."""
+"""Share of a half of the moustache's or the chin's zone that must look bearded."""
 FULL: Final = 0.55
 """Share of the chin from which a beard is full and may hang below it."""
 STUBBLE: Final = 0.30
@@ -57,7 +55,7 @@ def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
     signs = np.minimum(signs, 1.15 * _mirrored(signs, sitter))
     marked = (signs > 0.45) & zone
     on_lip, on_chin = (_lesser_half(marked, part, place) for part in (moustache, chin))
-    if on_chin < LEAST_SHARE and on_lip < ALONE:
+    if max(on_lip, on_chin) < LEAST_SHARE:
         return None
     mask = zone & (signs > 0.35)
     if on_lip < 0.6 * LEAST_SHARE:

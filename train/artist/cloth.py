@@ -45,11 +45,9 @@ def draw_cloth(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
     canvas.ink[weave.box.sheet_window][black] = 255
     small = cv2.resize(black.astype(np.uint8), worn.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     inner = grown(worn, -3)
-    # A wound scarf shows its folds in faint tones; a jacket's faint tones are weave and shade.
-    faint = 0.018 if regions.headwear else 0.03
     shapes = (
-        (-weave.folds, inner & ~grown(small, 4), faint, 0.4 * faint, 70, 16, (0.7, 1.6), False),
-        (weave.folds, inner & grown(small, -4), 0.05, 0.02, 80, 20, (0.6, 1.3), True),
+        (-weave.folds, inner & ~grown(small, 4), 0.03, 0.012, 70, 16, (0.7, 1.6), False),
+        (weave.folds, inner & grown(small, -4), 0.035, 0.014, 70, 18, (0.6, 1.3), True),
     )
     for response, where, high, low, shortest, apart, widths, erase in shapes:
         strokes = ridge_strokes(

@@ -9,7 +9,7 @@ from train.artist.canvas import SIDE, Canvas
 from train.artist.curves import Curve, resample, runs, sample_on, smoothed, snap, taper
 from train.artist.regions import Regions, ramp
 from train.artist.sitter import Sitter
-from train.npr.edge_flow import Plane, soften
+from train.npr.edge_flow import soften
 from train.npr.face_parsing import Mask
 
 RIM: Final = 8
@@ -19,25 +19,19 @@ RUN_OUT: Final = 60
 
 
 def draw_silhouette(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
-    """Draws the outline of the person and the rims of cloth on skin; where ink is near already, nothing."""
-    open_to_page = _open_to_page(sitter)
-    _draw_rims(sitter.person.astype(np.float32), open_to_page, sitter, regions, canvas)
-    on_skin = soften(regions.skin, 4) > 0.25
-    _draw_rims(regions.cloth, open_to_page & on_skin, sitter, regions, canvas)
-
-
-def _draw_rims(region: Plane, where: Mask, sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
-    """Draws the contours of a region, snapped to the photo's edges, as far as they lie in `where` and off ink."""
-    outlines, _ = cv2.findContours((soften(region, 3.5) > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    """Draws the outline of the person; where ink is near already, nothing."""
+    soft = soften(sitter.person.astype(np.float32), 3.5)
+    outlines, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     tones = (sitter.light / np.float32(sitter.contrast)).astype(np.float32)
-    free = where & ~canvas.near(5)
+    inked = canvas.near(5)
     hair = soften(regions.hair, 3)
-    room = np.asarray(cv2.distanceTransform(_open_to_page(sitter).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+    open_to_page = _open_to_page(sitter)
+    room = np.asarray(cv2.distanceTransform(open_to_page.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
     for outline in outlines:
         if len(outline) < 200:
             continue
         curve = smoothed(outline[:, 0].astype(np.float64), 3, closed=True)
-        for part in _shown(curve, free):
+        for part in _shown(curve, open_to_page & ~inked):
             line, strength = snap(tones, part, 7, feature="edge", sigma=1.8, along=4, prior=0.06, stiff=0.03, smooth=4)
             width = 1.15 + 0.35 * ramp(smoothed(strength, 8), 0.05, 0.3)
             width *= 1 - 0.35 * sample_on(hair, line).clip(0, 1)

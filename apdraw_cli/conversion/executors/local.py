@@ -22,20 +22,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
 from apdraw_cli.conversion.executors.process_pool import ThisProcess, WorkerPool
-from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.output import DrawingWriter
-from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_drawings
+from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_pages
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.tensorrt.cuda import find_gpus
@@ -90,7 +88,7 @@ class LocalExecutor:
     def __init__(
         self,
         recipe: Recipe,
-        output: Path,
+        output: Storage,
         open_engine: Callable[[], Engine],
         open_extractor: Callable[[FaceOptions], Extractor],
         *,
@@ -168,8 +166,7 @@ class LocalExecutor:
                 workers = suitable_workers(engine.device)
                 pool = self._start_pool(workers, halt, opened)
             tell(EngineReady(engine, workers))
-            files = DrawingWriter(self._output, FORMATS[self._reader.recipe.format])
-            _Drawing(engine, files, halt, tell).draw(chain(first, rest), pool)
+            _Drawing(engine, self._reader.recipe, self._output, halt, tell).draw(chain(first, rest), pool)
 
     def _workers_for_any_engine(self, photos: int) -> int | None:
         """The number of workers, where it does not depend on the engine."""
@@ -195,14 +192,16 @@ class _Drawing:
 
     Args:
         engine: draws the portraits.
-        files: writes the drawings.
+        recipe: how pages and files are to look.
+        output: the output folder.
         halt: whether to end early; is set if engine or disk fail.
         tell: is given the outcome of each photo; from any thread.
     """
 
-    def __init__(self, engine: Engine, files: DrawingWriter, halt: _Halt, tell: Tell) -> None:
+    def __init__(self, engine: Engine, recipe: Recipe, output: Storage, halt: _Halt, tell: Tell) -> None:
         self._engine = engine
-        self._files = files
+        self._recipe = recipe
+        self._output = output
         self._halt = halt
         self._tell = tell
         self._failure: Exception | None = None
@@ -239,7 +238,9 @@ class _Drawing:
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         drawings = [drawing for drawing in photo.drawings if drawing is not None]
         try:
-            outcome = write_drawings(photo.step, seconds, photo.prepared, drawings, self._engine.name, self._files)
+            outcome = write_pages(
+                photo.step, seconds, photo.prepared, drawings, self._engine.name, self._recipe, self._output
+            )
         except ApdrawError as error:
             self._fail(error)
         else:

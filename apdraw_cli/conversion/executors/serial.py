@@ -5,16 +5,14 @@ executors do at once: they must write the same drawings.
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
-from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.options import FaceOptions
-from apdraw_cli.conversion.output import DrawingWriter
 from apdraw_cli.conversion.pipeline import PhotoReader, convert_photo
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor
 from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
 
 
@@ -31,12 +29,12 @@ class SerialExecutor:
     def __init__(
         self,
         recipe: Recipe,
-        output: Path,
+        output: Storage,
         open_engine: Callable[[], Engine],
         open_extractor: Callable[[FaceOptions], Extractor],
     ) -> None:
         self._reader = PhotoReader(open_extractor, recipe)
-        self._files = DrawingWriter(output, FORMATS[recipe.format])
+        self._output = output
         self._open_engine = open_engine
         self._engine: Engine | None = None
 
@@ -54,7 +52,7 @@ class SerialExecutor:
                 self._reader.check()
                 yield EngineReady(engine, 0)
                 ready = True
-            yield convert_photo(step, self._reader, engine, self._files)
+            yield convert_photo(step, self._reader, engine, self._output)
 
     def close(self) -> None:
         """Closes the engine."""

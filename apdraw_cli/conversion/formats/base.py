@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from apdraw_cli.conversion.formats.mark import has_exif_mark
 
 if TYPE_CHECKING:
+    from apdraw_cli.conversion.recipe import Recipe
     from engines.portrait import Image
 
 
@@ -17,12 +18,13 @@ class Format:
     Attributes:
         name: what `--format` calls it.
         suffix: end of the files' names, with the dot.
-        encode: a drawing, uint8 [H, W], 0 black to 255 white, as the bytes of a whole file that bears our mark.
+        encode: makes the bytes of a whole file, which bears our mark, of a page, uint8 [H, W], 0 black to 255 white.
+            What else the file is to be like, it takes from the recipe.
         is_ours: whether an open file bears our mark: only such files may be replaced by a drawing. It raises nothing,
             whatever the file holds.
     """
 
     name: str
     suffix: str
-    encode: "Callable[[Image], bytes]"
+    encode: "Callable[[Image, Recipe], bytes]"
     is_ours: Callable[[BinaryIO], bool] = has_exif_mark

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from engines.portrait import Image
 
 
-def encode_with_pillow(drawing: "Image", kind: str, **settings: Any) -> bytes:
-    """Encodes a drawing, uint8 [H, W], with our mark in its EXIF data.
+def encode_with_pillow(page: "Image", kind: str, **settings: Any) -> bytes:
+    """Encodes a page, uint8 [H, W], with our mark in its EXIF data.
 
     Args:
-        drawing: 0 black to 255 white.
+        page: 0 black to 255 white.
         kind: Pillow's name of the format.
         settings: for Pillow's writer of that format.
     """
     from PIL import Image as Pillow
 
     buffer = io.BytesIO()
-    Pillow.fromarray(drawing).save(buffer, kind, exif=exif_mark(), **settings)
+    Pillow.fromarray(page).save(buffer, kind, exif=exif_mark(), **settings)
     return buffer.getvalue()

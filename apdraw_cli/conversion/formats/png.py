@@ -7,11 +7,12 @@ from apdraw_cli.conversion.formats.base import Format
 from apdraw_cli.conversion.formats.mark import exif_mark
 
 if TYPE_CHECKING:
+    from apdraw_cli.conversion.recipe import Recipe
     from engines.portrait import Image
 
 
-def encode(drawing: "Image") -> bytes:
-    """Encodes a drawing, uint8 [H, W], with OpenCV."""
+def encode(page: "Image", recipe: "Recipe") -> bytes:
+    """Encodes a page, uint8 [H, W], with OpenCV."""
     import cv2
 
     # A drawing is mostly long runs of white. Looking for runs only, in rows as they are, makes a smaller file than
@@ -20,7 +21,7 @@ def encode(drawing: "Image") -> bytes:
         *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
         *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
     ]
-    return encode_picture(drawing, settings)
+    return encode_picture(page, settings)
 
 
 def encode_picture(pixels: "Image", settings: Sequence[int] = ()) -> bytes:

@@ -6,12 +6,13 @@ from apdraw_cli.conversion.formats.base import Format
 from apdraw_cli.conversion.formats.pillow import encode_with_pillow
 
 if TYPE_CHECKING:
+    from apdraw_cli.conversion.recipe import Recipe
     from engines.portrait import Image
 
 
-def encode(drawing: "Image") -> bytes:
-    """Encodes a drawing, uint8 [H, W]."""
-    return encode_with_pillow(drawing, "WEBP", lossless=True, quality=0, method=0)
+def encode(page: "Image", recipe: "Recipe") -> bytes:
+    """Encodes a page, uint8 [H, W]."""
+    return encode_with_pillow(page, "WEBP", lossless=True, quality=0, method=0)
 
 
 WEBP = Format("webp", ".webp", encode)

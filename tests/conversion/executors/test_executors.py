@@ -16,6 +16,7 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
+from apdraw_cli.conversion.storage import LocalStorage
 from engines.errors import EngineError, UnfitError
 
 RECIPE = Recipe(FaceOptions(faces="all"))
@@ -24,15 +25,15 @@ Make = Callable[..., Executor]
 
 
 def serial(output: Path, engine: Any, extractor: Any = fake_extractor) -> Executor:
-    return SerialExecutor(RECIPE, output, lambda: engine, extractor)
+    return SerialExecutor(RECIPE, LocalStorage(str(output)), lambda: engine, extractor)
 
 
 def local(output: Path, engine: Any, extractor: Any = fake_extractor) -> Executor:
-    return LocalExecutor(RECIPE, output, lambda: engine, extractor, workers=0)
+    return LocalExecutor(RECIPE, LocalStorage(str(output)), lambda: engine, extractor, workers=0)
 
 
 def local_with_a_worker(output: Path, engine: Any, extractor: Any = fake_extractor) -> Executor:
-    return LocalExecutor(RECIPE, output, lambda: engine, extractor, workers=1)
+    return LocalExecutor(RECIPE, LocalStorage(str(output)), lambda: engine, extractor, workers=1)
 
 
 every_executor = pytest.mark.parametrize("make", [serial, local, local_with_a_worker], ids=lambda make: make.__name__)

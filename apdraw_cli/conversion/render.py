@@ -1,0 +1,21 @@
+"""From the drawings of a photo to the pages that become its files."""
+
+from collections.abc import Sequence
+
+from apdraw_cli.conversion.portraits import Prepared
+from apdraw_cli.conversion.recipe import Recipe
+from engines.portrait import Image
+
+
+def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> list[Image]:
+    """Lays out the drawings of one photo: so far, each is a page of its own, as it was drawn.
+
+    Args:
+        drawings: uint8 [512, 512], 0 black to 255 white, one for each portrait.
+        prepared: the portraits, with their transforms and the photo's size.
+        recipe: how the pages are to look.
+
+    Returns:
+        Pages, uint8 [H, W] each, one for each file; at least one.
+    """
+    return list(drawings)

@@ -1,0 +1,85 @@
+"""What a storage is: a tree of files under one address."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class Version:
+    """By what a changed file is known.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: time of the last change.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Names in one folder, sorted. Names that begin with a dot are left out.
+
+    Attributes:
+        files: everything that is no folder.
+        folders: folders, and links to folders.
+        links: those names of both lists that are links.
+    """
+
+    files: list[str]
+    folders: list[str]
+    links: frozenset[str]
+
+
+class Storage(Protocol):
+    """A tree of files under one address; can be pickled, and used from any thread.
+
+    Names are relative to the address, with forward slashes; the empty name is the tree itself. What cannot be done is
+    told as an `OSError`.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where the tree is: the absolute path of a folder, or a URL."""
+        ...
+
+    def listing(self, folder: str) -> Listing:
+        """The names in a folder."""
+        ...
+
+    def identity(self, name: str) -> Hashable | None:
+        """The same for all names and addresses of one file or folder; None if there is none."""
+        ...
+
+    def leads_to(self, name: str) -> str:
+        """The address of what a name leads to, when all links are followed."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether the name is taken, be it by a link that leads nowhere."""
+        ...
+
+    def version(self, name: str) -> Version:
+        """The version of a file, perhaps behind links; a `NotRegularError` for what is no file."""
+        ...
+
+    def read(self, name: str, most: int) -> bytes:
+        """The first bytes of a file, perhaps behind links: at most `most` of them."""
+        ...
+
+    def open_own(self, name: str) -> BinaryIO:
+        """Opens a file that lies in the tree itself, for reading; an error for links and what they lead to."""
+        ...
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Writes files, of one folder: all of them or none, and each appears under its name only when it is whole.
+
+        Folders are made where they are missing. What has a name already is replaced, but a link is never followed.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes a file that lies in the tree itself."""
+        ...
