@@ -1,6 +1,6 @@
 """The whole drawing: parts in order of depth, who hides whom, and how sure each part is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from train.artist.silhouette import draw_silhouette, page
 from train.artist.sitter import Cover, Sitter, seat
 from train.artist.spectacles import draw_spectacles
 
-LEAST_QUALITY: Final = {"eyes": 0.2, "nose": 0.1, "mouth": 0.1}
+LEAST_QUALITY: Final = {"eyes": 0.15, "mouth": 0.05}
 """A portrait with a part below this is no pair to learn from."""
 
 
@@ -33,17 +33,17 @@ class Drawing:
     Attributes:
         picture: uint8 [512, 512], 0 black to 255 white.
         quality: how clearly the photo shows each part, 0 to 1, by name.
-        left_out: parts that were not drawn for want of it.
+        left_out: parts that are hidden, and so were not drawn.
     """
 
     picture: Image
-    quality: dict[str, float] = field(default_factory=dict)
+    quality: dict[str, float]
     left_out: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
-        """Whether eyes, nose and mouth are clear enough to learn from."""
-        return all(self.quality.get(part, 0.0) >= least for part, least in LEAST_QUALITY.items())
+        """Whether eyes and mouth, as far as they are not hidden, are clear enough to learn from."""
+        return all(self.quality[part] >= least for part, least in LEAST_QUALITY.items() if part not in self.left_out)
 
 
 def draw_portrait(
@@ -90,8 +90,9 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         eye = draw_eye(sitter, side, sheet)
         eyes.append(eye)
         features.erase(eye.clear)
-        canvas.erase(eye.clear)
-        features.add(sheet)
+        if not spectacles.shaded:
+            canvas.erase(eye.clear)
+            features.add(sheet)
     canvas.add(features)
     canvas.add(glasses)
     canvas.erase(~page(sitter))
@@ -105,7 +106,8 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
         "hair": hair_quality,
         "beard": beard_quality,
     }
-    return Drawing(canvas.drawing(), quality)
+    hidden = [part for part, is_hidden in (("eyes", spectacles.shaded), ("brows", not quality["brows"])) if is_hidden]
+    return Drawing(canvas.drawing(), quality, tuple(hidden))
 
 
 def _cover(sitter: Sitter, regions: Regions, hair: Hair | None, beard: Beard | None) -> Cover:

@@ -15,6 +15,7 @@ from train.artist import mesh
 from train.artist.canvas import Canvas, polygon_mask
 from train.artist.curves import (
     Curve,
+    Feature,
     Floats,
     best_path,
     resample,
@@ -30,7 +31,10 @@ from train.artist.sitter import Sitter
 from train.npr.edge_flow import Plane
 
 WORN: Final = 0.225
-"""Score above which spectacles are worn."""
+"""Score above which spectacles may be worn."""
+CLEAR_BRIDGE: Final = 0.23
+CLEAR_RIMS: Final = 0.08
+"""One of both must be reached too: wrinkles around old eyes score, but have neither a bridge nor a lens's shape."""
 STRETCH: Final = 1.12
 """Lenses are wider than high."""
 ANGLES: Final = np.deg2rad(np.arange(0, 360, 2.0))
@@ -42,7 +46,7 @@ SPREAD: Final = np.array([0.04, 0.06, 0.06, 0.06, 1.5, 0.10, 0.10])
 STEPS: Final = np.array([0.02, 0.02, 0.02, 0.02, 0.4, 0.05, 0.06])
 """First changes that a fit tries."""
 SHADED: Final = 0.6
-"""Darkness of most of both lenses above which they are sunglasses."""
+"""Darkness around both eyes above which they lie behind sunglasses."""
 REWARD: Final = 0.12
 """Highest reward of a rim: one that is dark all over shall not outweigh a faint one."""
 
@@ -86,29 +90,34 @@ class _Unrolled:
 def draw_spectacles(sitter: Sitter, canvas: Canvas) -> Spectacles:
     """Draws spectacles, if the sitter wears any."""
     tones = (sitter.light / np.float32(sitter.contrast)).astype(np.float32)
-    eyes = [_unroll(sitter, tones, side) for side in (0, 1)]
+    dark = _are_dark(sitter)
+    eyes = [_unroll(sitter, tones, side, dark) for side in (0, 1)]
     lower = (np.deg2rad(15) < ANGLES) & (np.deg2rad(165) > ANGLES)
     paths = [_path_strength(eye)[lower] for eye in eyes]
     rim = float(np.mean([np.median(path) + np.percentile(path, 20) for path in paths]))
-    score = rim + 0.6 * _bridge_strength(sitter, tones)
+    bridge = _bridge_strength(sitter, tones)
+    score = rim + 0.6 * bridge
     if score <= WORN:
         return Spectacles(False, False, (), score)
+    lenses, clear = _fit_lenses(eyes)
+    if bridge < CLEAR_BRIDGE and clear < CLEAR_RIMS:
+        return Spectacles(False, False, (), score)
     rims, widths = [], []
-    for eye, lens in zip(eyes, _fit_lenses(eyes), strict=True):
-        curve, width = _refine(tones, _placed(eye, lens, sitter.eye_distance))
+    for eye, lens in zip(eyes, lenses, strict=True):
+        curve, width = _refine(tones, dark, _placed(eye, lens, sitter.eye_distance))
         rims.append(curve)
         widths.append(width)
-    shaded = _are_shaded(sitter, rims)
     for curve, width in zip(rims, widths, strict=True):
-        if shaded:
+        if dark:
             canvas.polygon(curve)
         canvas.stroke(np.vstack([curve, curve[:2]]), np.r_[width, width[:2]])
     _draw_bridge(sitter, tones, rims, canvas)
     _draw_temples(sitter, tones, rims, canvas)
-    return Spectacles(True, shaded, tuple(rims), score)
+    return Spectacles(True, dark, tuple(rims), score)
 
 
-def _unroll(sitter: Sitter, tones: Plane, side: int) -> _Unrolled:
+def _unroll(sitter: Sitter, tones: Plane, side: int, dark: bool) -> _Unrolled:
+    """Looks for lines around an eye, or for the outer edges of dark lenses."""
     distance = sitter.eye_distance
     outline = sitter.at(mesh.UPPER_LIDS[side] + mesh.LOWER_LIDS[side][1:-1])
     middle = outline.mean(axis=0) + np.array([0, 0.03 * distance])
@@ -119,6 +128,8 @@ def _unroll(sitter: Sitter, tones: Plane, side: int) -> _Unrolled:
     values = smoothed(sample(tones, x, y), 1.2, closed=True)
     lines = np.max([valleys(values, sigma, 1.9) for sigma in (1.6, 2.8, 4.5)], axis=0)
     lines = np.maximum(lines, -0.7 * valleys(values, 1.6, 1.9))  # shining metal
+    if dark:
+        lines = np.maximum(2 * np.gradient(smoothed(values, 3, axis=1), axis=1), 0)
     lines[:, -6:] = 0
     reward = np.minimum(lines, REWARD)
     reward[sense * (x - sitter.mesh[168, 0]) < -0.02 * distance] = -0.02  # beyond the nose
@@ -146,10 +157,11 @@ def _path_strength(eye: _Unrolled) -> Floats:
     return np.where(taken < 0, taken, np.minimum(eye.lines[:, first:], 0.25)[rows, path])
 
 
-def _fit_lenses(eyes: list[_Unrolled]) -> list[Floats]:
+def _fit_lenses(eyes: list[_Unrolled]) -> tuple[list[Floats], float]:
     """The lenses around both eyes: [x, y, half width, half height, exponent, taper, tilt] each, in eye distances.
 
-    x is towards the temple. A lens is narrower below by its taper, and turned by its tilt, radians.
+    x is towards the temple. A lens is narrower below by its taper, and turned by its tilt, radians. The second value is
+    the mean reward on their outlines.
     """
     starts = np.array(
         [
@@ -176,7 +188,8 @@ def _fit_lenses(eyes: list[_Unrolled]) -> list[Floats]:
         for size in (0.5, 0.25, 0.12):
             own, _ = _climb([eye], [table], own, size * STEPS, shared, 0.02)
         lenses.append(own)
-    return lenses
+    clear = [float(_collected(eye, table, lens[None])[0]) for eye, table, lens in zip(eyes, fine, lenses, strict=True)]
+    return lenses, float(np.mean(clear))
 
 
 def _climb(
@@ -246,11 +259,12 @@ def _bridge_strength(sitter: Sitter, tones: Plane) -> float:
     return max(float(np.abs(valleys(profile, sigma, 1.9))[0, 6:-6].max()) for sigma in (1.6, 2.8, 4.5))
 
 
-def _refine(tones: Plane, curve: Curve) -> tuple[Curve, Floats]:
+def _refine(tones: Plane, dark: bool, curve: Curve) -> tuple[Curve, Floats]:
     """A rim snapped to the photo, and its width in pixels of the drawing."""
     overlap = 20
     around = np.vstack([curve[-overlap:], curve, curve[:overlap]])
-    around, _ = snap(tones, around, 5, sigma=2.0, prior=0.06, stiff=0.03, smooth=6)
+    feature: Feature = "edge" if dark else "valley"
+    around, _ = snap(tones, around, 5, feature=feature, sigma=2.0, prior=0.06, stiff=0.03, smooth=6)
     rim = smoothed(around[overlap:-overlap], 2, closed=True)
     rim = resample(np.vstack([rim, rim[:1]]))[:-1]
     values, _, _ = strip(tones, rim, 12)
@@ -263,14 +277,15 @@ def _refine(tones: Plane, curve: Curve) -> tuple[Curve, Floats]:
     return rim, smoothed(np.maximum(width, 0.9), 8, closed=True)
 
 
-def _are_shaded(sitter: Sitter, rims: list[Curve]) -> bool:
-    """Whether most of both lenses is as dark as sunglasses."""
-    dark = []
-    for rim in rims:
-        middle = rim.mean(axis=0)
-        inside = polygon_mask(middle + 0.8 * (rim - middle))
-        dark.append(float(np.percentile(sitter.darkness[inside], 30)) if inside.any() else 0.0)
-    return min(dark) > SHADED
+def _are_dark(sitter: Sitter) -> bool:
+    """Whether both eyes lie behind lenses as dark as sunglasses: as dark beside the eyes as within them."""
+    values = []
+    for side in (0, 1):
+        outline = sitter.at(mesh.UPPER_LIDS[side] + mesh.LOWER_LIDS[side][-2:0:-1])
+        middle = outline.mean(axis=0)
+        around = polygon_mask(middle + np.array([1.2, 2.2]) * (outline - middle))
+        values.append(float(np.percentile(sitter.darkness[around], 25)))
+    return min(values) > SHADED
 
 
 def _draw_bridge(sitter: Sitter, tones: Plane, rims: list[Curve], canvas: Canvas) -> None:

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.artist.drawing import draw, draw_portrait
+from train.artist.drawing import Drawing, draw, draw_portrait
 from train.artist.sitter import seat
 
 SYNTHETIC = "0012"
@@ -58,3 +58,14 @@ def test_the_mesh_must_fit(portrait):
         seat(photo, transform, mesh[:468], labels)
     with pytest.raises(ValueError, match="labels"):
         seat(photo, transform, mesh, labels[:100])
+
+
+def test_the_gate_marks_a_drawing_without_clear_eyes():
+    page = np.full((512, 512), 255, np.uint8)
+    assert Drawing(page, {"eyes": 0.9, "mouth": 0.9}).is_good
+    assert not Drawing(page, {"eyes": 0.02, "mouth": 0.9}).is_good
+    assert not Drawing(page, {"eyes": 0.9, "mouth": 0.0}).is_good
+
+
+def test_hidden_eyes_are_no_fault():
+    assert Drawing(np.full((512, 512), 255, np.uint8), {"eyes": 0.0, "mouth": 0.9}, ("eyes",)).is_good
