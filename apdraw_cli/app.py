@@ -145,10 +145,10 @@ class EngineName(StrEnum):
     """What draws."""
 
     AUTO = "auto"
+    TENSORRT = "tensorrt"
     OPENVINO = "openvino"
     ONNXRUNTIME = "onnxruntime"
     TORCH = "torch"
-    TENSORRT = "tensorrt"
 
 
 class Precision(StrEnum):

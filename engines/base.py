@@ -1,9 +1,16 @@
-"""What every engine is: something that turns a batch of aligned portraits into drawings."""
+"""The interfaces of drawing: an `Engine` is an open model that draws, a `Backend` a library that opens engines."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from engines.installed import Part
 from engines.portrait import Image, PortraitBatch
+
+if TYPE_CHECKING:
+    from engines.model_info import ModelInfo
+    from engines.tensorrt.cuda import Gpu
 
 CPU_BATCH_SIZE: Final = 2
 """Portraits in a call on a CPU, unless asked otherwise: it gains little from more, and they cost memory."""
@@ -17,36 +24,13 @@ def one_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-@dataclass(frozen=True)
-class EngineStatus:
-    """What an engine can do on this machine.
-
-    Attributes:
-        name: as in `Engine`.
-        runs_here: whether it can draw on any device of this machine.
-        version: of its library, None where that is not installed.
-        devices: what it can draw on, the fastest first: `cuda:0`, `cpu`, ...
-        reason: why it cannot run, or cannot use the GPU that is here; None where nothing is amiss.
-        remedy: the command that installs what is missing; None where there is none.
-        picked: whether `auto` takes it, with the shipped model.
-    """
-
-    name: str
-    runs_here: bool
-    version: str | None
-    devices: tuple[str, ...]
-    reason: str | None = None
-    remedy: str | None = None
-    picked: bool = False
-
-
 class Engine(Protocol):
     """Draws aligned portraits with one loaded model.
 
     `draw` may be called from `concurrency` threads at once; more calls than that only wait.
 
     Attributes:
-        name: `openvino`, `onnxruntime`, `torch` or `tensorrt`.
+        name: of its backend, one of `engines.registry.ENGINES`.
         device: `cpu`, `cuda:0`, `cuda:0,cuda:1`, ...
         precision: what the generator computes in: `fp32`, `fp16`, `bf16` or `int8`.
         batch_size: how many portraits a call should carry for the best throughput; may become smaller where a
@@ -78,3 +62,95 @@ class Engine(Protocol):
     def close(self) -> None:
         """Frees the model; the engine draws no more."""
         ...
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What a backend can do on this machine.
+
+    Attributes:
+        name: of the backend.
+        runs_here: whether it can draw on any device of this machine.
+        version: of its library, None where that is not installed.
+        devices: what it can draw on, the fastest first: `cuda:0`, `cpu`, ...
+        reason: why it cannot run, or cannot use the GPU that is here; None where nothing is amiss.
+        remedy: the command that installs what is missing; None where there is none.
+        picked: whether `auto` takes it, with the shipped model.
+    """
+
+    name: str
+    runs_here: bool
+    version: str | None
+    devices: tuple[str, ...]
+    reason: str | None = None
+    remedy: str | None = None
+    picked: bool = False
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """A model to be opened on one device.
+
+    Attributes:
+        model: a file of one of the backend's `suffixes`.
+        info: what the file says about itself.
+        device: `cpu`, `cuda:0`, ...
+        gpu: what the driver says of that GPU; None for a CPU.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
+        batch_size: portraits in a call; None for the engine's default.
+        threads: CPU threads of all calls together; None for the library's choice.
+        load_module: reads a `.safetensors` file into a torch module; None where the caller has no torch.
+    """
+
+    model: Path
+    info: "ModelInfo"
+    device: str = "cpu"
+    gpu: "Gpu | None" = None
+    precision: str = "auto"
+    batch_size: int | None = None
+    threads: int | None = None
+    load_module: Callable[[Path], Any] | None = None
+
+
+@dataclass(frozen=True)
+class CompiledFiles:
+    """Model files that one backend compiled for certain machines, and that no other can draw.
+
+    Attributes:
+        suffix: of their names.
+        read_info: reads what the model that such a file was compiled from said about itself; raises ModelFileError.
+        model_sha256: reads the checksum of that model's file; raises ModelFileError.
+        usable_on: tells the GPUs of this machine that such a file can draw on; raises EngineError where there are none.
+    """
+
+    suffix: str
+    read_info: "Callable[[Path], ModelInfo]"
+    model_sha256: Callable[[Path], str]
+    usable_on: "Callable[[Path, tuple[Gpu, ...]], str]"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A library that opens engines.
+
+    Attributes:
+        name: what users call it.
+        suffixes: of the model files that it draws. A model of another kind needs one of the last of these beside it.
+        devices: the kinds of device that it draws on: `cuda`, `cpu`.
+        precisions: what it computes in, on one of these devices or another.
+        status: tells what it can do on this machine, given the GPUs that the driver shows; imports no torch.
+        open: opens a model on one device; raises EngineError.
+        parts: what it draws with on a GPU, for `apdraw doctor`, given the GPUs that the driver shows.
+        int8_by_default: whether a CPU with instructions for int8 draws faster in it than in fp32, so that `auto` does.
+        compiled: files that it alone draws; None where there are none.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
+    status: "Callable[[tuple[Gpu, ...]], EngineStatus]"
+    open: Callable[[EngineRequest], Engine]
+    parts: "Callable[[tuple[Gpu, ...]], tuple[Part, ...]]" = lambda gpus: ()
+    int8_by_default: bool = False
+    compiled: CompiledFiles | None = None

@@ -1,4 +1,4 @@
-"""Several GPUs drawing together: an engine on each, portraits dealt out to whichever is free."""
+"""Several GPUs as one engine: each has an engine of its own, and a batch goes to one that is free."""
 
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -8,7 +8,7 @@ from engines.errors import EngineError
 from engines.portrait import Image, PortraitBatch
 
 
-class SeveralEngines:
+class MultiGpuEngine:
     """Engines of one kind on several GPUs as one. See `Engine`.
 
     A call goes to the engine that has been free for longest, so that a faster GPU draws more.

@@ -1,4 +1,4 @@
-"""Draws with ONNX Runtime: on any CPU, and on an NVIDIA GPU with its CUDA provider."""
+"""The `onnxruntime` backend: runs an ONNX generator on any CPU, and on an NVIDIA GPU with its CUDA provider."""
 
 import contextlib
 import io
@@ -6,8 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineStatus, one_line
+from engines import installed
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
+from engines.installed import Part
 from engines.model_info import ModelInfo
 from engines.offline import import_onnxruntime
 from engines.portrait import Image, PortraitBatch
@@ -38,17 +40,20 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     return EngineStatus(NAME, True, ort.__version__, devices)
 
 
+def parts(gpus: tuple[Gpu, ...]) -> tuple[Part, ...]:
+    """The build of ONNX Runtime that draws on GPUs."""
+    version, purpose = installed.version_of("onnxruntime-gpu"), "draws .onnx models on a GPU"
+    if version is None:
+        return (Part("onnxruntime-gpu", None, f"not installed; {purpose}", INSTALL_CUDA if gpus else None),)
+    return (Part("onnxruntime-gpu", version, purpose),)
+
+
 class OnnxRuntimeEngine:
     """An ONNX generator in an ONNX Runtime session. See `Engine`.
 
     Args:
-        model: the ONNX file.
-        info: what it says about itself.
-        device: `cpu`, `cuda:0`, ...
-        precision: `auto`, or what the graph computes in there: a CPU computes fp16 graphs in fp32, a GPU an
-            fp16 graph in fp16.
-        batch_size: None for the default.
-        threads: CPU threads of a call; None for all cores.
+        request: what to open. The precision is what the graph computes in there: a CPU computes fp16 graphs in fp32, a
+            GPU in fp16.
 
     Raises:
         EngineError: ONNX Runtime cannot load the model, use the GPU, or compute in the precision.
@@ -57,25 +62,17 @@ class OnnxRuntimeEngine:
 
     name = NAME
 
-    def __init__(
-        self,
-        model: Path,
-        info: ModelInfo,
-        *,
-        device: str,
-        precision: str,
-        batch_size: int | None,
-        threads: int | None,
-    ) -> None:
+    def __init__(self, request: EngineRequest) -> None:
+        model, device = request.model, request.device
         on_cpu = device == "cpu"
         self.device = device
-        self.precision = _choose_precision(precision, info, device)
-        self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
+        self.precision = _choose_precision(request.precision, request.info, device)
+        self.batch_size = request.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
         # One call uses all threads of a CPU; beside a GPU the next call's photos can be copied meanwhile.
         self.concurrency = 1 if on_cpu else 2
         self._turns = threading.BoundedSemaphore(self.concurrency)
         self._model = model
-        self._session: Any = _open_session(model, device, threads)
+        self._session: Any = _open_session(model, device, request.threads)
         check_signature(model, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def draw(self, batch: PortraitBatch) -> Image:
@@ -152,3 +149,14 @@ def _ports(nodes: Any) -> list[Port]:
         )
         for node in nodes
     ]
+
+
+BACKEND: Final = Backend(
+    name=NAME,
+    suffixes=(".onnx",),
+    devices=("cuda", "cpu"),
+    precisions=("fp32", "fp16", "int8"),
+    status=status,
+    open=OnnxRuntimeEngine,
+    parts=parts,
+)

@@ -1,12 +1,11 @@
-"""Draws on the CPU with OpenVINO: the engine that the base install brings, and the fastest one there."""
+"""The `openvino` backend: compiles an ONNX generator for the CPU. It comes with the base install."""
 
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
 
-from engines.base import EngineStatus, one_line
+from engines.base import Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
 from engines.model_info import ModelInfo
 from engines.openvino_library import open_core
@@ -36,13 +35,9 @@ class OpenVinoEngine:
     """An ONNX generator compiled by OpenVINO for the CPU. See `Engine`.
 
     Args:
-        model: the ONNX file.
-        info: what it says about itself; `auto` precision depends on it.
-        device: `cpu`.
-        precision: `auto`, or for a graph in int8 `int8`, for others `fp32` or `bf16`: there `auto` is bf16 where the
-            processor computes in it and the model is known to keep its drawings in it, else fp32.
-        batch_size: portraits in a call, drawn one after another; None for one.
-        threads: CPU threads for all calls together; None for OpenVINO's choice.
+        request: what to open. Of a graph in int8 the precision is `int8`, of others `fp32` or `bf16`: there `auto` is
+            bf16 where the processor computes in it and the model is known to keep its drawings in it, else fp32.
+            Portraits are drawn one after another whatever the batch size, which is 1 unless asked otherwise.
 
     Raises:
         EngineError: OpenVINO cannot load the model, or the CPU lacks the precision.
@@ -51,20 +46,12 @@ class OpenVinoEngine:
 
     name = NAME
 
-    def __init__(
-        self,
-        model: Path,
-        info: ModelInfo,
-        *,
-        device: str,
-        precision: str,
-        batch_size: int | None,
-        threads: int | None,
-    ) -> None:
+    def __init__(self, request: EngineRequest) -> None:
+        model, precision, threads = request.model, request.precision, request.threads
         core, capabilities = open_core()
-        chosen = _choose_precision(precision, info, capabilities)
-        self.device = device
-        self.batch_size = batch_size or 1
+        chosen = _choose_precision(precision, request.info, capabilities)
+        self.device = request.device
+        self.batch_size = request.batch_size or 1
         self.concurrency = min(REQUESTS, threads or REQUESTS)
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -203,3 +190,14 @@ def _ports(nodes: Any) -> list[Port]:
         sizes = () if shape.rank.is_dynamic else (None if s.is_dynamic else s.get_length() for s in shape)
         ports.append(Port(node.any_name, str(node.element_type.to_dtype()), tuple(sizes)))
     return ports
+
+
+BACKEND: Final = Backend(
+    name=NAME,
+    suffixes=(".onnx",),
+    devices=("cpu",),
+    precisions=("fp32", "bf16", "int8"),
+    status=status,
+    open=OpenVinoEngine,
+    int8_by_default=True,
+)

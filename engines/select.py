@@ -8,59 +8,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from engines import onnxruntime_engine, openvino_engine, torch_engine
-from engines.base import Engine, EngineStatus
+from engines.base import Backend, CompiledFiles, Engine, EngineRequest, EngineStatus
 from engines.cpu import has_bf16, has_int8
-from engines.errors import CudaError, EngineError, ModelFileError, UnfitError
-from engines.model_info import PRECISIONS, ModelInfo, model_info, read_metadata
-from engines.multi_gpu import SeveralEngines
+from engines.errors import EngineError, ModelFileError, UnfitError
+from engines.model_info import PRECISIONS, ModelInfo, read_metadata, sha256
+from engines.multi_gpu import MultiGpuEngine
+from engines.registry import ENGINES, backend, backends
 from engines.shipped import shipped_model
-from engines.tensorrt import engine as tensorrt_engine
-from engines.tensorrt import engine_cache as cache
 from engines.tensorrt.cuda import Gpu, find_gpus
-from engines.tensorrt.sidecar import read_sidecar
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
 
-ENGINES: Final = ("openvino", "onnxruntime", "torch", "tensorrt")
-"""The names of the engines."""
-
-_FASTEST_FIRST: Final = (
-    ("tensorrt", "cuda"),
-    ("onnxruntime", "cuda"),
-    ("torch", "cuda"),
-    ("openvino", "cpu"),
-    ("onnxruntime", "cpu"),
-    ("torch", "cpu"),
-)
-
-_STATUS: Final[dict[str, Callable[[tuple[Gpu, ...]], EngineStatus]]] = {
-    "openvino": openvino_engine.status,
-    "onnxruntime": onnxruntime_engine.status,
-    "torch": torch_engine.status,
-    "tensorrt": tensorrt_engine.status,
-}
-
-INT8_ENGINES: Final = ("openvino", "onnxruntime")
 INT8_SUFFIX: Final = ".int8.onnx"
 
-_SUFFIXES: Final = {
-    "openvino": (".onnx",),
-    "onnxruntime": (".onnx",),
-    "torch": (".safetensors",),
-    "tensorrt": (".engine", ".onnx"),
-}
+_KINDS: Final = {"cuda": "cuda:0", "cpu": "cpu"}
+"""The kinds of device, the faster first, and the one of each that `auto` takes."""
 
 
 def read_model(model: Path) -> ModelInfo:
-    """Reads what a model says about itself; a `.engine` file says it in its sidecar.
+    """Reads what a model says about itself; of a compiled file, what the model it was compiled from said.
 
     Raises:
         ModelFileError: the file is missing, damaged, or no generator of this program.
     """
-    if model.suffix.lower() == ".engine":
-        return model_info(read_sidecar(model).model)
-    return read_metadata(model)
+    compiled = compiled_files(model)
+    return read_metadata(model) if compiled is None else compiled.read_info(model)
+
+
+def model_sha256(model: Path) -> str:
+    """The checksum of a model's file; a compiled file counts as the model that it was compiled from.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    compiled = compiled_files(model)
+    return sha256(model) if compiled is None else compiled.model_sha256(model)
+
+
+def compiled_files(model: Path) -> CompiledFiles | None:
+    """The compiled files that a path is one of, going by its suffix; None if it is a model for any machine."""
+    suffix = model.suffix.lower()
+    return next((each.compiled for each in backends() if each.compiled and each.compiled.suffix == suffix), None)
 
 
 def fast_on_cpu(info: ModelInfo) -> str:
@@ -75,11 +63,11 @@ def fast_on_cpu(info: ModelInfo) -> str:
 
 
 def survey() -> list[EngineStatus]:
-    """What each engine can do on this machine, in the order of `ENGINES`; imports no torch."""
+    """What each backend can do on this machine, in the order of `ENGINES`; imports no torch."""
     gpus = find_gpus()
-    found = {name: _STATUS[name](gpus) for name in ENGINES}
-    order = _candidates("auto", "auto", gpus)
-    picked = next((name for name, device in order if device in found[name].devices), None)
+    found = {each.name: each.status(gpus) for each in backends()}
+    order = _candidates(backends(), "auto", gpus)
+    picked = next((each.name for each, device in order if device in found[each.name].devices), None)
     return [dataclasses.replace(status, picked=name == picked) for name, status in found.items()]
 
 
@@ -118,166 +106,151 @@ def open_engine(
         EngineError: the model or what was asked for cannot be used here; one line that says what to do.
     """
     _check_options(engine, precision, batch_size, threads)
-    if engine == "auto" and model.suffix.lower() == ".engine":
-        engine = "tensorrt"
     info = read_model(model)
     gpus = find_gpus()
-    options = {"precision": precision, "batch_size": batch_size, "threads": threads}
+    asked_for = EngineRequest(
+        model, info, precision=precision, batch_size=batch_size, threads=threads, load_module=load_module
+    )
     no_file: list[UnfitError] = []
     not_here: list[UnfitError] = []
     failed: list[UnfitError] = []
     passed_over: list[UnfitError] = []
-    for name, place in _candidates(engine, _named_device(device, gpus), gpus):
+    for each, devices in _candidates(_asked(engine, model), _named_device(device, gpus), gpus):
         reasons = no_file
         try:
-            file, file_info = _in_int8(name, place, precision, *_file_for(name, model, info))
+            file, file_info = _in_int8(each, devices, precision, *_file_for(each, model, info))
             reasons = not_here
-            _check_status(_STATUS[name](gpus), place)
+            _check_status(each.status(gpus), devices)
             reasons = failed
-            opened = _open(name, place, file, file_info, gpus, load_module, options)
+            opened = _open(each, dataclasses.replace(asked_for, model=file, info=file_info), devices, gpus)
         except UnfitError as error:  # also a file that cannot be written
             if isinstance(error, ModelFileError) and reasons is failed:
                 raise
             reasons.append(error)
-            if place != "cpu":
+            if devices != "cpu":
                 passed_over.append(error)
             continue
         if passed_over:
-            logging.getLogger(__name__).warning("drawing with %s on %s: %s", name, place, passed_over[0])
+            logging.getLogger(__name__).warning("drawing with %s on %s: %s", each.name, devices, passed_over[0])
         return opened
     raise (failed + not_here + no_file)[0]
 
 
-def _candidates(engine: str, device: str, gpus: tuple[Gpu, ...]) -> list[tuple[str, str]]:
-    """Engine and device of everything that was asked for, the fastest first; at least one."""
-    first = {"cpu": "cpu", "cuda": "cuda:0"}
+def _asked(engine: str, model: Path) -> tuple[Backend, ...]:
+    """The backends to choose from: the one named, the only one that draws a compiled file, or all."""
+    if engine != "auto":
+        return (backend(engine),)
+    compiled = compiled_files(model)
+    return tuple(each for each in backends() if compiled is None or each.compiled is compiled)
+
+
+def _candidates(asked: tuple[Backend, ...], device: str, gpus: tuple[Gpu, ...]) -> list[tuple[Backend, str]]:
+    """Each backend with each kind of device that it may draw on, the fastest first; at least one pair.
+
+    Args:
+        asked: the backends to choose from, the fastest first.
+        device: `auto`, or names of devices with commas between them.
+        gpus: those that are here.
+    """
     found = [
-        (name, first[kind] if device == "auto" else device)
-        for name, kind in _FASTEST_FIRST
-        if engine in ("auto", name) and device.partition(":")[0] in ("auto", kind) and (gpus or kind == "cpu")
+        (each, first if device == "auto" else device)
+        for kind, first in _KINDS.items()
+        for each in asked
+        if kind in each.devices and device.partition(":")[0] in ("auto", kind) and (gpus or kind == "cpu")
     ]
-    return found or [(engine, "cuda:0" if engine == "tensorrt" and device == "auto" else device)]
+    # What a backend says of a device that it does not draw on, or that is not here, is the error that users read.
+    return found or [(asked[0], _KINDS[asked[0].devices[0]] if device == "auto" else device)]
 
 
-def _file_for(engine: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
-    """The model's file in a format that an engine draws: itself, or its twin beside it.
+def _file_for(backend: Backend, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
+    """The model's file in a format that a backend draws: itself, or the file of that format beside it.
 
     Raises:
-        EngineError: there is no such twin, or it holds other weights.
+        EngineError: there is no such file, or it holds other weights.
     """
-    if model.suffix.lower() in _SUFFIXES[engine]:
+    if model.suffix.lower() in backend.suffixes:
         return model, info
-    if model.suffix.lower() == ".engine":
+    if compiled_files(model):
+        owner = next(each.name for each in backends() if each.compiled is compiled_files(model))
         raise EngineError(
-            f"{engine} cannot draw {model}: only tensorrt draws it; name the .onnx file it was built from"
+            f"{backend.name} cannot draw {model}: only {owner} draws it; name the .onnx file it was built from"
         )
-    wanted = _SUFFIXES[engine][-1]
-    twin = model.with_suffix(wanted)
-    if not twin.exists():
+    wanted = backend.suffixes[-1]
+    beside = model.with_suffix(wanted)
+    if not beside.exists():
         remedy = (
-            "give the .safetensors file that it was exported from"
-            if engine == "torch"
-            else f"make one with: apdraw export {model} {twin}"
+            f"make one with: apdraw export {model} {beside}"
+            if wanted == ".onnx"
+            else f"give the {wanted} file that it was exported from"
         )
-        raise EngineError(f"{engine} cannot draw {model}: it needs a {wanted} file, and there is no {twin}; {remedy}")
-    twin_info = read_metadata(twin)
-    if info.generator_sha256 is None or info.generator_sha256 != twin_info.generator_sha256:
         raise EngineError(
-            f"{engine} cannot draw {model}: {twin} beside it was not made of the same weights; "
+            f"{backend.name} cannot draw {model}: it needs a {wanted} file, and there is no {beside}; {remedy}"
+        )
+    beside_info = read_metadata(beside)
+    if not _same_weights(info, beside_info):
+        raise EngineError(
+            f"{backend.name} cannot draw {model}: {beside} beside it was not made of the same weights; "
             f"name the file that you want, or export it again"
         )
-    return twin, twin_info
+    return beside, beside_info
 
 
-def _in_int8(engine: str, device: str, precision: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
+def _in_int8(backend: Backend, devices: str, precision: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
     """The file of the same weights in INT8, if that is what is to be drawn with; else the model as it is.
 
     Raises:
         EngineError: INT8 was asked for, and cannot be had here.
     """
     asked = "int8" in (precision, info.precision)
-    fit = engine in INT8_ENGINES and device == "cpu" and has_int8()
+    fit = "int8" in backend.precisions and devices == "cpu" and has_int8()
     if asked and not fit:
-        where = f"only {' and '.join(INT8_ENGINES)} do, on a CPU with VNNI"
-        raise EngineError(f"{engine} cannot draw {model} in int8 on {device}: {where}; use --precision fp32")
-    taken = fit and engine == "openvino" and precision == "auto" and fast_on_cpu(info) == "int8"
+        able = " and ".join(each.name for each in backends() if "int8" in each.precisions)
+        raise EngineError(
+            f"{backend.name} cannot draw {model} in int8 on {devices}: only {able} do, on a CPU with VNNI; "
+            f"use --precision fp32"
+        )
+    taken = fit and backend.int8_by_default and precision == "auto" and fast_on_cpu(info) == "int8"
     if info.precision == "int8" or not (asked or taken):
         return model, info
-    twin = model.with_suffix(INT8_SUFFIX)
-    why = f"there is no {twin}"
-    if twin.exists():
-        twin_info = read_metadata(twin)
-        if twin_info.precision == "int8" and twin_info.generator_sha256 == info.generator_sha256 is not None:
-            return twin, twin_info
-        why = f"{twin} was not made of the same weights"
+    beside = model.with_suffix(INT8_SUFFIX)
+    why = f"there is no {beside}"
+    if beside.exists():
+        beside_info = read_metadata(beside)
+        if beside_info.precision == "int8" and _same_weights(info, beside_info):
+            return beside, beside_info
+        why = f"{beside} was not made of the same weights"
         if not asked:
             logging.getLogger(__name__).warning("drawing in %s: %s; export it again", info.precision, why)
     if not asked:
         return model, info
     raise EngineError(
-        f"{engine} cannot draw {model} in int8: {why}; make one with: apdraw export MODEL.safetensors {twin} "
+        f"{backend.name} cannot draw {model} in int8: {why}; make one with: apdraw export MODEL.safetensors {beside} "
         f"--precision int8 --calibration DATASET"
     )
 
 
-def _check_status(status: EngineStatus, device: str) -> None:
-    if {*device.split(",")} <= {*status.devices}:
+def _same_weights(one: ModelInfo, other: ModelInfo) -> bool:
+    return one.generator_sha256 is not None and one.generator_sha256 == other.generator_sha256
+
+
+def _check_status(status: EngineStatus, devices: str) -> None:
+    if {*devices.split(",")} <= {*status.devices}:
         return
     why = status.reason or f"it draws on {' and '.join(status.devices)} only"
     remedy = f"install it with: {status.remedy}" if status.remedy else "choose another --engine or --device"
-    raise EngineError(f"cannot draw with {status.name} on {device}: {why}; {remedy}")
+    raise EngineError(f"cannot draw with {status.name} on {devices}: {why}; {remedy}")
 
 
-def _open(
-    engine: str,
-    devices: str,
-    file: Path,
-    info: ModelInfo,
-    gpus: tuple[Gpu, ...],
-    load_module: Callable[[Path], Any] | None,
-    options: dict[str, Any],
-) -> Engine:
+def _open(backend: Backend, request: EngineRequest, devices: str, gpus: tuple[Gpu, ...]) -> Engine:
     """Opens a file in an engine on each device."""
     with contextlib.ExitStack() as opened:
         engines = []
         for device in devices.split(","):
-            if engine == "tensorrt":
-                one: Engine = _open_tensorrt(file, info, device, gpus, options)
-            else:
-                one = _open_one(engine, file, info, load_module, {"device": device, **options})
-            opened.callback(one.close)
-            engines.append(one)
+            gpu = None if device == "cpu" else gpus[int(device.partition(":")[2])]
+            engines.append(backend.open(dataclasses.replace(request, device=device, gpu=gpu)))
+            opened.callback(engines[-1].close)
         opened.pop_all()
-    return engines[0] if len(engines) == 1 else SeveralEngines(engines)
-
-
-def _open_one(
-    engine: str, file: Path, info: ModelInfo, load_module: Callable[[Path], Any] | None, options: dict[str, Any]
-) -> Engine:
-    if engine == "openvino":
-        return openvino_engine.OpenVinoEngine(file, info, **options)
-    if engine == "onnxruntime":
-        return onnxruntime_engine.OnnxRuntimeEngine(file, info, **options)
-    if load_module is None:
-        raise EngineError(f"torch cannot draw {file}: the calling program passed no `load_module`")
-    return torch_engine.TorchEngine(file, info, load_module=load_module, **options)
-
-
-def _open_tensorrt(
-    file: Path, info: ModelInfo, device: str, gpus: tuple[Gpu, ...], options: dict[str, Any]
-) -> tensorrt_engine.TensorRTEngine:
-    precision, batch_size = options["precision"], options["batch_size"]
-    try:
-        if file.suffix.lower() == ".onnx":
-            if precision not in ("auto", info.precision):
-                raise EngineError(
-                    f"tensorrt cannot draw {file} in {precision}: its graph computes in {info.precision}; make one "
-                    f"with: apdraw export MODEL.safetensors OUT.onnx --precision {precision}, and name it with --model"
-                )
-            file = cache.engine_for(file, info, device, gpus[int(device.partition(":")[2])], batch_size)
-        return tensorrt_engine.TensorRTEngine(file, device=device, precision=precision, batch_size=batch_size)
-    except CudaError as error:
-        raise EngineError(f"tensorrt cannot draw {file} on {device}: {error}") from error
+    return engines[0] if len(engines) == 1 else MultiGpuEngine(engines)
 
 
 def _check_options(engine: str, precision: str, batch_size: int | None, threads: int | None) -> None:
@@ -299,8 +272,8 @@ def _named_device(device: str, gpus: tuple[Gpu, ...]) -> str:
         raise EngineError(f"cannot draw on {device}: the NVIDIA driver shows no GPU here; use --device cpu")
     here = [f"cuda:{number}" for number in range(len(gpus))]
     asked = list(dict.fromkeys(device.split(","))) if device != "cuda" else here
-    for place in asked:
-        if place not in here:
+    for each in asked:
+        if each not in here:
             known = ", ".join(f"{name} ({gpu.name})" for name, gpu in zip(here, gpus, strict=True))
-            raise EngineError(f"cannot draw on {place}: the GPUs here are {known}; choose one of them")
+            raise EngineError(f"cannot draw on {each}: the GPUs here are {known}; choose one of them")
     return ",".join(asked)

@@ -1,16 +1,16 @@
-"""Draws with PyTorch: the generator as it was trained, on a CPU or an NVIDIA GPU."""
+"""The `torch` backend: runs the generator as it was trained, on a CPU or an NVIDIA GPU."""
 
 import contextlib
 import importlib.metadata
 import importlib.util
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, EngineStatus, one_line
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
 from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
@@ -51,34 +51,22 @@ class TorchEngine:
     """A generator as a torch module. See `Engine`.
 
     Args:
-        model: the `.safetensors` file.
-        info: what it says about itself; `auto` precision depends on it.
-        device: `cpu`, `cuda:0`, ...
-        precision: `auto`, `fp32`, `bf16`, or on a GPU `fp16`. On a GPU `auto` is the first of fp16 and bf16
-            that the model is known to keep its drawings in, else fp32; on a CPU it is fp32.
-        batch_size: None for the default.
-        threads: CPU threads of a call; None for torch's choice.
-        load_module: reads the file into a module in evaluation mode that takes the inputs of the exported
-            graph (`engines.signature.INPUTS`) as tensors and returns its output.
+        request: what to open. The precision is `fp32`, `bf16`, or on a GPU `fp16`; there `auto` is the first of fp16
+            and bf16 that the model is known to keep its drawings in, else fp32; on a CPU it is fp32. `load_module` must
+            return a module in evaluation mode that takes the inputs of the exported graph (`engines.signature.INPUTS`)
+            as tensors and returns its output.
 
     Raises:
-        EngineError: torch cannot load the model or use the device or precision.
+        EngineError: torch cannot load the model or use the device or precision, or there is no `load_module`.
     """
 
     name = NAME
     concurrency = 1
 
-    def __init__(
-        self,
-        model: Path,
-        info: ModelInfo,
-        *,
-        device: str,
-        precision: str,
-        batch_size: int | None,
-        threads: int | None,
-        load_module: Callable[[Path], Any],
-    ) -> None:
+    def __init__(self, request: EngineRequest) -> None:
+        model, device, load_module = request.model, request.device, request.load_module
+        if load_module is None:
+            raise EngineError(f"torch cannot draw {model}: the calling program passed no `load_module`")
         try:
             import torch
         except (ImportError, OSError) as error:
@@ -87,10 +75,10 @@ class TorchEngine:
         if not on_cpu and not torch.cuda.is_available():
             raise EngineError(f"torch cannot draw on {device}: it finds no usable GPU; see: apdraw doctor")
         self.device = device
-        self.precision = _choose_precision(precision, info, on_cpu)
-        self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
+        self.precision = _choose_precision(request.precision, request.info, on_cpu)
+        self.batch_size = request.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
         self._model = model
-        self._threads = threads
+        self._threads = request.threads
         self._turn = threading.Lock()
         try:
             module = load_module(model)
@@ -160,3 +148,13 @@ def _choose_precision(asked: str, info: ModelInfo, on_cpu: bool) -> str:
     if not on_cpu and "fp16" in info.precisions:
         return "fp16"
     return "bf16" if not on_cpu and has_bf16 and "bf16" in info.precisions else "fp32"
+
+
+BACKEND: Final = Backend(
+    name=NAME,
+    suffixes=(".safetensors",),
+    devices=("cuda", "cpu"),
+    precisions=("fp32", "fp16", "bf16"),
+    status=status,
+    open=TorchEngine,
+)

@@ -247,21 +247,15 @@ def _portraits(photos: Sequence[Source]) -> "list[Portrait]":
 
 def _engines(model: Path, default: "Engine") -> "list[Engine]":
     """The engine that `apdraw convert` takes, then the others in each precision that they can draw the model in."""
-    from engines.model_info import PRECISIONS
-    from engines.select import ENGINES
+    from engines.registry import backends
 
     engines = [default]
-    seen = {(default.name, default.precision)}
-    for name in ENGINES:
-        file = model.with_suffix(".safetensors") if name == "torch" else model
-        for precision in PRECISIONS:
-            if (name, precision) in seen or not file.exists():
-                continue
-            try:
-                engines.append(generator_engine(ConvertOptions((), engine=name, precision=precision), file))
-            except UnfitError:
-                continue  # not here
-            seen.add((name, precision))
+    for backend in backends():
+        for precision in backend.precisions:
+            if (backend.name, precision) != (default.name, default.precision):
+                options = ConvertOptions((), engine=backend.name, precision=precision)
+                with contextlib.suppress(UnfitError):  # not here
+                    engines.append(generator_engine(options, model))
     return engines
 
 

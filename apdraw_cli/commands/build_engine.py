@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from apdraw_cli.commands.export import export
+from engines.base import EngineRequest
 from engines.errors import UsageError
 from engines.model_info import read_metadata
 from engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -134,9 +135,7 @@ def _trial(onnx: Path, engine: Path, device: str) -> Trial:
     from train.samples import sample_portraits
 
     portraits = sample_portraits()
-    reference = OnnxRuntimeEngine(
-        onnx, read_metadata(onnx), device="cpu", precision="auto", batch_size=None, threads=None
-    )
+    reference = OnnxRuntimeEngine(EngineRequest(onnx, read_metadata(onnx)))
     tried = TensorRTEngine(engine, device=device)
     try:
         differences = np.abs(tried.draw(portraits).astype(np.int16) - reference.draw(portraits))

@@ -115,15 +115,11 @@ def check_model(options: ConvertOptions) -> None:
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:
-    """The generator's file and its checksum; an engine counts as the model that it was built from."""
-    from engines.model_info import sha256
-    from engines.select import shipped_model
-    from engines.tensorrt.sidecar import read_sidecar
+    """The generator's file and its checksum."""
+    from engines.select import model_sha256, shipped_model
 
     model = options.model or shipped_model()
-    if model.suffix.lower() == ".engine":
-        return model, read_sidecar(model).onnx_sha256
-    return model, sha256(model)
+    return model, model_sha256(model)
 
 
 def _torch_module(model: Path) -> Any:

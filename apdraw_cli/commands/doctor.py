@@ -5,11 +5,12 @@ import platform
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli import __version__
+from engines import installed
+from engines.installed import Part
 
 if TYPE_CHECKING:
     from engines.base import EngineStatus
@@ -35,23 +36,6 @@ DRIVERS: Final = "https://www.nvidia.com/drivers"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One thing that is there or not.
-
-    Attributes:
-        name: of it.
-        version: of what is installed; None if nothing is.
-        state: what it is good for here, or what is amiss.
-        remedy: the command that helps; None if there is nothing to do.
-    """
-
-    name: str
-    version: str | None
-    state: str
-    remedy: str | None = None
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """What was found.
 
@@ -72,11 +56,11 @@ class Diagnosis:
     version: str
     python: str
     system: str
-    engines: tuple[Row, ...]
-    gpu: tuple[Row, ...]
-    parts: tuple[Row, ...]
-    folders: tuple[Row, ...]
-    model: Row | None
+    engines: tuple[Part, ...]
+    gpu: tuple[Part, ...]
+    parts: tuple[Part, ...]
+    folders: tuple[Part, ...]
+    model: Part | None
     picked: str | None
     advice: tuple[str, ...]
     trouble: str | None
@@ -116,7 +100,7 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
     )
 
 
-def _trouble(picked: "EngineStatus | None", needed: tuple[Row, ...], parts: list[Row]) -> str | None:
+def _trouble(picked: "EngineStatus | None", needed: tuple[Part, ...], parts: list[Part]) -> str | None:
     missing = [row.name for row, part in zip(parts, PARTS, strict=True) if part[4] and row.version is None]
     lost = [row for row in needed if row.remedy is not None]
     if lost:
@@ -137,116 +121,48 @@ def _advice(picked: "EngineStatus | None", statuses: list["EngineStatus"], has_g
     return tuple(advice)
 
 
-def _engine(status: "EngineStatus") -> Row:
+def _engine(status: "EngineStatus") -> Part:
     state = f"draws on {', '.join(status.devices)}" if status.runs_here else "cannot draw here"
     state += " (auto takes it)" if status.picked else ""
     state += f"; {status.reason}" if status.reason else ""
-    return Row(status.name, status.version, state, status.remedy)
+    return Part(status.name, status.version, state, status.remedy)
 
 
-def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Row, ...]:
-    from engines import onnxruntime_engine
+def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Part, ...]:
+    from engines.registry import backends
     from engines.tensorrt import cuda
-    from engines.tensorrt.library import INSTALL, MODULES, installed_version
 
     driver = cuda.driver_version()
     if driver is None:
         state = f"none was found; if an NVIDIA GPU is here, install its driver: {DRIVERS}"
     else:
         state = f"shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"
-    rows = [Row("NVIDIA driver", driver, state)]
+    rows = [Part("NVIDIA driver", driver, state)]
     for number, gpu in enumerate(gpus):
         kind = gpu.compute_capability or "unknown"
-        rows.append(Row(f"cuda:{number}", None, f"{gpu.name}, compute capability {kind}"))
-    here = [flavor for flavor, module in MODULES.items() if importlib.util.find_spec(module)]
-    for flavor, module in MODULES.items():
-        if flavor in here:
-            rows.append(Row(module, installed_version(flavor), "builds engines and draws with them"))
-        else:
-            remedy = INSTALL if gpus and not here and flavor == "tensorrt-rtx" else None
-            instead = f"{MODULES[here[0]]} is there instead" if here else "one of the two will do"
-            rows.append(Row(module, None, f"not installed; {instead}", remedy))
-    rows.append(_cuda_bindings(bool(gpus)))
-    version = _installed("onnxruntime-gpu")
-    purpose = "draws .onnx models on a GPU"
-    remedy = onnxruntime_engine.INSTALL_CUDA if gpus and version is None else None
-    rows.append(Row("onnxruntime-gpu", version, purpose if version else f"not installed; {purpose}", remedy))
+        rows.append(Part(f"cuda:{number}", None, f"{gpu.name}, compute capability {kind}"))
+    for backend in backends():
+        rows += backend.parts(gpus)
     return tuple(rows)
 
 
-def _cuda_bindings(has_gpu: bool) -> Row:
-    from engines.errors import EngineError
-    from engines.tensorrt import cuda
-
-    purpose = "the tensorrt engine draws with it"
-    version = _installed("cuda-bindings")
-    if version is None:
-        return Row("cuda-bindings", None, f"not installed; {purpose}", cuda.INSTALL if has_gpu else None)
-    if not has_gpu:
-        return Row("cuda-bindings", version, purpose)
-    try:
-        return Row("cuda-bindings", version, f"{purpose}; GPUs found: {cuda.device_count()}")
-    except EngineError as error:
-        reason = str(error).removesuffix("; see: apdraw doctor")
-        return Row("cuda-bindings", version, reason, f"update the NVIDIA driver: {DRIVERS}")
-
-
-def _model(path: Path, gpus: "tuple[Gpu, ...]") -> Row:
+def _model(path: Path, gpus: "tuple[Gpu, ...]") -> Part:
     """Whether a model can be used here, from what its file or its sidecar tells."""
     from engines.errors import EngineError
-    from engines.select import read_model
+    from engines.select import compiled_files, read_model
 
     try:
         info = read_model(path)
         told = f"{info.name or 'a generator'}, {info.precision}"
-        fits = _fits(path, gpus) if path.suffix.lower() == ".engine" else "any engine for its kind of file takes it"
+        compiled = compiled_files(path)
+        fits = f"fits {compiled.usable_on(path, gpus)}" if compiled else "any engine for its kind of file takes it"
     except EngineError as error:
         reason, _, remedy = str(error).partition("; rebuild with: ")
-        return Row(path.name, None, reason, remedy or "name another --model")
-    return Row(path.name, info.version or None, f"{told}: {fits}")
+        return Part(path.name, None, reason, remedy or "name another --model")
+    return Part(path.name, info.version or None, f"{told}: {fits}")
 
 
-def _fits(path: Path, gpus: "tuple[Gpu, ...]") -> str:
-    """On which GPUs an engine file can draw.
-
-    Raises:
-        EngineError: on none that is here.
-    """
-    from engines.errors import EngineError
-    from engines.tensorrt.library import installed_flavor, installed_version
-    from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
-
-    sidecar = read_sidecar(path)
-    flavor = installed_flavor(sidecar.flavor)
-    version = sidecar.version if flavor is None else installed_version(flavor)
-    fitting, failures = [], []
-    for place, capability in [(f"cuda:{n}", gpu.compute_capability) for n, gpu in enumerate(gpus)] or [
-        ("", sidecar.compute_capabilities[0])
-    ]:
-        try:
-            check_fits(
-                sidecar,
-                path,
-                flavor=flavor or sidecar.flavor,
-                version=version,
-                platform=this_platform(),
-                compute_capability=capability,
-            )
-            fitting.append(place)
-        except EngineError as error:
-            failures.append(error)
-    if not fitting:
-        raise failures[0]
-    needs = f"{sidecar.flavor} {sidecar.version}"
-    if flavor is None:
-        raise EngineError(f"{path} needs {needs}, which is not installed")
-    if not gpus:
-        kinds = ", ".join(sidecar.compute_capabilities)
-        raise EngineError(f"{path} is whole, but needs a GPU of compute capability {kinds}, and there is none here")
-    return f"fits {', '.join(fitting)}"
-
-
-def _shipped_model() -> Row:
+def _shipped_model() -> Part:
     from engines.errors import EngineError
     from engines.model_info import read_metadata
     from engines.select import INT8_SUFFIX, fast_on_cpu, shipped_model
@@ -257,34 +173,28 @@ def _shipped_model() -> Row:
         if precision == "int8":
             read_metadata(shipped_model().with_suffix(INT8_SUFFIX))
     except EngineError as error:
-        return Row("generator", None, str(error), REINSTALL)
+        return Part("generator", None, str(error), REINSTALL)
     about = f"draws: {info.name}, {info.licence}".rstrip(", ")
-    return Row("generator", info.version or None, f"{about}; on this CPU in {precision}")
+    return Part("generator", info.version or None, f"{about}; on this CPU in {precision}")
 
 
-def _segmenter() -> Row:
-    from apdraw_cli.faces.segment import WEIGHTS
+def _segmenter() -> Part:
+    from engines.shipped import shipped_segmenter
 
-    if not WEIGHTS.is_file():
-        return Row("segmenter", None, f"there is no {WEIGHTS}", REINSTALL)
-    return Row("segmenter", None, "tells the person from the background")
+    if not shipped_segmenter().is_file():
+        return Part("segmenter", None, f"there is no {shipped_segmenter()}", REINSTALL)
+    return Part("segmenter", None, "tells the person from the background")
 
 
-def _part(module: str, distribution: str, purpose: str, requirement: str) -> Row:
+def _part(module: str, distribution: str, purpose: str, requirement: str) -> Part:
     remedy = f"python -m pip install {requirement}"
     if importlib.util.find_spec(module) is None:
-        return Row(distribution, None, f"not installed; {purpose}", remedy)
-    return Row(distribution, _installed(distribution) or "installed", purpose)  # or another one of the same module
+        return Part(distribution, None, f"not installed; {purpose}", remedy)
+    version = installed.version_of(distribution) or "installed"  # by another distribution of the same module
+    return Part(distribution, version, purpose)
 
 
-def _installed(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _folder(name: str, folder: Path, purpose: str, remedy: str) -> Row:
+def _folder(name: str, folder: Path, purpose: str, remedy: str) -> Part:
     """Whether files can be written to a folder; one that is not there yet is not made."""
     existing = folder.absolute()
     while not existing.exists():
@@ -295,5 +205,5 @@ def _folder(name: str, folder: Path, purpose: str, remedy: str) -> Row:
         free = shutil.disk_usage(existing).free / 1e9
     except OSError as error:
         reason = "it is no folder" if existing.is_file() else error.strerror or str(error)
-        return Row(name, None, f"{purpose} cannot be written to {folder}: {reason}", remedy)
-    return Row(name, None, f"{purpose} can be written to {folder}; {free:.1f} GB free")
+        return Part(name, None, f"{purpose} cannot be written to {folder}: {reason}", remedy)
+    return Part(name, None, f"{purpose} can be written to {folder}; {free:.1f} GB free")

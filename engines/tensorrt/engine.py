@@ -1,7 +1,6 @@
-"""Draws with a TensorRT engine on an NVIDIA GPU: TensorRT or TensorRT for RTX, through one backend."""
+"""Draws with an engine file of TensorRT or TensorRT for RTX on one NVIDIA GPU, with several batches in flight."""
 
 import contextlib
-import importlib.util
 import logging
 import threading
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from engines.base import EngineStatus, one_line
+from engines.base import one_line
 from engines.errors import CudaError, EngineError, ModelFileError, OutOfGpuMemoryError
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import check_batch
 from engines.tensorrt import cuda
-from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.lane import Lane, Program
-from engines.tensorrt.library import INSTALL, import_library, installed_flavor, installed_version
+from engines.tensorrt.library import import_library
 from engines.tensorrt.sidecar import Sidecar, check_fits, read_sidecar, rebuild_command, this_platform
 
 NAME: Final = "tensorrt"
@@ -27,29 +25,6 @@ LANES: Final = 2
 
 _LIBRARY_ERRORS: Final = (RuntimeError, TypeError, ValueError, OSError, MemoryError)
 """What the bindings raise beside their own false results."""
-
-
-def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
-    """Tells whether TensorRT and cuda-bindings are installed and there is a GPU; imports neither."""
-    flavor = installed_flavor()
-    version = None if flavor is None else f"{flavor} {installed_version(flavor)}"
-    reason, remedy = None, None
-    if not gpus:
-        reason = "the NVIDIA driver shows no GPU here"
-    elif flavor is None:
-        reason, remedy = "neither tensorrt nor tensorrt_rtx is installed", INSTALL
-    elif not _has_cuda_bindings():
-        reason, remedy = "cuda-bindings is not installed", cuda.INSTALL
-    if reason is not None:
-        return EngineStatus(NAME, False, version, (), reason, remedy)
-    return EngineStatus(NAME, True, version, tuple(f"cuda:{number}" for number in range(len(gpus))))
-
-
-def _has_cuda_bindings() -> bool:
-    try:
-        return importlib.util.find_spec(cuda.RUNTIME) is not None
-    except ModuleNotFoundError:  # not even its parent package
-        return False
 
 
 class TensorRTEngine:

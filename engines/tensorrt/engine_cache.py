@@ -34,7 +34,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get(variable) or default).expanduser() / "apdraw" / "engines"
 
 
-def engine_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None) -> Path:
+def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None) -> Path:
     """The engine of a model for a GPU: the one in the cache, else one built now, which is announced.
 
     Two processes that build the same engine at once do not disturb each other: the first to finish wins.

@@ -16,6 +16,9 @@ from engines.errors import EngineError, ModelFileError
 from engines.model_info import sha256
 from engines.regular_files import read_regular
 
+SUFFIX: Final = ".engine"
+"""Of the names of engine files."""
+
 FORMAT_VERSION: Final = 1
 
 FLAVORS: Final = ("tensorrt", "tensorrt-rtx")

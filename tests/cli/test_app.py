@@ -237,7 +237,7 @@ def test_a_bad_model_is_told_before_anything_is_written(tmp_path: Path) -> None:
     [
         (["convert", "x", "--nope"], "--nope"),
         (["convert"], "SOURCE"),
-        (["convert", "x", "--engine", "abacus"], "'abacus' is not one of 'auto', 'openvino'"),
+        (["convert", "x", "--engine", "abacus"], "'abacus' is not one of 'auto', 'tensorrt', 'openvino'"),
         (["convert", "x", "--workers", "-1"], "--workers"),
         (["nonsense"], "nonsense"),
     ],

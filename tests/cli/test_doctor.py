@@ -36,7 +36,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without a driver, a GPU or a library for one; returns an empty folder."""
     for module in ("tensorrt", "tensorrt_rtx", cuda.RUNTIME):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr("apdraw_cli.commands.doctor._installed", lambda name: None if "cuda" in name else "1.0")
+    monkeypatch.setattr("engines.installed.version_of", lambda name: None if "cuda" in name else "1.0")
     show(monkeypatch, ())
     monkeypatch.setattr(cuda, "driver_version", lambda: None)
     monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "cache"))
@@ -58,9 +58,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, bare: Path) -> FakeCuda:
     show(monkeypatch, GPUS)
     fake = FakeCuda(capabilities=["8.9", "7.5"])
     install(monkeypatch, fake, FakeTensorRT(fake))
-    monkeypatch.setattr("apdraw_cli.commands.doctor._installed", lambda name: "1.0")
+    monkeypatch.setattr("engines.installed.version_of", lambda name: "1.0")
     monkeypatch.setattr("engines.tensorrt.library.installed_version", lambda flavor: "11.4.0")
-    monkeypatch.setattr("engines.tensorrt.engine.installed_version", lambda flavor: "11.4.0")
     return fake
 
 
@@ -84,7 +83,7 @@ def test_on_a_machine_with_a_gpu_and_nothing_for_it_the_commands_are_told(
     monkeypatch: pytest.MonkeyPatch, bare: Path
 ) -> None:
     show(monkeypatch, GPUS)
-    monkeypatch.setattr("apdraw_cli.commands.doctor._installed", lambda name: None)
+    monkeypatch.setattr("engines.installed.version_of", lambda name: None)
     result = doctor()
     assert result.exit_code == 0
     assert section(result.stdout, "GPU")["NVIDIA"] == "driver 580.65.06 (CUDA 13.0) shows 2 GPUs"

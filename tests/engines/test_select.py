@@ -89,7 +89,7 @@ def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, withou
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"engine": "tflite"}, "choose auto, openvino, onnxruntime, torch, tensorrt"),
+        ({"engine": "tflite"}, "choose auto, tensorrt, openvino, onnxruntime, torch"),
         ({"precision": "int4"}, "choose auto, fp32, fp16, bf16, int8"),
         ({"device": "tpu"}, "choose auto, cpu, cuda"),
         ({"device": "cuda:x"}, "choose auto, cpu, cuda"),

@@ -1,5 +1,6 @@
 """A machine with GPUs and TensorRT, both fake: what `auto` takes there, what is built, and what is kept."""
 
+import dataclasses
 import json
 import logging
 import sys
@@ -12,6 +13,7 @@ from fake_tensorrt import FakeTensorRT, install, write_engine
 from engines import select
 from engines.errors import EngineError, ModelFileError
 from engines.model_info import read_metadata
+from engines.registry import backends
 from engines.select import open_engine, survey
 from engines.tensorrt import build
 from engines.tensorrt import engine_cache as cache
@@ -130,7 +132,7 @@ def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_p
     info = read_metadata(tiny_model)
 
     def first_use():
-        found.append(cache.engine_for(tiny_model, info, "cuda:0", GPUS[0], None))
+        found.append(cache.engine_file_for(tiny_model, info, "cuda:0", GPUS[0], None))
 
     threads = [threading.Thread(target=first_use) for _ in range(2)]
     for thread in threads:
@@ -163,15 +165,16 @@ def test_auto_says_when_a_build_failed_and_goes_on(monkeypatch, tmp_path, tensor
 def test_auto_takes_the_next_gpu_engine_first(monkeypatch, tensorrt, tiny_pair, load_tiny, caplog):
     tried = []
 
-    def opening(name):
-        def open_one(engine, file, info, load_module, options):
-            tried.append((engine, options["device"]))
-            raise EngineError(f"no {engine} here")
+    def refuse(backend):
+        def open_one(request):
+            tried.append((backend.name, request.device))
+            raise EngineError(f"no {backend.name} here")
 
-        return open_one
+        return dataclasses.replace(backend, open=open_one)
 
+    others = tuple(each if each.name == "tensorrt" else refuse(each) for each in backends())
+    monkeypatch.setattr(select, "backends", lambda: others)
     monkeypatch.setattr(select, "_check_status", lambda status, device: None)
-    monkeypatch.setattr(select, "_open_one", opening("any"))
     tensorrt.fail["execute_async_v3"] = (False, "it broke")
     monkeypatch.setattr(build, "build_engine", lambda onnx, out, *rest: write_engine(out, onnx))
     message = ""
@@ -236,14 +239,14 @@ def test_each_gpu_asked_for_gets_an_engine(
 
 
 def test_what_was_opened_is_closed_if_another_gpu_fails(monkeypatch, gpu, builds, tiny_model):
-    real = cache.engine_for
+    real = cache.engine_file_for
 
-    def engine_for(onnx, info, device, *rest):
+    def engine_file_for(onnx, info, device, *rest):
         if device == "cuda:1":
             raise EngineError("the second is lost")
         return real(onnx, info, device, *rest)
 
-    monkeypatch.setattr(cache, "engine_for", engine_for)
+    monkeypatch.setattr(cache, "engine_file_for", engine_file_for)
     with pytest.raises(EngineError, match="the second is lost"):
         open_engine(tiny_model, engine="tensorrt", device="cuda")
     assert gpu.leaked() == []

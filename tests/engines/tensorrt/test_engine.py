@@ -12,8 +12,9 @@ import pytest
 from fake_cuda import FakeCuda, Fault, cudaError_t
 from fake_tensorrt import CudaGraphStrategy, FakeTensorRT, install, write_engine
 
+from engines.base import EngineRequest
 from engines.errors import EngineError, ModelFileError
-from engines.multi_gpu import SeveralEngines
+from engines.multi_gpu import MultiGpuEngine
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.portrait import SIZE, PortraitBatch
 from engines.select import open_engine, read_metadata, read_model, shipped_model
@@ -73,9 +74,7 @@ def test_it_says_what_it_is(engine):
 @pytest.mark.parametrize("count", [1, N - 1, N, N + 1, 3 * N - 1])
 def test_it_draws_what_onnxruntime_draws(engine, tiny_model, make_batch, count):
     batch = make_batch(count)
-    other = OnnxRuntimeEngine(
-        tiny_model, read_metadata(tiny_model), device="cpu", precision="auto", batch_size=None, threads=1
-    )
+    other = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model), threads=1))
     drawing = engine.draw(batch)
     assert drawing.dtype == np.uint8
     assert (drawing == other.draw(batch)).all()
@@ -201,7 +200,7 @@ def test_two_gpus_share_the_work(monkeypatch, tmp_path, tiny_model, make_batch, 
     gpu = FakeCuda(capabilities=["8.9", "8.9"])
     install(monkeypatch, gpu, FakeTensorRT(gpu))
     path = write_engine(tmp_path / "tiny.engine", tiny_model)
-    engine = SeveralEngines([TensorRTEngine(path, device=f"cuda:{number}") for number in (0, 1)])
+    engine = MultiGpuEngine([TensorRTEngine(path, device=f"cuda:{number}") for number in (0, 1)])
     assert (engine.device, engine.batch_size, engine.concurrency) == ("cuda:0,cuda:1", N, 4)
     batches = [make_batch(1 + seed % 6, seed) for seed in range(16)]
     with ThreadPoolExecutor(4) as pool:
