@@ -8,10 +8,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
 
-INTERRUPTED: Final = 130
-"""Exit code of a command that the user stopped."""
+from engines.errors import ExitCode
 
 
 def tune_process() -> None:
@@ -34,7 +32,7 @@ def stop_requests() -> Iterator[threading.Event]:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             sys.stderr.flush()
-            os._exit(INTERRUPTED)
+            os._exit(ExitCode.INTERRUPTED)
         stop.set()
 
     numbers = (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

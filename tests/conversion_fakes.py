@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.extract import DetectedPortrait
 from engines.errors import EngineError, PhotoError, UnfitError
+from engines.options import EngineOptions
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait, PortraitBatch
 
 CRASHES = (255, 0, 1)
@@ -94,11 +95,11 @@ class FakeEngine:
         self.closed = True
 
 
-def engine_opener(engine: FakeEngine) -> Callable[[ConvertOptions, Path], FakeEngine]:
+def engine_opener(engine: FakeEngine) -> Callable[[EngineOptions, Path], FakeEngine]:
     return lambda options, model: engine
 
 
-def no_engine(options: ConvertOptions, model: Path) -> FakeEngine:
+def no_engine(options: EngineOptions, model: Path) -> FakeEngine:
     raise AssertionError("the engine was opened although there was nothing to draw")
 
 

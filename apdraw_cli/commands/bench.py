@@ -14,12 +14,14 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.convert import convert, generator_engine, retinaface_extractor
+from apdraw_cli.commands.options import BenchOptions
 from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import prepare_file
 from apdraw_cli.conversion.sources import Source, gather
 from engines.errors import PhotoError, UnfitError, UsageError
+from engines.options import EngineOptions
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.bench_peak import MatrixProduct
@@ -33,23 +35,6 @@ LEAST_SECONDS: Final = 1.0
 """For how long at least; in less, how long a call takes is a matter of chance."""
 
 SAMPLE_SECONDS: Final = 0.2
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What `apdraw bench` is asked for.
-
-    Attributes:
-        sources: photos and folders.
-        model: the generator's `.onnx` file; None for the shipped one.
-        limit: use the first so many photos.
-        rounds: how often each is timed, in turn; medians are told.
-    """
-
-    sources: tuple[str, ...]
-    model: Path | None = None
-    limit: int = 60
-    rounds: int = 3
 
 
 @dataclass(frozen=True)
@@ -133,16 +118,16 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
     generator = None
     with tempfile.TemporaryDirectory(prefix="apdraw-bench-") as scratch:
         sources = gather(options.sources, (), Path(scratch) / "out")
-        photos = list(islice(sources.photos("", several=False), options.limit))
+        photos = list(islice(sources.photos("", several=False), options.timing.limit))
         if not photos:
             raise UsageError("there is no photo to measure with: name a folder of photos")
-        for done in range(options.rounds):
-            runs.append(_converted([photo.path for photo in photos], options.model, Path(scratch) / str(done)))
+        for done in range(options.timing.rounds):
+            runs.append(_converted([photo.path for photo in photos], options, Path(scratch) / str(done)))
             # Opened after the first conversion, which so takes no more memory than one does, and timed just after
             # each, for both to have the same moment of a shared machine.
-            generator = generator or _Generator(options.model, model, _portraits(photos))
+            generator = generator or _Generator(options.engine, model, _portraits(photos))
             generator.time()
-            progress(done + 1, options.rounds)
+            progress(done + 1, options.timing.rounds)
     assert generator is not None
     generator.close()
     speeds = [run.photos_per_second for run in runs]
@@ -167,8 +152,8 @@ class _Generator:
     """The generator alone, in every engine that can draw it here.
 
     Args:
-        asked: the model that a conversion was asked for.
-        model: its file.
+        options: what draws in a conversion.
+        model: the generator's file.
         portraits: to draw.
 
     Attributes:
@@ -179,11 +164,11 @@ class _Generator:
         UnfitError: no engine can draw the model.
     """
 
-    def __init__(self, asked: Path | None, model: Path, portraits: "list[Portrait]") -> None:
+    def __init__(self, options: EngineOptions, model: Path, portraits: "list[Portrait]") -> None:
         from apdraw_cli.commands.bench_peak import gflop_per_portrait
 
         self.gflop = gflop_per_portrait(model)
-        self._engines = _engines(model, generator_engine(ConvertOptions((), model=asked), model))
+        self._engines = _engines(model, generator_engine(options, model))
         self._portraits = portraits
         self._products = _products()
         self.seconds: list[list[float]] = [[] for _ in self._engines]
@@ -253,7 +238,7 @@ def _engines(model: Path, default: "Engine") -> "list[Engine]":
     for backend in backends():
         for precision in backend.precisions:
             if (backend.name, precision) != (default.name, default.precision):
-                options = ConvertOptions((), engine=backend.name, precision=precision)
+                options = EngineOptions(engine=backend.name, precision=precision)
                 with contextlib.suppress(UnfitError):  # not here
                     engines.append(generator_engine(options, model))
     return engines
@@ -309,10 +294,12 @@ def _timing(engine: "Engine", seconds: Sequence[float], gflop: float, peaks: dic
     )
 
 
-def _converted(photos: Sequence[str], model: Path | None, output: Path) -> _Run:
+def _converted(photos: Sequence[str], options: BenchOptions, output: Path) -> _Run:
     watch, memory = _Watch(), _Memory()
     with memory:
-        result = convert(ConvertOptions(tuple(photos), output=output, model=model), watch)
+        result = convert(
+            ConvertOptions(tuple(photos), output=output, model=options.model, engine=options.engine), watch
+        )
     if result.error is not None:
         raise UnfitError(result.error)
     if not result.done:

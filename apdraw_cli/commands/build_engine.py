@@ -6,21 +6,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from apdraw_cli.commands.export import export
+from apdraw_cli.commands.options import ExportOptions
 from engines.base import EngineRequest
 from engines.errors import UsageError
 from engines.model_info import read_metadata
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.options import BuildOptions
 from engines.portrait import PortraitBatch
-from engines.tensorrt.build import BuildOptions, build_engine
+from engines.tensorrt.build import build_engine
 from engines.tensorrt.cuda import find_gpus
 from engines.tensorrt.sidecar import Sidecar, sidecar_path
-
-Precision = Literal["fp32", "fp16"]
 
 CALLS: Final = 50
 """Calls of an engine that its latency is measured by."""
@@ -111,7 +111,7 @@ def build(
         onnx = model
         if kind == ".safetensors":
             onnx = Path(folder) / f"{model.stem}.onnx"
-            export(model, onnx, precision="fp32" if options.precision == "fp32" else "fp16")
+            export(model, onnx, ExportOptions(precision="fp32" if options.precision == "fp32" else "fp16"))
         start = time.monotonic()
         sidecar = build_engine(onnx, engine, options, progress)
         seconds = time.monotonic() - start

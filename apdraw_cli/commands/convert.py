@@ -16,6 +16,7 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import gather
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UnfitError
+from engines.options import EngineOptions
 
 if TYPE_CHECKING:
     from apdraw_cli.conversion.portraits import Extractor
@@ -27,14 +28,14 @@ def retinaface_extractor(options: FaceOptions) -> "Extractor":
     from apdraw_cli.faces.extract import PortraitExtractor
 
     return PortraitExtractor(
-        faces="all" if options.faces == "all" else "largest",
+        faces=options.faces,
         min_face=options.min_face,
         aligned=options.aligned,
         detector=options.detector,
     )
 
 
-def generator_engine(options: ConvertOptions, model: Path) -> "Engine":
+def generator_engine(options: EngineOptions, model: Path) -> "Engine":
     """Opens a model in the engine asked for, or the fastest here.
 
     Raises:
@@ -57,7 +58,7 @@ def convert(
     listener: Listener,
     *,
     stop: threading.Event | None = None,
-    open_engine: "Callable[[ConvertOptions, Path], Engine]" = generator_engine,
+    open_engine: "Callable[[EngineOptions, Path], Engine]" = generator_engine,
     open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
     debug: bool = False,
 ) -> ConvertResult:
@@ -77,14 +78,14 @@ def convert(
     """
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
-    sources = gather(options.sources, options.listed, options.output, follow_links=options.follow_links)
+    sources = gather(options.sources, options.listed, options.output, follow_links=options.run.follow_links)
     model, checksum = _model(options)
     executor = LocalExecutor(
         Recipe.of(options),
         open_storage(str(sources.output)),
-        lambda: open_engine(options, model),
+        lambda: open_engine(options.engine, model),
         open_extractor,
-        workers=options.workers,
+        workers=options.run.workers,
         debug=debug,
     )
     with contextlib.closing(executor):
@@ -98,7 +99,7 @@ def plan(options: ConvertOptions) -> Iterator[Step]:
         UsageError: a source is missing, or the output folder cannot be used.
         UnfitError: the model cannot be read.
     """
-    sources = gather(options.sources, options.listed, options.output, follow_links=options.follow_links)
+    sources = gather(options.sources, options.listed, options.output, follow_links=options.run.follow_links)
     history = History(sources.output / NAME)
     yield from Planner(options, sources, history, _model(options)[1]).steps()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from apdraw_cli import __version__
 from engines import installed
+from engines.errors import ExitCode
 from engines.installed import Part
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Diagnosis:
     picked: str | None
     advice: tuple[str, ...]
     trouble: str | None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of the command: 3 if `apdraw convert` cannot draw here."""
+        return ExitCode.DONE if self.trouble is None else ExitCode.UNFIT
 
 
 def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from apdraw_cli.commands.convert import generator_engine
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
+from apdraw_cli.commands.options import EvaluateOptions
 from engines.atomic_files import replacing
-from engines.errors import FeaturesError, UnfitError, UsageError
+from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError
 
 if TYPE_CHECKING:
     from engines.base import Engine
@@ -23,37 +25,6 @@ FOLDER_BATCH: Final = 8
 
 SHEET: Final = "worst.png"
 REPORT: Final = "evaluation.json"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What `apdraw evaluate` is asked for.
-
-    Attributes:
-        model: a `.safetensors` or `.onnx` file, or a folder of drawings named like the data set's portraits.
-        dataset: a prepared data set, or one in the authors' layout.
-        split: `val` or `train`.
-        limit: measure the first so many portraits only.
-        fid: True: measure FID or fail; False: do not; None: measure it if that is possible here.
-        features: file of Inception weights; to name it asks for FID.
-        engine: as in `apdraw convert`, like the rest.
-        device: FID's features are computed on it too.
-        precision: of the generator.
-        batch_size: portraits in a call of the engine.
-        output: folder for `save`, made before anything is drawn.
-    """
-
-    model: Path
-    dataset: Path
-    split: str = "val"
-    limit: int | None = None
-    fid: bool | None = None
-    features: Path | None = None
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int | None = None
-    output: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +62,9 @@ class EvaluateResult:
     portraits: tuple["Measured", ...]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """Of the command: 1 if portraits were left out."""
-        return 1 if self.left_out else 0
+        return ExitCode.PARTLY if self.left_out else ExitCode.DONE
 
 
 def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> "tuple[EvaluateResult, Image]":
@@ -107,12 +78,11 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         The result, and the worst portraits as a contact sheet: uint8 [H, W, 3], RGB.
 
     Raises:
-        UsageError: there is nothing to measure, or options contradict each other.
+        UsageError: there is nothing to measure.
         UnfitError: a package is missing, the model cannot be used, or FID was asked for and cannot be had.
     """
     from engines.base import one_line
 
-    _check_options(options)
     try:
         import torchmetrics  # noqa: F401
 
@@ -126,8 +96,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
             f"torchmetrics cannot be loaded ({one_line(error)}); "
             "if there is a torchvision made for another torch, remove it or install both anew"
         ) from error
-    pairs = PortraitPairs(options.dataset, "train" if options.split == "train" else "val")
-    engine = None if options.model.is_dir() else _open_engine(options)
+    pairs = PortraitPairs(options.dataset, options.measure.split)
+    engine = None if options.model.is_dir() else generator_engine(options.engine, options.model)
     draw = folder_drawer(options.model, pairs.names) if engine is None else _engine_drawer(engine)
     features, notes = _open_features(options)
     if options.output is not None:
@@ -136,8 +106,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         found = run(
             pairs,
             draw,
-            batch_size=options.batch_size or (FOLDER_BATCH if engine is None else engine.batch_size),
-            limit=options.limit,
+            batch_size=options.engine.batch_size or (FOLDER_BATCH if engine is None else engine.batch_size),
+            limit=options.measure.limit,
             features=features,
             progress=progress,
         )
@@ -145,7 +115,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         if engine is not None:
             engine.close()
     if features is not None and found.fid is None:
-        if _fid_is_a_must(options):
+        if options.measure.fid_is_a_must:
             raise UsageError("FID needs two portraits at least, and one was measured: raise --limit or leave out --fid")
         notes = ["FID was not measured: it needs two portraits at least."]
     elif found.fid is not None and len(found.portraits) < FID_SAMPLES:
@@ -157,7 +127,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         model=options.model,
         engine=None if engine is None else f"{engine.name} on {engine.device} in {engine.precision}",
         dataset=options.dataset,
-        split=options.split,
+        split=options.measure.split,
         split_portraits=len(pairs),
         measured=len(found.portraits),
         mean=found.mean,
@@ -189,34 +159,11 @@ def save(result: EvaluateResult, sheet: "Image", output: Path) -> None:
         raise UnfitError(f"cannot write into {output} ({error.strerror}); name another folder") from error
 
 
-def _check_options(options: EvaluateOptions) -> None:
-    if options.fid is False and options.features is not None:
-        raise UsageError("--no-fid and --features contradict each other: leave out one of them")
-    if options.model.is_dir():
-        named = {"--engine": options.engine != "auto", "--precision": options.precision != "auto"}
-        for option in (name for name, given in named.items() if given):
-            raise UsageError(f"{options.model} is a folder of drawings, which nothing draws: leave out {option}")
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be made ({error.strerror}): name another --output") from error
-
-
-def _open_engine(options: EvaluateOptions) -> "Engine":
-    from apdraw_cli.commands.convert import generator_engine
-    from apdraw_cli.conversion.options import ConvertOptions
-
-    asked = ConvertOptions(
-        sources=(),
-        engine=options.engine,
-        device=options.device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-    )
-    return generator_engine(asked, options.model)
 
 
 def _engine_drawer(engine: "Engine") -> "Draw":
@@ -227,27 +174,23 @@ def _engine_drawer(engine: "Engine") -> "Draw":
     return draw
 
 
-def _fid_is_a_must(options: EvaluateOptions) -> bool:
-    return options.fid is True or options.features is not None
-
-
 def _open_features(options: EvaluateOptions) -> "tuple[Extractor | None, list[str]]":
     """The features of FID, if they can be had, and what is to be said about that."""
     import torch
 
     from train.evaluation.fid import WEIGHTS, inception_features, usual_weights
 
-    if options.fid is False:
+    if options.measure.fid is False:
         return None, ["FID was not measured: --no-fid."]
-    device = options.device
+    device = options.engine.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     notes = []
     try:
-        if options.features is not None and not usual_weights(options.features):
-            notes.append(f"FID by {options.features}, not the usual {WEIGHTS}: it compares with no other.")
-        return inception_features(options.features, device), notes
+        if options.measure.features is not None and not usual_weights(options.measure.features):
+            notes.append(f"FID by {options.measure.features}, not the usual {WEIGHTS}: it compares with no other.")
+        return inception_features(options.measure.features, device), notes
     except FeaturesError as error:
-        if _fid_is_a_must(options):
+        if options.measure.fid_is_a_must:
             raise
         return None, [f"Not measured: {error}"]

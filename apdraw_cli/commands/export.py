@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from apdraw_cli.commands.options import ExportOptions
 from engines.errors import UnfitError, UsageError
 
 INSTALL = "python -m pip install 'apdraw[export]'"
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -29,35 +27,27 @@ class ExportResult:
 def export(
     model: Path,
     onnx: Path,
-    *,
-    precision: Precision = "fp32",
-    half_weights: bool = False,
-    calibration: Path | None = None,
+    options: ExportOptions | None = None,
 ) -> ExportResult:
     """Exports a model, after checking that ONNX Runtime draws with it what torch draws.
 
     Args:
         model: a `.safetensors` file of this program.
         onnx: the `.onnx` file to write; replaced where it exists.
-        precision: what the graph computes in. `fp16` and `int8` are refused where they change the drawing.
-        half_weights: stores the weights in half precision, for a file of half the size; the drawing is still
-            computed in single precision, where `precision` says so.
-        calibration: a data set on whose portraits the ranges of `int8` are measured.
+        options: how; `fp16` and `int8` are refused where they change the drawing.
 
     Raises:
-        UsageError: `model` or `onnx` is of another kind, or `calibration` is missing or not wanted.
+        UsageError: `model` or `onnx` is of another kind.
+        DatasetError: the data set to calibrate on cannot be used.
         UnfitError: a package is missing, the model cannot be used, or its graph draws something else.
     """
+    options = options or ExportOptions()
     if model.suffix.lower() != ".safetensors":
         raise UsageError(f"cannot export {model}: a model to export is a .safetensors file")
     if onnx.suffix.lower() != ".onnx":
         raise UsageError(f"cannot export to {onnx}: its name must end in .onnx")
     if not onnx.parent.is_dir():
         raise UsageError(f"cannot export to {onnx}: there is no folder {onnx.parent}; make it first")
-    if precision == "int8" and calibration is None:
-        raise UsageError("int8 is calibrated on portraits: name a data set with --calibration (made by apdraw prepare)")
-    if precision != "int8" and calibration is not None:
-        raise UsageError(f"--calibration is for --precision int8, not for {precision}: leave it out")
     try:
         import onnx as _onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -68,6 +58,11 @@ def export(
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
     generator, metadata = load_generator(model)
     written = export_onnx(
-        generator, onnx, metadata, precision=precision, half_weights=half_weights, calibration=calibration
+        generator,
+        onnx,
+        metadata,
+        precision=options.precision,
+        half_weights=options.half_weights,
+        calibration=options.calibration,
     )
     return ExportResult(onnx, onnx.stat().st_size, written)

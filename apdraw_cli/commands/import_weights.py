@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from apdraw_cli.commands.options import ImportOptions
 from engines.errors import UnfitError, UsageError
 
 INSTALL = "python -m pip install 'apdraw[torch]'"
@@ -26,26 +27,20 @@ class ImportResult:
 def import_weights(
     checkpoint: Path,
     model: Path,
-    *,
-    epoch: str | None = None,
-    name: str | None = None,
-    licence: str = "",
-    training_data: str = "",
+    options: ImportOptions | None = None,
 ) -> ImportResult:
     """Reads an author-format checkpoint and writes it as a model file.
 
     Args:
         checkpoint: a `<epoch>_net_gen.pt` file, or a folder with it or `<epoch>_net_<network>.pth` files.
         model: the `.safetensors` file to write; replaced where it exists.
-        epoch: which of a folder's epochs; by default `latest`, else the highest.
-        name: of the model; by default the file's.
-        licence: of the weights, as far as you know it.
-        training_data: what they were trained on, as far as you know it.
+        options: which epoch, and what the model says of itself.
 
     Raises:
         UsageError: `model` is no `.safetensors` file.
         UnfitError: torch is missing, or the checkpoint cannot be used.
     """
+    options = options or ImportOptions()
     if model.suffix.lower() != ".safetensors":
         raise UsageError(f"cannot write the model to {model}: its name must end in .safetensors")
     try:
@@ -53,11 +48,11 @@ def import_weights(
         from train.model_file import save_generator
     except ImportError as error:
         raise UnfitError(f"importing weights needs {error.name}; install it with: {INSTALL}") from error
-    generator = load_author_generator(checkpoint, epoch)
+    generator = load_author_generator(checkpoint, options.epoch)
     description = {
-        "name": name or model.stem,
-        "licence": licence,
-        "training_data": training_data,
+        "name": options.name or model.stem,
+        "licence": options.licence,
+        "training_data": options.training_data,
         "provenance": f"imported from the author-format checkpoint {checkpoint.resolve().name}",
     }
     save_generator(model, generator, description)

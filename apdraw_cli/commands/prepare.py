@@ -41,18 +41,18 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
         UsageError: there are no photos or none can be used, a folder or the index cannot be used.
         UnfitError: a file cannot be written, or faces cannot be found here.
     """
-    splits = read_splits(options.index) if options.index else {}
-    if options.labels and not options.labels.is_dir():
-        raise UsageError(f"{options.labels} is no folder: name one with label maps")
-    if options.drawings and options.drawings.resolve() == options.photos.resolve():
-        raise UsageError(f"{options.drawings} holds the photos: name another folder for the drawings")
-    pairing = pair(options.photos, options.drawings, options.labels, _what_decides(options))
+    splits = read_splits(options.pairs.index) if options.pairs.index else {}
+    if options.pairs.labels and not options.pairs.labels.is_dir():
+        raise UsageError(f"{options.pairs.labels} is no folder: name one with label maps")
+    if options.pairs.drawings and options.pairs.drawings.resolve() == options.photos.resolve():
+        raise UsageError(f"{options.pairs.drawings} holds the photos: name another folder for the drawings")
+    pairing = pair(options.photos, options.pairs.drawings, options.pairs.labels, _what_decides(options))
     sources = {task.photo.name for task in pairing.tasks}
     sources |= {record.source for record in pairing.left_out if record.source}
     if splits and not splits.keys() & sources:
-        raise UsageError(f"the index {options.index} names none of the photos in {options.photos}: name another")
-    folders = [folder for folder in FOLDERS if folder != LINES or not options.drawings]
-    used = [folder for folder in (options.photos, options.drawings, options.labels) if folder]
+        raise UsageError(f"the index {options.pairs.index} names none of the photos in {options.photos}: name another")
+    folders = [folder for folder in FOLDERS if folder != LINES or not options.pairs.drawings]
+    used = [folder for folder in (options.photos, options.pairs.drawings, options.pairs.labels) if folder]
     with Records(options.dataset, used, folders) as records:
         if records.indexed and not {record.source for record in records.indexed.values()} & sources:
             raise UsageError(f"{options.dataset} was made of other photos: name another folder for the data set")
@@ -93,8 +93,8 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     from apdraw_cli.conversion.executors.process_pool import WorkerPool
     from apdraw_cli.datasets.portraits import WORKER_DIED, PortraitPreparer, blank
 
-    preparer = PortraitPreparer(options.dataset, options.min_agreement)
-    workers = options.workers
+    preparer = PortraitPreparer(options.dataset, options.pairs.least_agreement)
+    workers = options.pairs.workers
     if workers is None:
         workers = 0 if len(tasks) <= FEW_PHOTOS else _suitable_workers(len(tasks))
     progress(0, len(tasks))
@@ -119,11 +119,11 @@ def _what_decides(options: PrepareOptions) -> str:
     """All but the files themselves that decides what portraits look like."""
     from apdraw_cli.faces.segment import WEIGHTS
 
-    decisive: dict[str, object] = {"version": __version__, "labels": options.labels is not None}
-    if options.labels is None and WEIGHTS.is_file():
+    decisive: dict[str, object] = {"version": __version__, "labels": options.pairs.labels is not None}
+    if options.pairs.labels is None and WEIGHTS.is_file():
         decisive["segmenter"] = _sha256(WEIGHTS)
-    if options.drawings:
-        decisive["min_agreement"] = options.min_agreement
+    if options.pairs.drawings:
+        decisive["min_agreement"] = options.pairs.least_agreement
     else:
         decisive["npr"] = package_sha256("train.npr")
     return json.dumps(decisive, sort_keys=True)

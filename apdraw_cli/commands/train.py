@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engines.errors import UnfitError
+from engines.errors import ExitCode, UnfitError
 
 if TYPE_CHECKING:
     from train.loop import Listener
@@ -29,6 +29,11 @@ class TrainResult:
     stage: str
     result: Path | None
     interrupted_at: int | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of the command."""
+        return ExitCode.DONE if self.interrupted_at is None else ExitCode.INTERRUPTED
 
 
 @dataclass(frozen=True)

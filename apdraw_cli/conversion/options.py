@@ -1,26 +1,81 @@
-"""What a conversion is asked for: options in frozen dataclasses."""
+"""What a conversion is asked for: options in frozen dataclasses. To add an option, add a field."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-from apdraw_cli.faces.detectors import DEFAULT
+from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
+from engines.errors import OptionsError
+from engines.options import EngineOptions, check, make, option
 
 
 @dataclass(frozen=True)
 class FaceOptions:
     """Which faces become portraits.
 
-    Attributes:
-        faces: `largest` or `all`.
-        min_face: smallest length of a face's box, in photo pixels.
-        aligned: photos are aligned portraits already.
-        detector: a name in `apdraw_cli.faces.detectors.DETECTORS`.
+    Raises:
+        OptionsError: a value that is not allowed, or values that contradict each other.
     """
 
-    faces: str = "largest"
-    min_face: float = 0.0
-    aligned: bool = False
-    detector: str = DEFAULT
+    faces: Literal["largest", "all"] = option(
+        "largest",
+        "largest: one drawing for each photo. all: one for each face, the largest first: p.png, p.2.png, ...",
+        panel="Faces",
+    )
+    min_face: float = option(
+        0.0, "Leave out faces that are shorter than this, in photo pixels.", metavar="PIXELS", min=0, panel="Faces"
+    )
+    aligned: bool = option(
+        False,
+        "Photos are aligned 512 x 512 portraits already. p.txt may hold landmarks of p.jpg: five lines 'x y', of left "
+        "eye, right eye, nose and the mouth's corners.",
+        panel="Faces",
+    )
+    detector: str = option(DEFAULT, "The network that finds faces.", choices=DETECTORS, panel="Faces")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.aligned and (self.faces == "all" or self.min_face):
+            raise OptionsError("an aligned portrait holds one face: leave out --aligned, or --faces all and --min-face")
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What drawings are written as.
+
+    Raises:
+        OptionsError: a value that is not allowed.
+    """
+
+    format: str = option("png", "File format of the drawings.", choices=tuple(FORMATS))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a conversion goes about its work; none of it changes a drawing.
+
+    Raises:
+        OptionsError: a value that is not allowed.
+    """
+
+    existing: Literal["skip", "overwrite", "error"] = option(
+        "skip",
+        "What to do about drawings that are there: skip those that are up to date, overwrite, or count as errors.",
+    )
+    retry_failed: bool = option(False, "Try photos again that failed or held no face before.")
+    follow_links: bool = option(
+        False, "Follow links in a folder of photos that lead out of it.", names=("--follow-links/--no-follow-links",)
+    )
+    workers: int | None = option(
+        None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -32,29 +87,34 @@ class ConvertOptions:
         listed: more of them, from a list; a missing one is a photo that fails.
         output: the output folder.
         model: the generator's file.
-        engine: `auto` or an engine's name.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,cuda:M`.
-        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
-        batch_size: portraits in a call of the engine.
-        workers: processes that prepare photos; 0 for this one.
-        face_options: which faces become portraits.
-        format: a name in `apdraw_cli.conversion.formats.FORMATS`.
-        existing: `skip`, `overwrite` or `error`.
-        retry_failed: try photos again that failed or held no face.
-        follow_links: follow links in folders of photos that lead out of them.
+        faces: which faces become portraits.
+        engine: what draws.
+        file: what drawings are written as.
+        run: how the conversion goes about its work.
     """
 
     sources: tuple[str, ...]
     listed: tuple[str, ...] = ()
     output: Path | None = None
     model: Path | None = None
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    face_options: FaceOptions = field(default_factory=FaceOptions)
-    format: str = "png"
-    existing: str = "skip"
-    retry_failed: bool = False
-    follow_links: bool = False
+    faces: FaceOptions = field(default_factory=FaceOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    file: FileOptions = field(default_factory=FileOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    @classmethod
+    def of(
+        cls,
+        *sources: str,
+        listed: tuple[str, ...] = (),
+        output: Path | None = None,
+        model: Path | None = None,
+        **options: Any,
+    ) -> "ConvertOptions":
+        """Options by their own names, as on the command line: `of("photos", faces="all", batch_size=4)`.
+
+        Raises:
+            OptionsError: one is unknown, or has a value that is not allowed.
+        """
+        groups = {"faces": FaceOptions, "engine": EngineOptions, "file": FileOptions, "run": RunOptions}
+        return cls(sources, listed, output, model, **make(groups, options))

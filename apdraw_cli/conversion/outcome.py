@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from apdraw_cli.conversion.sources import Source
-from engines.errors import PhotoError
+from engines.errors import ExitCode, PhotoError
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
@@ -111,10 +111,10 @@ class ConvertResult:
         return self.done + self.skipped + self.no_face + self.failed
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """The command's exit code."""
         if self.interrupted:
-            return 130
+            return ExitCode.INTERRUPTED
         if self.error is not None:
-            return 3
-        return 1 if self.failures else 0
+            return ExitCode.UNFIT
+        return ExitCode.PARTLY if self.failures else ExitCode.DONE

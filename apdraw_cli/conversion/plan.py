@@ -56,7 +56,7 @@ class Planner:
         self._model = model
         self._output = open_storage(str(sources.output))
         self._recipe = Recipe.of(options)
-        self._suffix = FORMATS[options.format].suffix
+        self._suffix = FORMATS[options.file.format].suffix
 
     def steps(self) -> Iterator[Step]:
         """Plans all photos, in the order of the sources."""
@@ -84,9 +84,9 @@ class Planner:
         """The outcome that the record tells of, if there is nothing to do about it."""
         if record.status == "done":
             current = record.model == self._model and self._holds(drawing, record)
-            if self._options.existing == "skip" and current:
+            if self._options.run.existing == "skip" and current:
                 return Outcome(source, "skipped", record.options, record.outputs, recorded=False)
-        elif not self._options.retry_failed and record.code not in PASSING:
+        elif not self._options.run.retry_failed and record.code not in PASSING:
             error = PhotoError(record.code, record.message)
             status: Status = "no_face" if record.status == "no_face" else "failed"
             return Outcome(source, status, record.options, error=error, remembered=True, recorded=False)
@@ -113,12 +113,12 @@ class Planner:
         """Why a photo's drawing cannot be written, if its name is taken."""
         if not self._output.exists(drawing):
             return None
-        if self._options.existing == "error":
+        if self._options.run.existing == "error":
             return PhotoError("exists", f"{drawing} exists already")
         if self._output.identity(drawing) == source.storage.identity(source.name) is not None:
             return PhotoError("name_taken", "its drawing would replace it: name another --output")
         owner = self._history.owner(drawing)
-        if owner is None or known or self._options.existing == "overwrite":
+        if owner is None or known or self._options.run.existing == "overwrite":
             return None
         if _is_another(owner, source):
             return PhotoError(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions
 from apdraw_cli.conversion.storage import Version
 
 PIPELINE_VERSION: Final = 3
@@ -28,16 +28,21 @@ class Recipe:
 
     Attributes:
         faces: which faces become portraits.
-        format: what drawings are written as, a name in `apdraw_cli.conversion.formats.FORMATS`.
+        file: what drawings are written as.
     """
 
     faces: FaceOptions = field(default_factory=FaceOptions)
-    format: str = "png"
+    file: FileOptions = field(default_factory=FileOptions)
 
     @classmethod
     def of(cls, options: ConvertOptions) -> "Recipe":
         """The part of a conversion's options that decides what drawings look like."""
-        return cls(options.face_options, options.format)
+        return cls(options.faces, options.file)
+
+    @property
+    def format(self) -> str:
+        """The name of the file format."""
+        return self.file.format
 
     @property
     def several(self) -> bool:

@@ -3,8 +3,53 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from apdraw_cli.datasets.registration import MIN_AGREEMENT
+from engines.errors import ExitCode, OptionsError
+from engines.options import check, option
+
+MIN_AGREEMENT: Final = 0.45
+"""A drawing that agrees less with its photo is left out, unless said otherwise; see `registration`."""
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How photos are paired with drawings.
+
+    Raises:
+        OptionsError: a value that is not allowed, or values that contradict each other.
+    """
+
+    drawings: Path | None = option(
+        None, "A folder of an artist's drawings, named like the photos.", metavar="DIR", shown="none"
+    )
+    npr: bool = option(False, "Make two-tone drawings by filtering the photos, for pre-training.")
+    min_agreement: float | None = option(
+        None,
+        "Leave out drawings that match their photo less than this: 1 is perfect, -1 takes all.",
+        min=-1,
+        max=1,
+        shown=f"{MIN_AGREEMENT}",
+    )
+    labels: Path | None = option(
+        None, "A folder of label maps, NAME.png: 0 background, 1 person, 2 face.", shown="made by the segmenter"
+    )
+    index: Path | None = option(None, "A CSV file with columns file and split (train or val).", shown="a tenth is val")
+    workers: int | None = option(None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.npr == (self.drawings is not None):
+            raise OptionsError(
+                "say where the drawings come from: --drawings DIR for an artist's, or --npr to make them by filtering"
+            )
+        if self.min_agreement is not None and self.npr:
+            raise OptionsError("--min-agreement is about an artist's drawings: leave it out with --npr")
+
+    @property
+    def least_agreement(self) -> float:
+        """A drawing that agrees less with its photo is left out; see `registration`."""
+        return MIN_AGREEMENT if self.min_agreement is None else self.min_agreement
 
 
 @dataclass(frozen=True)
@@ -14,20 +59,12 @@ class PrepareOptions:
     Attributes:
         photos: folder of photos.
         dataset: folder to write.
-        drawings: folder of an artist's drawings, of the photos' names; None to make two-tone ones by filtering.
-        labels: folder of label maps, `NAME.png` of a photo's size; None to have the photos labelled.
-        index: CSV file with columns `file` and `split` (`train` or `val`); None to put a tenth aside.
-        min_agreement: a drawing that agrees less with its photo is left out; see `registration`.
-        workers: processes; 0 for this one, None for what suits the machine.
+        pairs: how photos are paired with drawings.
     """
 
     photos: Path
     dataset: Path
-    drawings: Path | None = None
-    labels: Path | None = None
-    index: Path | None = None
-    min_agreement: float = MIN_AGREEMENT
-    workers: int | None = None
+    pairs: PairOptions
 
 
 @dataclass(frozen=True)
@@ -70,6 +107,11 @@ class PrepareResult:
     unread: tuple[str, ...]
     contact_sheet: Path | None
     interrupted: bool
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code."""
+        return ExitCode.INTERRUPTED if self.interrupted else ExitCode.DONE
 
 
 def count_reasons(left_out: tuple[LeftOut, ...]) -> dict[str, int]:

@@ -18,9 +18,6 @@ from apdraw_cli.faces.align import Transform, similarity, warp_photo
 from apdraw_cli.faces.detect import Detector
 from engines.portrait import SIZE, WHITE, Image
 
-MIN_AGREEMENT: Final = 0.45
-"""Drawings that agree less with their photo are left out, unless the user says otherwise."""
-
 SAME_ASPECT: Final = 0.01
 """Aspects that differ by less are the same, rounded."""
 

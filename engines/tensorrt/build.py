@@ -7,50 +7,19 @@ import os
 import tempfile
 import threading
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from engines.atomic_files import write_atomically
-from engines.base import GPU_BATCH_SIZE
 from engines.errors import EngineError
 from engines.model_info import ModelInfo, read_metadata, sha256
+from engines.options import BuildOptions
 from engines.regular_files import read_regular
 from engines.tensorrt import cuda
 from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
 from engines.tensorrt.cuda import Gpu, find_gpus
 from engines.tensorrt.library import MODULES, import_library, installed_flavor
-from engines.tensorrt.sidecar import FLAVORS, Sidecar, sidecar_path, this_platform, write_sidecar
-
-OPTIMIZATION_LEVELS: Final = range(6)
-
-_DEVICE: Final = "cuda:0"
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What an engine is built for, and how.
-
-    Attributes:
-        flavor: `tensorrt`, `tensorrt-rtx`, or `auto`: what is installed and can build for those GPUs here.
-        batch_size: the largest batch, and the one to be fast with; smaller ones down to 1 will do.
-        compute_capabilities: of the GPUs to build for, for example `8.9`; empty for the one here. TensorRT builds for
-            that one only, TensorRT for RTX for any that it knows, also without a GPU.
-        precision: what the graph must hold, `fp32` or `fp16`; None for either.
-        workspace_mib: memory for scratch on the GPU, in MiB; None for all there is.
-        optimization_level: 0 (built fast) to 5 (draws fast); None for TensorRT's own choice.
-        timing_cache: a file with what earlier builds measured, of TensorRT only; written anew.
-        device: the GPU to build on, where there is one.
-    """
-
-    flavor: str = "auto"
-    batch_size: int = GPU_BATCH_SIZE
-    compute_capabilities: tuple[str, ...] = ()
-    precision: str | None = None
-    workspace_mib: int | None = None
-    optimization_level: int | None = None
-    timing_cache: Path | None = None
-    device: str = _DEVICE
+from engines.tensorrt.sidecar import Sidecar, sidecar_path, this_platform, write_sidecar
 
 
 def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progress | None = None) -> Sidecar:
@@ -72,7 +41,6 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
         EngineError: TensorRT is not installed or cannot build this here, a graph in fp16 has no half layers, or a
             file cannot be written.
     """
-    _check(options)
     info = read_metadata(onnx)
     if options.precision not in (None, info.precision):
         raise EngineError(
@@ -123,17 +91,6 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
     if options.timing_cache is not None and plan.timing_cache is not None:
         write_atomically(options.timing_cache, plan.timing_cache)
     return sidecar
-
-
-def _check(options: BuildOptions) -> None:
-    if options.flavor not in ("auto", *FLAVORS):
-        raise EngineError(f"there is no flavor {options.flavor!r}: choose auto, {' or '.join(FLAVORS)}")
-    for what, value in (("batch size", options.batch_size), ("workspace", options.workspace_mib)):
-        if value is not None and value < 1:
-            raise EngineError(f"the {what} cannot be {value}: it must be at least 1")
-    level = options.optimization_level
-    if level is not None and level not in OPTIMIZATION_LEVELS:
-        raise EngineError(f"there is no optimization level {level}: choose 0 to {OPTIMIZATION_LEVELS[-1]}")
 
 
 def _check_writable(out: Path) -> None:

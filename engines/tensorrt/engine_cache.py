@@ -14,8 +14,8 @@ from typing import Final
 from engines.base import GPU_BATCH_SIZE
 from engines.errors import EngineError, ModelFileError, UnfitError
 from engines.model_info import ModelInfo, sha256
+from engines.options import BuildOptions
 from engines.tensorrt import build, cuda
-from engines.tensorrt.build import BuildOptions
 from engines.tensorrt.library import import_library
 from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
 

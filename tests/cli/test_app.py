@@ -13,9 +13,13 @@ from typer.testing import CliRunner, Result
 import apdraw_cli
 from apdraw_cli import app
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.options import FaceOptions, FileOptions
 from apdraw_cli.faces.detectors import DETECTORS
 from engines.model_info import PRECISIONS
+from engines.options import BuildOptions, EngineOptions, choices_of, described
 from engines.select import ENGINES
+from engines.tensorrt.sidecar import FLAVORS
+from train.options import PRESETS, STAGES, TrainOptions
 
 COMMANDS = ("convert", "prepare", "train", "evaluate", "import-weights", "export", "build-engine", "doctor", "bench")
 
@@ -102,10 +106,16 @@ def test_no_command_shows_the_help() -> None:
 
 
 def test_choices_are_those_of_the_parts() -> None:
-    assert tuple(app.EngineName) == ("auto", *ENGINES)
-    assert tuple(app.Precision) == ("auto", *PRECISIONS)
-    assert tuple(app.Detector) == DETECTORS
-    assert tuple(app.Format) == tuple(FORMATS)
+    def choices(group: type, name: str) -> tuple[str, ...]:
+        return choices_of(*described(group)[name])
+
+    assert choices(EngineOptions, "engine") == ("auto", *ENGINES)
+    assert choices(EngineOptions, "precision") == ("auto", *PRECISIONS)
+    assert choices(FaceOptions, "detector") == DETECTORS
+    assert choices(FileOptions, "format") == tuple(FORMATS)
+    assert choices(BuildOptions, "flavor") == ("auto", *FLAVORS)
+    assert choices(TrainOptions, "stage") == tuple(STAGES)
+    assert choices(TrainOptions, "preset") == tuple(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +123,6 @@ def test_choices_are_those_of_the_parts() -> None:
     [
         ["convert"],
         ["convert", "p.jpg", "--engine", "abacus"],
-        ["convert", "p.jpg", "--device", "gpu"],
-        ["convert", "p.jpg", "--device", "cuda:x"],
-        ["convert", "p.jpg", "--device", "cuda:0,cpu"],
         ["convert", "p.jpg", "--workers", "-1"],
         ["convert", "p.jpg", "--batch-size", "0"],
         ["convert", "p.jpg", "--format", "svg"],
@@ -132,6 +139,13 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert result.stdout == ""
     assert "Usage" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:0,cpu", "cuda:0,"])
+def test_a_device_that_there_is_not(device: str) -> None:
+    result = apdraw("convert", "p.jpg", "--device", device)
+    assert result.exit_code == 2
+    assert f"device must be auto, cpu, cuda, cuda:N or cuda:N,cuda:M, not '{device}'" in error_line(result)
 
 
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
@@ -216,6 +230,10 @@ def test_dry_run_lists_what_would_be_done(tmp_path: Path) -> None:
         "skip": 0,
         "fail": 0,
         "photos": [{"source": "sub/p.jpg", "action": "draw", "drawing": "sub/p.png", "reason": ""}],
+        "apdraw": apdraw_cli.__version__,
+        "command": "convert",
+        "exit_code": 0,
+        "error": None,
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 

@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from apdraw_cli import app
-from apdraw_cli.commands.bench import BenchOptions
 from apdraw_cli.commands.bench import bench as measure
 from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from apdraw_cli.commands.convert import convert
+from apdraw_cli.commands.options import BenchOptions, TimingOptions
 from engines.cpu import has_int8
 from engines.errors import EngineError
 from engines.select import shipped_model
@@ -57,7 +57,7 @@ def test_an_interrupted_conversion_ends_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr("apdraw_cli.commands.bench.convert", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        measure(BenchOptions((str(tmp_path),), rounds=1))
+        measure(BenchOptions((str(tmp_path),), timing=TimingOptions(rounds=1)))
 
 
 def test_the_work_is_what_torch_counts():

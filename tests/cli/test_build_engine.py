@@ -15,9 +15,9 @@ from apdraw_cli import app
 from apdraw_cli.commands import build_engine as command
 from apdraw_cli.commands.build_engine import CALLS, build
 from engines.errors import EngineError, UnfitError, UsageError
+from engines.options import BuildOptions
 from engines.tensorrt import build as engines_build
 from engines.tensorrt import engine as tensorrt_engine
-from engines.tensorrt.build import BuildOptions
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.sidecar import read_sidecar, sidecar_path
 

@@ -23,11 +23,15 @@ from conversion_fakes import (
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from apdraw_cli import __version__
+from apdraw_cli.cli.convert import show
 from apdraw_cli.commands.convert import convert
-from apdraw_cli.console import LISTED, Console
+from apdraw_cli.console import Console
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.faces.segment import WEIGHTS as SEGMENTER
+from apdraw_cli.progress import ConversionProgress
+from apdraw_cli.terminal_text import LISTED
 from engines.portrait import SIZE
 from engines.select import shipped_model
 
@@ -52,24 +56,26 @@ def run(photos: Path, console: Console, opener: Any = None, **changes: Any) -> C
     """What the command does, with stand-ins for faces and generator."""
     model = photos.parent / "m.onnx"
     model.touch()
-    options = ConvertOptions((str(photos),), model=model, workers=0, **changes)
-    with console.progress() as progress:
+    options = ConvertOptions.of(str(photos), model=model, workers=0, **changes)
+    with ConversionProgress(quiet=console.quiet, debug=console.debug) as progress:
         result = convert(
             options,
             progress,
             open_engine=opener or engine_opener(FakeEngine()),
             open_extractor=fake_extractor,
         )
-    console.converted(result)
+    show(console, result)
     return result
 
 
 def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(photos, Console(as_json=True))
+    run(photos, Console("convert", as_json=True))
     summary = json.loads(capsys.readouterr().out)
     assert summary.pop("seconds") > 0
     assert summary.pop("photos_per_second") > 0
     assert summary == {
+        "apdraw": __version__,
+        "command": "convert",
         "photos": 5,
         "done": 3,
         "skipped": 0,
@@ -168,20 +174,20 @@ SLOW_COMMAND = textwrap.dedent("""
     import sys
     from pathlib import Path
     from conversion_fakes import FakeEngine, engine_opener, fake_extractor
+    from apdraw_cli.cli.convert import show
     from apdraw_cli.commands.convert import convert
     from apdraw_cli.console import Console
     from apdraw_cli.conversion.options import ConvertOptions
     from apdraw_cli.own_process import stop_requests
+    from apdraw_cli.progress import ConversionProgress
 
     photos = Path(sys.argv[1])
-    console = Console()
-    options = ConvertOptions((str(photos),), model=photos.parent / "m.onnx", workers=1)
+    options = ConvertOptions.of(str(photos), model=photos.parent / "m.onnx", workers=1)
     engine = FakeEngine(seconds=float(sys.argv[2]), batch_size=2)
     opened = {"open_engine": engine_opener(engine), "open_extractor": fake_extractor}
-    with stop_requests() as stop, console.progress() as progress:
+    with stop_requests() as stop, ConversionProgress() as progress:
         result = convert(options, progress, stop=stop, **opened)
-    console.converted(result)
-    sys.exit(result.exit_code)
+    sys.exit(show(Console("convert"), result))
 """)
 
 

@@ -264,11 +264,11 @@ def test_help() -> None:
 
 
 def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from apdraw_cli.console import Console
+    from apdraw_cli.progress import Progress
 
     now = 0.0
-    monkeypatch.setattr("apdraw_cli.console.time.monotonic", lambda: now)
-    with Console().steps("Evaluating", "portrait") as progress:
+    monkeypatch.setattr("apdraw_cli.progress.time.monotonic", lambda: now)
+    with Progress("Evaluating", "portrait") as progress:
         for done in range(1, 9):
             now += 4
             progress(done, 8)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from apdraw_cli import app
 from apdraw_cli.commands.export import export
 from apdraw_cli.commands.import_weights import import_weights
-from engines.errors import UnfitError, UsageError
+from apdraw_cli.commands.options import ExportOptions, ImportOptions
+from engines.errors import DatasetError, UnfitError, UsageError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
@@ -26,7 +27,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tm
 
     folder = shared / "golden" / "author_model"
     model, graph = tmp_path / "author.safetensors", tmp_path / "author.onnx"
-    imported = import_weights(folder, model, training_data="none")
+    imported = import_weights(folder, model, ImportOptions(training_data="none"))
     assert imported.model == model
     generator, metadata = load_generator(model)
     assert imported.config == generator.config.to_json() == metadata["config"]
@@ -73,11 +74,11 @@ def arrays(batch):
 
 def test_an_epoch_can_be_chosen(shared, tmp_path):
     folder = shared / "golden" / "author_model"
-    import_weights(folder, tmp_path / "m.safetensors", epoch="latest", name="mine", licence="CC0-1.0")
+    import_weights(folder, tmp_path / "m.safetensors", ImportOptions(epoch="latest", name="mine", licence="CC0-1.0"))
     metadata = load_generator(tmp_path / "m.safetensors")[1]
     assert (metadata["name"], metadata["licence"]) == ("mine", "CC0-1.0")
     with pytest.raises(UnfitError, match="no epoch 7"):
-        import_weights(folder, tmp_path / "m.safetensors", epoch="7")
+        import_weights(folder, tmp_path / "m.safetensors", ImportOptions(epoch="7"))
 
 
 def test_a_bad_checkpoint_is_an_error_of_the_model(tmp_path):
@@ -100,16 +101,16 @@ def test_export_takes_safetensors_and_writes_onnx(tmp_path):
 
 
 def test_int8_wants_a_data_set_and_nothing_else_does(tmp_path):
-    model, onnx = tmp_path / "model.safetensors", tmp_path / "model.onnx"
     with pytest.raises(UsageError, match=r"int8 is calibrated .* --calibration"):
-        export(model, onnx, precision="int8")
+        ExportOptions(precision="int8")
     with pytest.raises(UsageError, match="--calibration is for --precision int8, not for fp16"):
-        export(model, onnx, precision="fp16", calibration=tmp_path)
+        ExportOptions(precision="fp16", calibration=tmp_path)
 
 
 def test_a_data_set_that_is_none_is_told(tmp_path):
-    with pytest.raises(UnfitError, match="is no prepared data set"):
-        export(shipped_model().with_suffix(".safetensors"), tmp_path / "m.onnx", precision="int8", calibration=tmp_path)
+    int8 = ExportOptions(precision="int8", calibration=tmp_path)
+    with pytest.raises(DatasetError, match="is no prepared data set"):
+        export(shipped_model().with_suffix(".safetensors"), tmp_path / "m.onnx", int8)
     assert list(tmp_path.iterdir()) == []
 
 

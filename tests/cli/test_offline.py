@@ -61,14 +61,14 @@ def environment(folder: Path, home: Path, looked_up: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in removed} | changed
 
 
-TINY_RUN = ("--width", "2", "--discriminator-width", "2", "--batch-size", "1", "--steps", "1", "--device", "cpu")
+TINY_RUN = ("--width", "2", "--set", "discriminator-width=2", "--batch-size", "1", "--steps", "1", "--device", "cpu")
 
 COMMANDS = {
     "doctor": ("doctor",),
     "convert": ("convert", "photos", "-o", "{out}", "--workers", "1"),
     "convert with onnxruntime": ("convert", "photos", "-o", "{out}", "--workers", "0", "--engine", "onnxruntime"),
     "prepare": ("prepare", "photos", "{out}", "--drawings", "drawings", "--workers", "1"),
-    "train": ("train", "dataset", "--stage", "pretrain", "-o", "{out}", "--workers", "1", *TINY_RUN),
+    "train": ("train", "dataset", "--stage", "pretrain", "-o", "{out}", "--set", "workers=1", *TINY_RUN),
     "evaluate": ("evaluate", "model.safetensors", "dataset", "--split", "train"),
     "build-engine": (
         *("build-engine", str(SAMPLES.parent / "engines/weights/apdraw.onnx"), "{out}.engine"),

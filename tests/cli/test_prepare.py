@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import _what_decides, package_sha256, prepare
 from apdraw_cli.conversion.decode import decode, read
-from apdraw_cli.datasets.options import PrepareOptions, PrepareResult
+from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
 from apdraw_cli.datasets.pairing import split_of
 from apdraw_cli.datasets.portraits import has_round_frame
 from apdraw_cli.faces.align import similarity
@@ -45,7 +45,8 @@ def run(
     photos: Path, dataset: Path, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> PrepareResult:
     """In this process."""
-    return prepare(PrepareOptions(photos, dataset, **{"workers": 0, **options}), progress or (lambda done, total: None))
+    pairs = PairOptions(**{"workers": 0, "npr": "drawings" not in options, **options})
+    return prepare(PrepareOptions(photos, dataset, pairs), progress or (lambda done, total: None))
 
 
 def index(dataset: Path) -> dict[str, dict[str, Any]]:
@@ -245,7 +246,7 @@ def test_a_change_of_any_module_that_draws_renews_drawings(tmp_path: Path, monke
         module.write_text("WIDTH = 2")
         found.add(package_sha256("pens"))
     assert len(found) == 5
-    options = PrepareOptions(photos=tmp_path, dataset=tmp_path)
+    options = PrepareOptions(tmp_path, tmp_path, PairOptions(npr=True))
     assert package_sha256("train.npr") in _what_decides(options)
 
 

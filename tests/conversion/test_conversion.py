@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.storage import LocalStorage
 from apdraw_cli.own_process import stop_requests
 from engines.errors import EngineError, UnfitError, UsageError
+from engines.options import EngineOptions
 from engines.tensorrt.cuda import Gpu
 
 
@@ -48,7 +48,7 @@ class Desk:
         self.model = folder / "model.onnx"
         self.model.write_bytes(b"a model")
         self.photos.mkdir()
-        self.options = ConvertOptions((str(self.photos),), model=self.model, workers=0)
+        self.said: dict[str, Any] = {"model": self.model, "workers": 0}
 
     def convert(
         self,
@@ -62,12 +62,15 @@ class Desk:
     ) -> ConvertResult:
         opener = drawer if callable(drawer) else engine_opener(drawer or FakeEngine())
         return convert(
-            replace(self.options, **changes),
+            self.options(**changes),
             listener or Recorder(),
             stop=stop,
             open_engine=opener,
             open_extractor=extractor,
         )
+
+    def options(self, *, sources: tuple[str, ...] | None = None, **changes: Any) -> ConvertOptions:
+        return ConvertOptions.of(*((str(self.photos),) if sources is None else sources), **{**self.said, **changes})
 
     def drawings(self) -> dict[str, int]:
         paths = sorted(path for path in self.out.rglob("*") if path.is_file() and path.suffix != ".jsonl")
@@ -198,10 +201,10 @@ def test_a_changed_photo_is_drawn_again(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"face_options": FaceOptions(min_face=3)},
-        {"face_options": FaceOptions(faces="all")},
-        {"face_options": FaceOptions(detector="retinaface-resnet50")},
-        {"face_options": FaceOptions(aligned=True)},
+        {"min_face": 3},
+        {"faces": "all"},
+        {"detector": "retinaface-resnet50"},
+        {"aligned": True},
         {"format": "webp"},
     ],
     ids=["min-face", "faces", "detector", "aligned", "format"],
@@ -246,7 +249,7 @@ def test_a_missing_or_emptied_drawing_is_drawn_again(desk: Desk) -> None:
 
 def test_corrected_landmarks_draw_again(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
-    aligned = {"face_options": FaceOptions(aligned=True)}
+    aligned = {"aligned": True}
     desk.convert(**aligned)
     (desk.photos / "p.txt").write_text("1 2\n" * 5)
     assert desk.convert(**aligned).done == 1
@@ -289,7 +292,7 @@ def test_existing_drawings_as_errors(desk: Desk) -> None:
 def test_all_faces_of_a_photo(desk: Desk) -> None:
     save_photo(desk.photos / "p.png", 40, TWO_FACES)
     save_photo(desk.photos / "p.2.png", 50)
-    result = desk.convert(face_options=FaceOptions(faces="all"))
+    result = desk.convert(faces="all")
     assert desk.drawings() == {"p.png": 40, "p.2.png": 41, "p.2.png.png": 50}
     assert (result.done, result.drawings) == (2, 3)
     lines = {line["source"]: line for line in manifest_lines(desk.out)}
@@ -298,7 +301,7 @@ def test_all_faces_of_a_photo(desk: Desk) -> None:
 
 
 def test_drawings_of_faces_that_are_gone_go_too(desk: Desk) -> None:
-    every_face = {"face_options": FaceOptions(faces="all")}
+    every_face = {"faces": "all"}
     save_photo(desk.photos / "p.png", 40, TWO_FACES)
     desk.convert(**every_face)
     assert desk.drawings() == {"p.png": 40, "p.2.png": 41}
@@ -449,7 +452,7 @@ def test_an_engine_that_fails_ends_it_and_keeps_what_is_done(desk: Desk) -> None
 def test_an_engine_that_cannot_be_opened(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
 
-    def cannot(options: ConvertOptions, model: Path) -> FakeEngine:
+    def cannot(options: EngineOptions, model: Path) -> FakeEngine:
         raise EngineError("there is no GPU here; use --device cpu")
 
     result = desk.convert(cannot)
@@ -483,7 +486,7 @@ def test_workers_start_while_the_engine_opens(desk: Desk, traces: Path, monkeypa
     for number in range(6):
         save_photo(desk.photos / f"{number}.png")
 
-    def slow(options: ConvertOptions, model: Path) -> FakeEngine:
+    def slow(options: EngineOptions, model: Path) -> FakeEngine:
         assert process_of_first_worker(traces) != os.getpid()
         return FakeEngine()
 
@@ -498,7 +501,7 @@ def test_workers_wait_for_the_engine_where_there_is_a_gpu(
     for number in range(6):
         save_photo(desk.photos / f"{number}.png")
 
-    def opened(options: ConvertOptions, model: Path) -> FakeEngine:
+    def opened(options: EngineOptions, model: Path) -> FakeEngine:
         time.sleep(1)
         assert list(traces.iterdir()) == []
         return FakeEngine(device="cuda:0")
@@ -515,7 +518,7 @@ def test_workers_end_with_an_engine_that_cannot_be_opened(desk: Desk, traces: Pa
     save_photo(desk.photos / "p.png")
     processes: list[int] = []
 
-    def cannot(options: ConvertOptions, model: Path) -> FakeEngine:
+    def cannot(options: EngineOptions, model: Path) -> FakeEngine:
         processes.append(process_of_first_worker(traces))
         raise EngineError("there is no GPU here; use --device cpu")
 
@@ -560,7 +563,7 @@ def test_two_conversions_into_one_folder(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
     inside: list[str] = []
 
-    def open_engine(options: ConvertOptions, model: Path) -> FakeEngine:
+    def open_engine(options: EngineOptions, model: Path) -> FakeEngine:
         with pytest.raises(UsageError) as caught:
             desk.convert()
         inside.append(str(caught.value))
@@ -613,7 +616,7 @@ def test_a_library_stops_it_by_an_event_and_keeps_its_signals(desk: Desk) -> Non
     stop = threading.Event()
     handlers: list[Any] = []
 
-    def open_engine(options: ConvertOptions, model: Path) -> FakeEngine:
+    def open_engine(options: EngineOptions, model: Path) -> FakeEngine:
         handlers.append(signal.getsignal(signal.SIGINT))
         return FakeEngine(seconds=0.1, batch_size=2)
 
@@ -674,12 +677,12 @@ def test_failures_are_told_of_up_to_a_number_and_all_counted(desk: Desk, monkeyp
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
     save_photo(desk.photos / "no-face.png", 0)
-    steps = list(plan(desk.options))
+    steps = list(plan(desk.options()))
     assert [step.settled for step in steps] == [None, None]
     assert not desk.out.exists()
     desk.convert()
     save_photo(desk.photos / "new.png")
-    planned = {step.source.name: step.settled and step.settled.status for step in plan(desk.options)}
+    planned = {step.source.name: step.settled and step.settled.status for step in plan(desk.options())}
     assert planned == {"new.png": None, "no-face.png": "no_face", "p.png": "skipped"}
 
 

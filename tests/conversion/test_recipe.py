@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Version
+from engines.options import choices_of, described
 
 DEFAULTS = "a7fcb07ecd87aa9a31e50388a66dc071c2f6cdbf9fa5d3214f09ba361f7a327a"
 OTHERS = "928424caae516262f006135ff78a39563867fbec00d613edd1ecd2a5cc66eb89"
@@ -19,13 +20,16 @@ ALIGNED_WITH_LANDMARKS = "cb53f8f6ad45144ee71d1c3c4886048b170690561616a940e86aac
 
 def test_drawings_of_earlier_versions_stay_current() -> None:
     assert Recipe().checksum() == DEFAULTS
-    others = Recipe(FaceOptions("all", 20.0, False, "retinaface-resnet50"), "webp")
+    others = Recipe(FaceOptions("all", 20.0, False, "retinaface-resnet50"), FileOptions("webp"))
     assert others.checksum() == OTHERS
 
 
-def changed(value: Any) -> Any:
-    """Another value of the same type."""
-    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else f"{value}-"
+def changed(field: Any, kind: Any, value: Any) -> Any:
+    """Another value that the option allows."""
+    choices = choices_of(field, kind)
+    if choices:
+        return next(choice for choice in choices if choice != value)
+    return not value if isinstance(value, bool) else value + 1
 
 
 def variants(recipe: Any) -> list[tuple[str, Any]]:
@@ -36,7 +40,8 @@ def variants(recipe: Any) -> list[tuple[str, Any]]:
         if dataclasses.is_dataclass(value):
             found += [(name, dataclasses.replace(recipe, **{option.name: inner})) for name, inner in variants(value)]
         else:
-            found.append((option.name, dataclasses.replace(recipe, **{option.name: changed(value)})))
+            other = changed(*described(type(recipe))[option.name], value)
+            found.append((option.name, dataclasses.replace(recipe, **{option.name: other})))
     return found
 
 
@@ -64,8 +69,8 @@ def test_option_names_are_unique_over_all_groups() -> None:
 
 
 def test_a_recipe_is_made_of_options_and_goes_between_processes() -> None:
-    recipe = Recipe.of(ConvertOptions((), face_options=FaceOptions(min_face=3), format="webp"))
-    assert recipe == Recipe(FaceOptions(min_face=3), "webp")
+    recipe = Recipe.of(ConvertOptions.of(min_face=3, format="webp"))
+    assert recipe == Recipe(FaceOptions(min_face=3), FileOptions("webp"))
     assert pickle.loads(pickle.dumps(recipe)).checksum() == recipe.checksum()
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from apdraw_cli.commands.convert import convert, plan
 from apdraw_cli.conversion.formats.png import PNG
 from apdraw_cli.conversion.manifest import NAME, History
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.recipe import Recipe
@@ -49,10 +49,13 @@ class Room:
         (self.elsewhere / "victim.png").write_bytes(PNG.encode(GREY, Recipe()))  # a drawing of another folder
         self.out.mkdir()
         (self.out / "mine.png").write_text("the user's own")
-        self.options = ConvertOptions((str(self.photos),), output=self.out, model=self.model, workers=0)
+        self.said: dict[str, Any] = {"output": self.out, "model": self.model, "workers": 0}
+
+    def options(self, **changes: Any) -> ConvertOptions:
+        return ConvertOptions.of(str(self.photos), **{**self.said, **changes})
 
     def convert(self, **changes: Any) -> ConvertResult:
-        options = ConvertOptions(**{**vars(self.options), **changes})
+        options = self.options(**changes)
         opener = engine_opener(FakeEngine())
         return convert(options, Recorder(), open_engine=opener, open_extractor=fake_extractor)
 
@@ -131,7 +134,7 @@ def test_what_is_no_file_in_a_drawings_place_is_told(room: Room, kind: str) -> N
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link"])
 def test_what_is_no_file_in_the_manifests_place_is_told(room: Room, kind: str) -> None:
     make_special(room.out / NAME, kind)
-    for act in (room.convert, lambda: list(plan(room.options))):
+    for act in (room.convert, lambda: list(plan(room.options()))):
         with pytest.raises(UsageError, match=f"cannot .*{room.out}"):
             act()
 
@@ -147,7 +150,7 @@ def test_what_is_no_file_among_the_photos_is_told(room: Room, kind: str) -> None
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder"])
 def test_what_is_no_file_in_the_place_of_landmarks_is_told(room: Room, kind: str) -> None:
     make_special(room.photos / "a.txt", kind)
-    result = room.convert(face_options=FaceOptions(aligned=True))
+    result = room.convert(aligned=True)
     assert [failure.code for failure in result.failures] == ["bad_landmarks"]
     (room.photos / "a.txt").rmdir() if kind == "folder" else (room.photos / "a.txt").unlink()
 
@@ -242,13 +245,13 @@ def test_whatever_an_output_folder_holds(lines: list[dict[str, Any]], things: di
         for name, kind in things.items():
             make_thing(room.out / name, kind)
         before_too = {path: text for path, text in room.users().items() if path in before}
-        checksum = Recipe.of(room.options).checksum()
+        checksum = Recipe.of(room.options()).checksum()
         for line in lines:
             line["options"] = checksum if line["options"] == "o" else line["options"]
         (room.out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
         output = LocalStorage(str(room.out))
         drawing = PNG.encode(GREY, Recipe())
-        for step in plan(room.options):
+        for step in plan(room.options()):
             if step.settled is not None:
                 continue
             with contextlib.suppress(PhotoError):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from apdraw_cli.conversion.decode import decode, read
-from apdraw_cli.datasets.registration import MIN_AGREEMENT, Registration, register, warp_drawing
+from apdraw_cli.datasets.options import MIN_AGREEMENT
+from apdraw_cli.datasets.registration import Registration, register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, similarity, warp_photo
 from apdraw_cli.faces.segment import PortraitSegmenter
 from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace

@@ -174,9 +174,10 @@ def test_half_precision_keeps_the_drawing(tensorrt, cache, monkeypatch, tmp_path
     model = shipped_model()
     if name == "tensorrt":
         from apdraw_cli.commands.export import export
+        from apdraw_cli.commands.options import ExportOptions
 
         model = tmp_path / "half.onnx"
-        export(shipped_model().with_suffix(".safetensors"), model, precision="fp16")
+        export(shipped_model().with_suffix(".safetensors"), model, ExportOptions(precision="fp16"))
         assert read_metadata(model).precision == "fp16"
     else:
         pytest.importorskip("torch")

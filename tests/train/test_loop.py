@@ -129,8 +129,9 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path, m
 
 
 def command(dataset: Path, run: Path, *more: str) -> list[str]:
-    options = ["--stage", "pretrain", "--steps", "12", "--width", "4", "--discriminator-width", "4", "--device", "cpu"]
-    options += ["--save-every", "1", "--log-every", "1", "--picture-every", "5", "--workers", "1"]
+    options = ["--stage", "pretrain", "--steps", "12", "--width", "4", "--device", "cpu"]
+    for option in ("discriminator-width=4", "save-every=1", "log-every=1", "picture-every=5", "workers=1"):
+        options += ["--set", option]
     return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
 
 
@@ -173,7 +174,7 @@ def test_asked_to_stop_with_all_its_processes_it_saves_first(
 ) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        command(tiny_dataset, run, "--save-every", "100"),
+        command(tiny_dataset, run, "--set", "save-every=100"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from engines.errors import OptionsError
-from train.options import PRESETS, TrainOptions, changed, read_config, resolve, to_toml
+from train.networks.regions import LocalParts
+from train.options import PRESETS, REGIONS, TrainOptions, changed, read_config, resolve, to_toml, typed
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -52,7 +53,7 @@ def test_a_preset_is_an_option_set_like_any_other(preset: str) -> None:
         ({"epochs": 10**30}, "epochs is too large, or no number"),
         ({"stage": []}, "stage must be one of"),
         ({"preset": {}}, "preset must be one of"),
-        ({"lr_decay": 1.5}, "lr-decay is a share"),
+        ({"lr_decay": 1.5}, "lr-decay must not be over 1"),
         ({"mean_decay": 1.0}, "mean-decay"),
         ({"distance_weight": -1.0}, "distance-weight must not be under 0"),
         ({"device": "tpu"}, "device must be"),
@@ -97,3 +98,29 @@ def test_what_may_change_when_a_run_goes_on() -> None:
     saved = {"lr": 2e-4, "epochs": 300, "an_option_of_another_version": 1}
     assert changed(saved, TrainOptions(epochs=5)) is None
     assert changed(saved, TrainOptions(lr=0.1)) == "lr was 0.0002 so far, not 0.1"
+
+
+def test_options_are_typed_as_in_toml_and_words_as_they_are() -> None:
+    said = typed(
+        ["background-width=8", "frozen_norms=true", "augmentation=robust", "name=0.1", "lr = 3e-4", "width=8=8"]
+    )
+    assert said == {
+        "background_width": 8,
+        "frozen_norms": True,
+        "augmentation": "robust",
+        "name": "0.1",
+        "lr": 3e-4,
+        "width": "8=8",
+    }
+    with pytest.raises(OptionsError, match="width must be of the type int"):
+        resolve(said)
+
+
+@pytest.mark.parametrize("assignment", ["width", "depth=3", "=3", ""])
+def test_what_is_typed_names_an_option(assignment: str) -> None:
+    with pytest.raises(OptionsError, match="--list-options"):
+        typed([assignment])
+
+
+def test_regions_are_those_of_the_networks() -> None:
+    assert LocalParts._fields == REGIONS

@@ -16,11 +16,12 @@ from engines.base import EngineRequest
 from engines.errors import EngineError, ModelFileError
 from engines.multi_gpu import MultiGpuEngine
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.options import BuildOptions
 from engines.portrait import SIZE, PortraitBatch
 from engines.select import open_engine, read_metadata, read_model, shipped_model
 from engines.synthetic import synthetic_portraits
 from engines.tensorrt import cuda
-from engines.tensorrt.build import BuildOptions, build_engine
+from engines.tensorrt.build import build_engine
 from engines.tensorrt.engine import TensorRTEngine
 from engines.tensorrt.sidecar import sidecar_path
 

@@ -1,0 +1,118 @@
+"""What all commands share: --json and --debug, one line for each error, and the exit code."""
+
+import contextlib
+import copy
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+import typer
+from typer.models import OptionInfo
+
+from apdraw_cli.cli.parameters import Parameters
+from apdraw_cli.console import Console
+from engines.errors import ApdrawError, ExitCode
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+SHARED = (
+    inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json),
+    inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug),
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, for Typer.
+
+    Attributes:
+        name: what the user types.
+        epilog: examples, and what else stands below its help.
+        run: the function that Typer calls, with what was typed.
+    """
+
+    name: str
+    epilog: str
+    run: Callable[..., None]
+
+
+def command(*, epilog: str, name: str | None = None) -> Callable[[Callable[..., int]], Command]:
+    """Makes a command of a function, with the options of the dataclasses in its signature, `--json` and `--debug`.
+
+    The function is handed a `Console` as `console`, and returns the exit code.
+
+    Args:
+        epilog: examples, and what else stands below the help.
+        name: of the command, if it is not the function's.
+    """
+
+    def decorate(function: Callable[..., int]) -> Command:
+        parameters = Parameters(function, leave_out=("console",))
+        called = name or function.__name__
+
+        @functools.wraps(function)
+        def run(*, as_json: bool, debug: bool, **typed: Any) -> None:
+            with reporting(Console(called, quiet=typed.get("quiet", False), as_json=as_json, debug=debug)) as console:
+                raise typer.Exit(function(console=console, **parameters.collect(typed)))
+
+        own = [with_variable(parameter, called) for parameter in (*parameters.typed, *SHARED)]
+        run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
+        return Command(called, epilog, run)
+
+    return decorate
+
+
+def with_variable(parameter: inspect.Parameter, command: str) -> inspect.Parameter:
+    """An option that can come from an environment variable too, as `--min-face` from `APDRAW_CONVERT_MIN_FACE`."""
+    kind, about = get_args(parameter.annotation)
+    if not isinstance(about, OptionInfo) or about.is_eager:
+        return parameter
+    about = copy.copy(about)
+    spelled = next((name for name in about.param_decls or () if name.startswith("--")), parameter.name)
+    about.envvar = f"APDRAW_{command}_{spelled.partition('/')[0].strip('-')}".replace("-", "_").upper()
+    about.show_envvar = False
+    return parameter.replace(annotation=Annotated[kind, about])
+
+
+@contextlib.contextmanager
+def reporting(console: Console) -> Iterator[Console]:
+    """Turns what ends a command into one line and an exit code."""
+    warnings = _Warnings(console)
+    loggers = [logging.getLogger(package) for package in ("engines", "train")]
+    for logger in loggers:
+        logger.addHandler(warnings)
+    try:
+        yield console
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except KeyboardInterrupt as error:
+        console.failed(error, "", ExitCode.INTERRUPTED)
+        raise
+    except ApdrawError as error:
+        console.failed(error, str(error), error.exit_code)
+        raise typer.Exit(error.exit_code) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no more is known"
+        message = f"{type(error).__name__}: {reason}; please report it, with what --debug shows"
+        console.failed(error, message, ExitCode.UNFIT)
+        raise typer.Exit(ExitCode.UNFIT) from error
+    finally:
+        for logger in loggers:
+            logger.removeHandler(warnings)
+
+
+class _Warnings(logging.Handler):
+    """Hands the packages' warnings to the console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.warning(record.getMessage())

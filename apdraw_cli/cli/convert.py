@@ -1,0 +1,167 @@
+"""`apdraw convert` as its user sees it."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from apdraw_cli.cli.common import Quiet, command
+from apdraw_cli.console import Console
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, RunOptions
+from apdraw_cli.conversion.outcome import ConvertResult
+from apdraw_cli.conversion.plan import Step
+from apdraw_cli.conversion.sources import EXTENSIONS
+from apdraw_cli.own_process import stop_requests, tune_process
+from apdraw_cli.progress import ConversionProgress
+from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
+from engines.options import EngineOptions
+
+EXAMPLES = """
+Examples:
+  apdraw convert photos                           draws into photos-drawings
+  apdraw convert photos -o drawings --faces all   every face of every photo
+  apdraw convert me.jpg you.heic -o drawings      single photos
+  find . -name '*.jpg' | apdraw convert - -o drawings
+
+The tree below a folder is mirrored in the output folder. Photos are never touched.
+Run the same command again to draw what is new or has changed.
+What became of each photo is kept in apdraw-manifest.jsonl in the output folder.
+
+Exit codes:
+  0    all photos are drawn, or were already
+  1    some photos were not drawn; a table names them
+  2    the command was used wrongly
+  3    this machine or the model is not fit for it
+  130  interrupted; what was drawn is kept
+"""
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE", help="Photos and folders; - for a list of paths on standard input."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the drawings.",
+        show_default="beside the first folder, as FOLDER-drawings; for single photos, beside the folder they are in",
+    ),
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="The generator: a .onnx, .safetensors or .engine file.",
+        show_default="the one that comes with apdraw",
+        rich_help_panel="Drawing",
+    ),
+]
+
+
+@command(epilog=EXAMPLES)
+def convert(
+    console: Console,
+    *,
+    sources: Sources,
+    output: Output = None,
+    file: FileOptions,
+    run: RunOptions,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    quiet: Quiet = False,
+    faces: FaceOptions,
+    model: Model = None,
+    engine: EngineOptions,
+) -> int:
+    """Draws the faces in photos."""
+    from apdraw_cli.commands import convert as commands
+    from apdraw_cli.conversion.sources import read_list
+
+    options = ConvertOptions(
+        sources=tuple(source for source in sources if source != "-"),
+        listed=tuple(read_list(sys.stdin.buffer.read())) if "-" in sources else (),
+        output=output,
+        model=model,
+        faces=faces,
+        engine=engine,
+        file=file,
+        run=run,
+    )
+    commands.check_model(options)
+    if dry_run:
+        return console.show(planned(console, commands.plan(options)))
+    tune_process()
+    with stop_requests() as stop, ConversionProgress(quiet=quiet, debug=console.debug) as progress:
+        result = commands.convert(options, progress, stop=stop, debug=console.debug)
+    return show(console, result)
+
+
+def show(console: Console, result: ConvertResult) -> int:
+    """Tells the result; of a quiet command only what was not drawn."""
+    code = console.show(result, _tell, photos=result.photos)
+    if console.quiet and not console.as_json:
+        for line in _failures(result):
+            write(sys.stderr, line)
+    if result.error is not None:
+        console.error(result.error)
+    return code
+
+
+def planned(console: Console, steps: Iterable[Step]) -> dict[str, Any]:
+    """Tells people step by step what a conversion would do, and returns it all for scripts."""
+    counts: Counter[str] = Counter()
+    listed = []
+    for step in steps:
+        action, reason = _intention(step)
+        counts[action] += 1
+        if console.as_json:
+            listed.append({"source": step.source.name, "action": action, "drawing": step.drawing, "reason": reason})
+        note = f"-> {step.drawing}" if action == "draw" else f"({reason})"
+        console.say(shown(f"{action}  {step.source.name}  {note}"))
+    totals = {action: counts[action] for action in ("draw", "skip", "fail")}
+    console.say(f"Would draw {totals['draw']}, skip {totals['skip']}, fail {totals['fail']}; wrote nothing.")
+    return {"dry_run": True, **totals, "photos": listed}
+
+
+def _intention(step: Step) -> tuple[str, str]:
+    if step.settled is None:
+        return "draw", ""
+    if step.settled.error is None:
+        return "skip", "up to date"
+    return "fail", step.settled.error.message
+
+
+def _tell(console: Console, result: ConvertResult) -> None:
+    for line in _failures(result):
+        console.say(line)
+    if not result.photos and not result.interrupted:
+        if result.error is None:
+            console.say(f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")
+        return
+    counts = [
+        (result.done, "drawn"),
+        (result.skipped, "up to date"),
+        (result.no_face, "without a face"),
+        (result.failed, "failed"),
+    ]
+    told = ", ".join(f"{count} {what}" for count, what in counts if count or what == "drawn")
+    speed = f", {rate(result.photos_per_second)}" if result.done > 1 else ""
+    console.say(f"{photos(result.photos)}: {told}; {duration(result.seconds)}{speed}.")
+    if result.remembered:
+        console.say(f"{result.remembered} known from before not tried again: --retry-failed does that.")
+    if result.interrupted:
+        console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
+    console.say(f"Drawings and {result.manifest.name} are in {result.output}")
+
+
+def _failures(result: ConvertResult) -> list[str]:
+    """The photos without a drawing, and why; the first of them."""
+    if not result.failures:
+        return []
+    first = result.failures[:LISTED]
+    known = {True: " (known from before)", False: ""}
+    lines = table([(failure.source, f"{failure.message}{known[failure.remembered]}") for failure in first])
+    left = result.no_face + result.failed - len(first)
+    return ["Not drawn:", *lines, *([f"  and {left} more: {result.manifest} names them"] if left else [])]

@@ -1,0 +1,111 @@
+"""Makes Typer parameters out of options dataclasses, so that each option is said once, where it is defined."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from engines.options import described
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """Marks a parameter of a command: a dict of those common options of a dataclass that the user gave a value.
+
+    Attributes:
+        group: the dataclass.
+    """
+
+    group: type
+
+
+class Parameters:
+    """What a command is called with, and what its user types for it.
+
+    A parameter whose type is an options dataclass becomes one option for each of its fields; the command is handed such
+    a dataclass. One annotated as `Annotated[dict, Said(Options)]` becomes the common options of `Options`; the command
+    is handed what the user said of them. All others are as Typer has them.
+
+    Args:
+        function: the command.
+        leave_out: parameters of it that nobody types.
+
+    Attributes:
+        typed: the parameters to be typed, for Typer; those that must be given first.
+    """
+
+    def __init__(self, function: Callable[..., object], *, leave_out: tuple[str, ...] = ()) -> None:
+        self._groups: dict[str, type[Any]] = {}
+        self._said: dict[str, type[Any]] = {}
+        found = []
+        for parameter in inspect.signature(function, eval_str=True).parameters.values():
+            mark = next((mark for mark in get_args(parameter.annotation) if isinstance(mark, Said)), None)
+            if parameter.name in leave_out:
+                continue
+            if mark is not None:
+                self._said[parameter.name] = mark.group
+                found += [
+                    _parameter(field, kind, unset=True)
+                    for field, kind in described(mark.group).values()
+                    if field.metadata["common"]
+                ]
+            elif isinstance(parameter.annotation, type) and dataclasses.is_dataclass(parameter.annotation):
+                self._groups[parameter.name] = parameter.annotation
+                found += [_parameter(*option) for option in described(parameter.annotation).values()]
+            else:
+                found.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        self.typed = sorted(found, key=lambda parameter: parameter.default is not parameter.empty)
+
+    def collect(self, typed: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of the command, made of what was typed.
+
+        Raises:
+            OptionsError: a dataclass refuses it.
+        """
+        handed = {name: group(**dict(_taken(group, typed))) for name, group in self._groups.items()}
+        handed |= {
+            name: {option: value for option, value in _taken(group, typed) if value is not None}
+            for name, group in self._said.items()
+        }
+        return typed | handed
+
+
+def _taken(group: type[Any], typed: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Takes the options of a dataclass out of what was typed."""
+    for name, (field, _) in described(group).items():
+        if name in typed:
+            value, parse = typed.pop(name), field.metadata["parse"]
+            if parse is None:
+                yield name, value
+            elif value is not None:
+                yield name, parse(value)
+
+
+def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = False) -> inspect.Parameter:
+    """A field as an option; `unset` makes its default None, whatever the field's is."""
+    about = field.metadata
+    default = None if unset or about["parse"] else field.default
+    shown = about["shown"] or (str(field.default) if unset and field.default not in (None, "") else None)
+    if about["choices"]:
+        kind = Literal[about["choices"]]
+    if get_origin(kind) is tuple:
+        kind = list[str] | None
+    elif unset:
+        kind = kind | None
+    names = about["names"]
+    if kind is bool and not names:
+        names = (f"--{field.name.replace('_', '-')}",)  # and no --no-
+    typed = typer.Option(
+        *names,
+        help=about["help"],
+        show_default=shown if shown else field.default not in (None, "", False),
+        rich_help_panel=about["panel"],
+        metavar=about["metavar"],
+        min=about["min"],
+        max=about["max"],
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, typed]
+    )

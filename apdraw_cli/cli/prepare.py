@@ -1,0 +1,67 @@
+"""`apdraw prepare` as its user sees it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apdraw_cli.cli.common import command
+from apdraw_cli.console import Console
+from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
+from apdraw_cli.own_process import tune_process
+from apdraw_cli.progress import Progress
+from apdraw_cli.terminal_text import LISTED
+
+EXAMPLES = """
+Examples:
+  apdraw prepare photos dataset --drawings drawings   drawings/ann.png belongs to photos/ann.jpg
+  apdraw prepare photos dataset --npr                 drawings made by filtering, for pre-training
+
+A drawing of the photo's shape, at any size, is laid where the photo lies. Others, and those that fit badly,
+are moved, turned and scaled onto their photo; what still does not match is left out.
+Look at contact-sheet.jpg in the data set before training.
+
+Run the same command again to go on after an interruption, or to take up what is new or has changed.
+The folders inside PHOTOS are not read.
+The authors' own data set needs no preparing: give its folder to apdraw train.
+"""
+
+
+@command(epilog=EXAMPLES)
+def prepare(
+    console: Console,
+    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
+    dataset: Annotated[Path, typer.Argument(help="The folder to write.")],
+    pairs: PairOptions,
+) -> int:
+    """Makes a training set out of photos: aligned portraits, landmarks, masks and drawings."""
+    from apdraw_cli.commands import prepare as commands
+
+    tune_process()
+    with Progress("Preparing", "photo") as progress:
+        result = commands.prepare(PrepareOptions(photos, dataset, pairs), progress)
+    return console.show(result, _tell)
+
+
+def _tell(console: Console, result: PrepareResult) -> None:
+    if result.left_out:
+        console.say("Left out:")
+        first = result.left_out[:LISTED]
+        console.table([(each.name, each.reason, each.detail) for each in first])
+        if len(result.left_out) > len(first):
+            more = len(result.left_out) - len(first)
+            console.say(f"  and {more} more: {result.dataset / 'index.jsonl'} names them")
+        for reason, times in result.reasons.items():
+            console.say(f"{times} left out: {reason}")
+    if result.unread:
+        named = ", ".join(result.unread[:LISTED]) + ", ..." * (len(result.unread) > LISTED)
+        console.say(f"Not looked into, prepare each by itself: {named}")
+    count = f"{result.prepared} portrait{'s' * (result.prepared != 1)}"
+    if result.interrupted:
+        console.say(f"Interrupted: {count} finished are kept, and the same command goes on from here.")
+        return
+    notes = [f"{result.kept} from before"] if result.kept else []
+    notes += [f"{result.registered} with a drawing moved onto the photo"] if result.registered else []
+    console.say(f"Prepared {count} in {result.dataset}" + (f" ({', '.join(notes)})" if notes else ""))
+    if result.contact_sheet:
+        console.say(f"Look at {result.contact_sheet} before training.")
