@@ -144,7 +144,7 @@ def make_fabric(options: TrainOptions) -> Fabric:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise OptionsError(
-            f"cannot train on {devices} x {options.device}: {reason}; see --device, --devices"
+            f"cannot train on {devices} x {options.device}: {reason}; see --device and --set devices=N"
         ) from error
     return fabric
 
@@ -257,7 +257,7 @@ class _Loop:
                 last = checkpoints(self._run)
                 kept = f"{last[-1]} is kept" if last else "there is no checkpoint yet"
                 raise TrainingError(
-                    f"the loss {name} is {value} at step {step}; {kept}: lower --lr, or train in --precision fp32"
+                    f"the loss {name} is {value} at step {step}; {kept}: lower --lr, or train with --set precision=fp32"
                 )
         return dict(zip(losses, values, strict=True))
 
@@ -359,7 +359,7 @@ def _translated_errors(options: TrainOptions) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"GPU memory is full at batch size {options.batch_size}: lower --batch-size or --width, or use "
-            "--precision bf16, and go on with --resume"
+            "--set precision=bf16, and go on with --resume"
         ) from error
     except OSError as error:
         raise TrainingError(
@@ -370,5 +370,5 @@ def _translated_errors(options: TrainOptions) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            "a process that reads pairs was killed (memory full?): lower --workers, and go on with --resume"
+            "a process that reads pairs was killed (memory full?): lower --set workers=N, and go on with --resume"
         ) from error
