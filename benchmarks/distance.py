@@ -23,11 +23,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.select import open_engine, shipped_model
+from train.data.line_pairs import vary
 from train.distance_transform import RADIUS, exact_distances, soft_distances
-from train.lines import load_detectors, vary
+from train.line_detectors import load_detectors
 from train.losses import chamfer_terms, pixel_loss
 from train.networks.lines import LineDetectors
-from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE, NprParameters, line_map
+from train.npr.line_map import BLACK_LINE, NO_LINE, WHITE_LINE, line_map
+from train.npr.parameters import NprParameters
 from train.options import TrainOptions
 
 Transform = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -260,7 +262,7 @@ class FilteredLines(nn.Module):
 
 
 def filtered_lines(drawing: Tensor) -> tuple[Tensor, Tensor]:
-    """Black and white line pixels by `train.npr.drawing.line_map`, 0 or 1, [B, 1, H, W]."""
+    """Black and white line pixels by `train.npr.line_map`, 0 or 1, [B, 1, H, W]."""
     greys = ((drawing.detach() + 1) * 127.5).round().byte().numpy()[:, 0]
     maps = torch.from_numpy(np.stack([line_map(grey, NprParameters()) for grey in greys]))[:, None]
     return (maps == BLACK_LINE).float(), (maps == WHITE_LINE).float()

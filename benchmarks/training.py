@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 
 from train.build import make_discriminators, make_generator
 from train.data.pairs import Augmentation, Pair, PortraitPairs
-from train.loop import make_fabric
+from train.devices import make_fabric
 from train.losses import discriminator_loss, generator_adversarial_loss, local_losses, pixel_loss
 from train.networks import Regions
 from train.networks.fast_layers import Dropout, OneChannelConv, OneChannelUp
 from train.options import TrainOptions, resolve
-from train.sampler import PairOrder
+from train.sampler import ResumableBatchSampler
 from train.stages import AdversarialStage
 
 LONG = 100_000
@@ -57,7 +57,7 @@ def plain_loop(pairs: PortraitPairs, options: TrainOptions) -> Iterator[None]:
     generator, discriminators = plain(make_generator(options)), plain(make_discriminators(options))
     of_generator = torch.optim.Adam(generator.parameters(), lr=options.lr, betas=(0.5, 0.999))
     of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=options.lr, betas=(0.5, 0.999))
-    for pair in DataLoader(pairs, batch_sampler=PairOrder(len(pairs), options.batch_size, 0, 0, LONG)):
+    for pair in DataLoader(pairs, batch_sampler=ResumableBatchSampler(len(pairs), options.batch_size, 0, 0, LONG)):
         regions = Regions.of(pair.landmarks, pair.mask)
         output = generator(pair.photo, pair.landmarks, pair.mask)
         real = discriminators(pair.photo, pair.drawing, regions)
@@ -82,7 +82,7 @@ def apdraw_loop(pairs: PortraitPairs, options: TrainOptions) -> Iterator[None]:
     """The same through `train.stages`, as `train.loop` calls it."""
     fabric = make_fabric(options)
     stage = AdversarialStage(fabric, options)
-    order = PairOrder(len(pairs), options.batch_size, 0, 0, LONG)
+    order = ResumableBatchSampler(len(pairs), options.batch_size, 0, 0, LONG)
     loader = DataLoader(pairs, batch_sampler=order, num_workers=options.workers)
     for pair in fabric.setup_dataloaders(loader, use_distributed_sampler=False):
         stage.step(Pair(*pair))

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from engines.portrait import SIZE
 from train.build import make_detectors
 from train.data.crops import BOXES, WINDOW, Crop
+from train.data.line_pairs import LinePair
 from train.data.pairs import Pair
-from train.lines import LinePair
 from train.options import TrainOptions
 from train.stages import make_stage
 

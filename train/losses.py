@@ -22,7 +22,7 @@ from train.networks.regions import LocalParts, Regions, masked, whitened
 from train.options import TrainOptions
 
 LINE_WIDTH: Final = 7
-"""Pixels up to which what is black is a line and no area, as in `train.npr.drawing.line_map`."""
+"""Pixels up to which what is black is a line and no area, as in `train.npr.line_map`."""
 
 SCALES: Final = (176.0, 32.0)
 """Pixels that count as 1 in the distance maps to black and to white. The released program divides each map by its own

@@ -25,9 +25,10 @@ from engines.portrait import SIZE, WHITE, Image, Landmarks, PortraitBatch
 from engines.select import open_engine
 from train.data.layout import file_of
 from train.data.pairs import PortraitPairs, read_index, read_picture
-from train.npr.drawing import NprParameters, line_map
 from train.npr.edge_flow import Plane, smooth_along, soften, tangent_flow
 from train.npr.face_parsing import ellipses, find_parts
+from train.npr.line_map import line_map
+from train.npr.parameters import NprParameters
 from train.npr.strokes import Points, drop_specks, enlarged, lower_rim, person_outline, tapered
 
 JAW_REACH = 10
@@ -159,7 +160,11 @@ def _drawn(dataset: Path, model: Path) -> Iterator[tuple[str, Image, Image, Land
 def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> None:
     cv2.setNumThreads(1)
     tidied = tidy(photo, labels, landmarks, drawing)
-    for folder, picture in (("drawings", tidied), ("lines", line_map(tidied, NprParameters()))):
+    lines = line_map(tidied, NprParameters.line_width, NprParameters.line_length)
+    for folder, picture in (
+        ("drawings", tidied),
+        ("lines", lines),
+    ):
         cv2.imwrite(str(file_of(out, folder, name)), picture)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +19,12 @@ Picture = npt.NDArray[np.uint8]
 FILE: Final = "metrics.jsonl"
 
 
-class Metrics:
-    """Writes the metrics of a run; what lies after the step that the run goes on from is taken out first.
+class RunLog:
+    """Writes losses and pictures of a run; what lies after the step that the run goes on from is taken out first.
 
     Args:
         run: the run folder.
-        step: that the run goes on from; 0 at its beginning.
+        step: step that the run goes on from; 0 at its beginning.
 
     Raises:
         OSError: the folder cannot be written.
@@ -38,7 +39,7 @@ class Metrics:
         _cut(self._path, step)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a line, and each number of it to TensorBoard."""
         with open_to_append(self._path) as file:
             file.write((json.dumps({"step": step, **values}) + "\n").encode())

@@ -1,4 +1,4 @@
-"""The order in which pairs are seen: a function of the seed and the step, the same for any number of processes."""
+"""The batch sampler: an order that is a function of the seed and the step, for any number of processes."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class PairOrder(Sampler[list[tuple[int, int]]]):
+class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) for one process, from one step to another, in an order that the seed decides.
 
     All processes' batches of a step are a slice of one permutation of the pairs, anew in each epoch; what is left
@@ -14,12 +14,15 @@ class PairOrder(Sampler[list[tuple[int, int]]]):
 
     Args:
         pairs: number of pairs.
-        batch_size: of one process.
-        seed: decides the order.
-        start: steps done already.
-        stop: steps in all.
-        rank: of this process.
+        batch_size: number of pairs in a batch of one process.
+        seed: seed of the permutations.
+        start: number of steps done already.
+        stop: number of steps in all.
+        rank: number of this process.
         world_size: number of processes.
+
+    Attributes:
+        steps_per_epoch: number of steps after which the pairs are permuted anew.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from engines.atomic_files import write_atomically
+from engines.errors import ApdrawError, DatasetError
 from engines.portrait import SIZE, Image
 from train.data.layout import file_of
 from train.data.pairs import Floats, read_index, read_picture
@@ -108,7 +109,7 @@ def load(dataset: Path, split: str, size: int) -> tuple[list[Image], list[Image]
     """Photos uint8 [size, size, 3] RGB and label maps uint8 [size, size] of a prepared data set.
 
     Raises:
-        ValueError: the folder is no prepared data set, or holds no portraits of that split.
+        DatasetError: the folder is no prepared data set, or holds no portraits of that split.
     """
     photos, labels = [], []
     for entry in read_index(dataset):
@@ -119,7 +120,7 @@ def load(dataset: Path, split: str, size: int) -> tuple[list[Image], list[Image]
         photos.append(np.asarray(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), np.uint8))
         labels.append(np.asarray(cv2.resize(label, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8))
     if not photos:
-        raise ValueError(f"{dataset} holds no portraits of the split {split}")
+        raise DatasetError(f"{dataset} holds no portraits of the split {split}: prepare more photos")
     return photos, labels
 
 
@@ -247,7 +248,7 @@ def main() -> None:
         segmenter = train(options.dataset, steps=options.steps, batch_size=options.batch_size, seed=options.seed)
         export(segmenter, options.output)
         print(json.dumps(evaluate(segmenter, options.dataset)))  # noqa: T201
-    except (ValueError, OSError) as error:
+    except (ApdrawError, OSError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 

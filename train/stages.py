@@ -15,8 +15,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from train.build import make_detectors, make_discriminators, make_generator
 from train.data.crops import Crop
+from train.data.line_pairs import LinePair
 from train.data.pairs import Pair
-from train.lines import LinePair, line_loss, save_detectors
+from train.line_detectors import line_loss, save_detectors
 from train.losses import (
     discriminator_loss,
     distance_transform_loss,

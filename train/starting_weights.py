@@ -1,4 +1,4 @@
-"""What a training run reads: pairs, and what earlier stages left."""
+"""What a run starts from: the line detectors and weights that earlier stages left."""
 
 import logging
 from dataclasses import dataclass
@@ -7,12 +7,10 @@ from typing import Final
 
 from torch import Tensor
 
-from engines.errors import DatasetError, OptionsError
+from engines.errors import OptionsError
 from train.build import make_discriminators, make_generator
 from train.checkpoint import checkpoints, load_checkpoint
-from train.data.crops import CropPairs
-from train.data.pairs import Augmentation, PortraitPairs, Split
-from train.lines import LinePairs, load_detectors
+from train.line_detectors import load_detectors
 from train.model_file import load_generator
 from train.networks import LineDetectors
 from train.options import TrainOptions
@@ -41,39 +39,6 @@ class Inputs:
     dataset: Path
     start: Path | None = None
     lines: Path | None = None
-
-
-Pairs = PortraitPairs | CropPairs | LinePairs
-
-
-def training_pairs(dataset: Path, options: TrainOptions) -> Pairs:
-    """What a stage learns from.
-
-    Raises:
-        DatasetError: the data set cannot be used.
-    """
-    augmentation = {"paper": Augmentation.paper(), "robust": Augmentation(), "none": None}[options.augmentation]
-    return _pairs(dataset, options, "train", augmentation)
-
-
-def shown_pairs(dataset: Path, options: TrainOptions) -> Pairs:
-    """Pairs that show how a run goes, as they are: those put aside if there are any, else those learnt from.
-
-    Raises:
-        DatasetError: the data set cannot be used.
-    """
-    try:
-        return _pairs(dataset, options, "val", None)
-    except DatasetError:
-        return _pairs(dataset, options, "train", None)
-
-
-def _pairs(dataset: Path, options: TrainOptions, split: Split, augmentation: Augmentation | None) -> Pairs:
-    if options.stage == "auxiliary":
-        return LinePairs(dataset, split, options.seed)
-    if options.stage == "local":
-        return CropPairs(dataset, split, options.local_regions(), augmentation, options.seed)
-    return PortraitPairs(dataset, split, augmentation, options.seed)
 
 
 def load_inputs(

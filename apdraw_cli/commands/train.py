@@ -73,8 +73,8 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
     """
     _check_packages()
     from train.cost import estimate_cost
+    from train.data.training import training_pairs
     from train.options import resolve, to_toml
-    from train.starting_weights import training_pairs
 
     options = resolve(given, config)
     pairs = len(training_pairs(dataset, options))
@@ -122,13 +122,14 @@ def train(
     from train import loop
     from train.options import resolve
     from train.starting_weights import Inputs
+    from train.stop_signals import Interrupted
 
     if resume and config is None and (run / "config.toml").exists():
         config = run / "config.toml"
     options = resolve(given, config)
     try:
         result = loop.train(Inputs(dataset, start, lines), run, options, resume=resume, listener=listener)
-    except loop.Interrupted as stopped:
+    except Interrupted as stopped:
         return TrainResult(run, options.stage, None, stopped.step)
     return TrainResult(run, options.stage, result)
 

@@ -24,13 +24,15 @@ from engines.portrait import SIZE, WHITE, Image, Landmarks
 from engines.regular_files import read_regular
 from train.data.layout import file_of
 from train.npr import drawing as npr
+from train.npr import quality as npr_quality
 from train.npr.face_parsing import FACE, PERSON
+from train.npr.line_map import NO_LINE
 
 ROUND_SHARE: Final = 0.85
 """Of its enclosing circle is filled by a round cut-out: of 60 seen 0.92 at least, by people before a wall 0.6."""
 
 LEAST_QUALITY: Final = 0.5
-"""See `train.npr.drawing.quality`; of 460 portraits 2 are under it."""
+"""See `train.npr.quality`; of 460 portraits 2 are under it."""
 
 ROUND_FRAME: Final = "round frame"
 POOR_DRAWING: Final = "its two-tone drawing came out badly"
@@ -123,11 +125,11 @@ class PortraitPreparer:
             "labels": labels,
         }
         if lines is not None:
-            pictures["lines"] = np.where(inside, lines, npr.NO_LINE).astype(np.uint8)
+            pictures["lines"] = np.where(inside, lines, NO_LINE).astype(np.uint8)
         self._write(task.name, pictures, landmarks)
         if task.drawing is None and has_round_frame(photo):
             return replace(record, left_out=ROUND_FRAME, written=True)
-        if task.drawing is None and npr.quality(pictures["drawings"], labels, landmarks) < LEAST_QUALITY:
+        if task.drawing is None and npr_quality.quality(pictures["drawings"], labels, landmarks) < LEAST_QUALITY:
             return replace(record, left_out=POOR_DRAWING, written=True)
         return replace(record, written=True)
 

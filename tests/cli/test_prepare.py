@@ -31,6 +31,7 @@ from engines.errors import DatasetError, UnfitError, UsageError
 from engines.portrait import SIZE
 from train.data.pairs import PortraitPairs
 from train.npr import drawing as npr
+from train.npr import quality
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FOLDERS = ("photos", "drawings", "landmarks", "masks", "labels", "lines")
@@ -68,7 +69,7 @@ def quick_npr(monkeypatch: pytest.MonkeyPatch) -> None:
         return npr.NprDrawing(np.where(grey < 90, 0, 255).astype(np.uint8), np.full(grey.shape, 128, np.uint8))
 
     monkeypatch.setattr(npr, "draw", draw)
-    monkeypatch.setattr(npr, "quality", lambda drawing, labels, landmarks: 1.0)
+    monkeypatch.setattr(quality, "quality", lambda drawing, labels, landmarks: 1.0)
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ def test_a_two_tone_drawing_that_came_out_badly_is_left_out(
     quick_npr: None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qualities = iter([0.2, 0.7])
-    monkeypatch.setattr(npr, "quality", lambda drawing, labels, landmarks: next(qualities))
+    monkeypatch.setattr(quality, "quality", lambda drawing, labels, landmarks: next(qualities))
     dataset = tmp_path / "dataset"
     result = run(photos, dataset)
     assert result.prepared == 1

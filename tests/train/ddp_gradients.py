@@ -7,10 +7,10 @@ import torch
 from torch.utils.data import default_collate
 
 from train.data.pairs import PortraitPairs
-from train.loop import make_fabric
+from train.devices import make_fabric
 from train.networks import LineDetectors
 from train.options import TrainOptions
-from train.sampler import PairOrder
+from train.sampler import ResumableBatchSampler
 from train.stages import AdversarialStage
 
 
@@ -25,7 +25,7 @@ def main(dataset: str, out: str, devices: int, batch_size: int) -> None:
     for optimiser in stage.optimisers.values():
         optimiser.param_groups[0]["lr"] = 0.0  # the generator then meets the same discriminators everywhere
     pairs = PortraitPairs(Path(dataset), "train")
-    order = PairOrder(len(pairs), batch_size, 0, 0, 1, fabric.global_rank, fabric.world_size)
+    order = ResumableBatchSampler(len(pairs), batch_size, 0, 0, 1, fabric.global_rank, fabric.world_size)
     stage.step(default_collate([pairs[key] for key in next(iter(order))]))
     if fabric.is_global_zero:
         networks = ("generator", "discriminators")

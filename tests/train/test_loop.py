@@ -23,14 +23,16 @@ from engines.errors import CheckpointError, DatasetError, OptionsError, Training
 from train import loop
 from train.checkpoint import checkpoints, load_checkpoint
 from train.data.pairs import PortraitPairs
-from train.loop import GRACE, Interrupted, learning_rate
+from train.devices import make_fabric
+from train.loop import learning_rate
 from train.model_file import load_generator
 from train.networks import LineDetectors
 from train.options import PRESETS, TrainOptions, resolve
 from train.run_log import read_metrics
-from train.sampler import PairOrder
+from train.sampler import ResumableBatchSampler
 from train.stages import AdversarialStage
 from train.starting_weights import Inputs
+from train.stop_signals import GRACE, Interrupted
 
 KILLS = int(os.environ.get("APDRAW_KILLS", "2"))
 """How often a run is killed; the project's documents speak of twenty."""
@@ -86,7 +88,7 @@ def test_a_run_leaves_what_it_should(unbroken: Path) -> None:
 def test_one_pair_is_learnt(tiny_dataset: Path) -> None:
     torch.manual_seed(0)
     options = replace(TINY, dropout=False, lr=2e-3)
-    stage = AdversarialStage(loop.make_fabric(options), options)
+    stage = AdversarialStage(make_fabric(options), options)
     batch = default_collate([PortraitPairs(tiny_dataset, "train")[0]])
     losses = [float(stage.step(batch)["G_L1"]) for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
@@ -95,7 +97,7 @@ def test_one_pair_is_learnt(tiny_dataset: Path) -> None:
 def test_lines_a_little_beside_their_place_can_be_tolerated(tiny_dataset: Path) -> None:
     options = replace(TINY, tolerant_weight=2.0, tolerance=2, pixel_weight=10.0, local_weight=5.0)
     torch.manual_seed(0)
-    stage = AdversarialStage(loop.make_fabric(options), options)
+    stage = AdversarialStage(make_fabric(options), options)
     losses = stage.step(default_collate([PortraitPairs(tiny_dataset, "train")[0]]))
     plain = losses["G_adv"] + 10 * losses["G_L1"] + 5 * losses["G_local"]
     torch.testing.assert_close(losses["G"], plain + 20 * losses["G_tolerant"] + 10 * losses["G_local_tolerant"])
@@ -262,7 +264,7 @@ def auxiliary(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_the_auxiliary_stage_learns(auxiliary: Path) -> None:
     losses = [line["lines"] for line in read_metrics(auxiliary)]
     assert losses[-1] < losses[0]
-    from train.lines import load_detectors
+    from train.line_detectors import load_detectors
 
     assert isinstance(load_detectors(auxiliary / "lines.safetensors"), LineDetectors)
 
@@ -402,7 +404,7 @@ def test_an_unreadable_pair_is_named(
     for name in ("0", "1", "2"):
         (copy / "drawings" / f"{name}.png").write_bytes(b"no picture")
     # The examples are read first; here they are not what is looked at.
-    monkeypatch.setattr(loop._Loop, "_example", lambda self: None)
+    monkeypatch.setattr(loop, "_example", lambda fabric, shown: None)
     with pytest.raises(DatasetError, match=r"drawings.[012]\.png") as raised:
         run_tiny(copy, tmp_path / "run", resume=True, workers=workers, picture_every=100, steps=9)
     assert "\n" not in str(raised.value)
@@ -444,17 +446,17 @@ def test_stopped_at_the_very_last_step_it_is_done(
     assert loop.train(Inputs(tiny_dataset), tmp_path / "last", TINY, listener=stop_at(3)) is not None
 
 
-def batches(order: PairOrder) -> Iterator[list[tuple[int, int]]]:
+def batches(order: ResumableBatchSampler) -> Iterator[list[tuple[int, int]]]:
     return iter(order)
 
 
 def test_the_order_is_every_pair_once_an_epoch_and_shared_by_all_processes() -> None:
-    whole = list(batches(PairOrder(7, 2, 0, 0, 6)))
+    whole = list(batches(ResumableBatchSampler(7, 2, 0, 0, 6)))
     assert [epoch for batch in whole for epoch, _ in batch] == [0] * 6 + [1] * 6
     assert len({index for batch in whole[:3] for _, index in batch}) == 6
     assert [[i for _, i in batch] for batch in whole[:3]] != [[i for _, i in batch] for batch in whole[3:]]
-    assert list(batches(PairOrder(7, 2, 0, 4, 6))) == whole[4:]
-    ranks = [list(batches(PairOrder(7, 1, 0, 0, 6, rank, 2))) for rank in (0, 1)]
+    assert list(batches(ResumableBatchSampler(7, 2, 0, 4, 6))) == whole[4:]
+    ranks = [list(batches(ResumableBatchSampler(7, 1, 0, 0, 6, rank, 2))) for rank in (0, 1)]
     assert [first + second for first, second in zip(*ranks, strict=True)] == whole
 
 

@@ -12,8 +12,8 @@ import pytest
 from engines.portrait import SIZE, TEMPLATE
 from engines.select import shipped_model
 from train import redraw as tidy
+from train.data.line_pairs import LinePairs
 from train.data.pairs import PortraitPairs
-from train.lines import LinePairs
 from train.npr.face_parsing import FACE, PERSON
 
 NOTHING = np.zeros((SIZE, SIZE), np.float32)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from train.run_log import FILE, Metrics, read_metrics
+from train.run_log import FILE, RunLog, read_metrics
 
 
 def test_what_a_run_repeats_is_taken_out(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, 0)
+    metrics = RunLog(tmp_path, 0)
     for step in (10, 20, 30):
         metrics.write(step, {"loss": step / 7})
     metrics.close()
     with (tmp_path / FILE).open("a") as file:
         file.write('{"step": 4')  # torn by a crash
-    resumed = Metrics(tmp_path, 20)
+    resumed = RunLog(tmp_path, 20)
     resumed.write(21, {"loss": 1.0})
     resumed.close()
     assert [line["step"] for line in read_metrics(tmp_path)] == [10, 20, 21]
@@ -38,5 +38,5 @@ def test_neither_a_pipe_nor_a_link_is_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe" / FILE)
     for run in ("link", "pipe"):
         with pytest.raises(OSError, match="not a regular file"):
-            Metrics(tmp_path / run, 0).write(1, {"loss": 1.0})
+            RunLog(tmp_path / run, 0).write(1, {"loss": 1.0})
     assert (tmp_path / "victim").read_text() == "mine"

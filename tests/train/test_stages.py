@@ -12,6 +12,7 @@ from engines.errors import OptionsError
 from train import loop
 from train.checkpoint import checkpoints
 from train.data.crops import CropPairs
+from train.devices import make_fabric
 from train.model_file import load_generator
 from train.options import TrainOptions, resolve
 from train.stages import LocalStage
@@ -26,7 +27,7 @@ LOCAL = resolve(
 def local_stage(**changes: Any) -> LocalStage:
     torch.manual_seed(0)
     options = replace(LOCAL, **changes)
-    return LocalStage(loop.make_fabric(options), options)
+    return LocalStage(make_fabric(options), options)
 
 
 def batch(dataset: Path, options: TrainOptions) -> Any:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.portrait import MASK_THRESHOLD, WHITE, Image, Landmarks
+from engines.portrait import MASK_THRESHOLD, WHITE, Image
 
 Features = npt.NDArray[np.floating[Any]]
 """float [N, D]: D features of each of N drawings."""
@@ -22,9 +22,6 @@ BINARY_THRESHOLD: Final = 127
 DARK: Final = 40
 LIGHT: Final = 215
 """A two-tone pixel is darker than `DARK` or lighter than `LIGHT`."""
-
-EYE_WINDOW: Final = (68, 32)
-"""Width and height of what `eye_ink` looks at: brows stay outside, an eye's corners inside."""
 
 SIGMA: Final = 1.5
 REACH: Final = 5
@@ -102,22 +99,6 @@ def largest_smudge(drawing: Image) -> float:
     _, _, stats, _ = cv2.connectedComponentsWithStats(spots, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return float(areas.max()) / drawing.size if areas.size else 0.0
-
-
-def eye_ink(drawing: Image, landmarks: Landmarks) -> tuple[float, float]:
-    """The share of black pixels around each eye, 68 x 32 pixels, 0 to 1; about 0.03 or less is no eye.
-
-    Args:
-        drawing: uint8 [512, 512].
-        landmarks: float32 [5, 2], pixels.
-    """
-    width, height = EYE_WINDOW
-    shares = []
-    for x, y in np.rint(landmarks[:2]).astype(int):
-        rows = slice(max(y - height // 2, 0), max(y + height // 2, 0))
-        eye = drawing[rows, max(x - width // 2, 0) : max(x + width // 2, 0)]
-        shares.append(float(np.mean(eye <= BINARY_THRESHOLD)) if eye.size else 0.0)
-    return shares[0], shares[1]
 
 
 def frechet_distance(features: Features, reference: Features) -> float:

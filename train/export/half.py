@@ -1,19 +1,23 @@
-"""What a generator can compute in and still draw the same, found by drawing with it."""
+"""Half precision: computes a generator's networks in float16 where drawings stay the same, found by drawing with it."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.errors import ModelError
 from engines.portrait import Image, PortraitBatch
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
-from train.networks.half import in_half
+from train.networks.norm import Norm
+from train.networks.unet import UNet
 
 LARGEST_DIFFERENCE: Final = 2
 """Grey levels by which pixels of a drawing in half precision may differ from that in float32; not `STRAY_PIXELS`."""
@@ -34,7 +38,7 @@ class HalfGenerator:
     """A generator that computes in half precision and draws as in float32.
 
     Attributes:
-        generator: see `train.networks.half.in_half`.
+        generator: see `in_half`.
         networks: the names of its networks that compute in float16.
         complete: whether these are all.
         largest: see `largest_difference`; from the drawing in float32, in grey levels.
@@ -89,6 +93,36 @@ def halved(generator: Generator, portraits: PortraitBatch) -> HalfGenerator:
     )
 
 
+def in_half(generator: Generator, networks: Collection[str]) -> Generator:
+    """Copies a generator so that some of its networks compute in float16.
+
+    The photo and its regions, the drawings that networks hand over, and each tanh stay in float32, and so does
+    a network's first convolution: a grey level between -1 and 1 is not exact in float16, and norms with the
+    statistics of an evenly dark region would magnify its error. Norms sum over a photo in float32; those with
+    running statistics become part of the convolutions before them.
+
+    Args:
+        generator: in evaluation mode; stays as it is.
+        networks: names of its networks: `whole`, `hair`, `fusion`, ...
+
+    Returns:
+        A generator with the same inputs and outputs. Weights too large for float16 are infinite in it.
+    """
+    half = copy.deepcopy(generator)
+    for name in networks:
+        network = half.get_submodule(name)
+        _fold_norms(network)
+        ends = ("down.0.conv", "up.0.conv") if isinstance(network, UNet) else ("first", "last")
+        first, last = (network.get_submodule(end) for end in ends)
+        for parent in list(network.modules()):
+            for child, convolution in parent.named_children():
+                if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+                    outputs = torch.float32 if convolution is last else torch.float16
+                    weights = torch.float32 if convolution is first else torch.float16
+                    setattr(parent, child, _Convolution(convolution.to(weights), outputs))
+    return half
+
+
 def largest_difference(differences: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> int:
     """The largest difference of pixels, [B, H, W], of which `STRAY_PIXELS` are left out in each drawing."""
     return int(np.quantile(differences, 1 - STRAY_PIXELS, axis=(1, 2), method="higher").max())
@@ -138,3 +172,33 @@ def _watched(generator: Generator) -> Iterator[dict[str, float]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Convolution(nn.Module):
+    """A convolution in the precision of its weights, whatever that of its input.
+
+    Args:
+        convolution: the convolution.
+        outputs: the precision of its output.
+    """
+
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, outputs: torch.dtype) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.outputs = outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x.to(self.convolution.weight.dtype)).to(self.outputs)  # type: ignore[no-any-return]
+
+
+def _fold_norms(network: nn.Module) -> None:
+    """Makes norms with running statistics part of the convolutions that stand before them."""
+    for parent in list(network.modules()):
+        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):
+            if not isinstance(norm, Norm) or norm.statistics != "running":
+                continue
+            if isinstance(convolution, nn.ConvTranspose2d):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm, transpose=True))
+            elif isinstance(convolution, nn.Conv2d):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+            setattr(parent, second, nn.Identity())

@@ -10,17 +10,10 @@ NormStatistics = Literal["photo", "running"]
 WIDTHS: Final = ("width", "local_width", "region_width", "background_width", "fusion_width")
 """The fields that are widths."""
 
-_FOLLOWS: Final = {
-    "local_width": "width",
-    "region_width": "width",
-    "background_width": "region_width",
-    "fusion_width": "width",
-    "fusion_statistics": "norm_statistics",
-}
 _MAX_WIDTH: Final = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class GeneratorConfig:
     """The widths of the generator's networks and what their norms use once trained.
 
@@ -44,19 +37,39 @@ class GeneratorConfig:
         ValueError: a width that is no whole number from 1 to 1024, or another value that means nothing.
     """
 
-    width: int = 64
-    local_width: int = None  # type: ignore[assignment]  # never None once built
-    region_width: int = None  # type: ignore[assignment]
-    fusion_width: int = None  # type: ignore[assignment]
-    norm_statistics: NormStatistics = "running"
-    local_networks: bool = True
-    background_width: int = None  # type: ignore[assignment]
-    fusion_statistics: NormStatistics = None  # type: ignore[assignment]
+    width: int
+    local_width: int
+    region_width: int
+    fusion_width: int
+    norm_statistics: NormStatistics
+    local_networks: bool
+    background_width: int
+    fusion_statistics: NormStatistics
 
-    def __post_init__(self) -> None:
-        for name, other in _FOLLOWS.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, getattr(self, other))
+    def __init__(
+        self,
+        width: int = 64,
+        local_width: int | None = None,
+        region_width: int | None = None,
+        fusion_width: int | None = None,
+        norm_statistics: NormStatistics = "running",
+        local_networks: bool = True,
+        background_width: int | None = None,
+        fusion_statistics: NormStatistics | None = None,
+    ) -> None:
+        region_width = width if region_width is None else region_width
+        values = {
+            "width": width,
+            "local_width": width if local_width is None else local_width,
+            "region_width": region_width,
+            "fusion_width": width if fusion_width is None else fusion_width,
+            "norm_statistics": norm_statistics,
+            "local_networks": local_networks,
+            "background_width": region_width if background_width is None else background_width,
+            "fusion_statistics": norm_statistics if fusion_statistics is None else fusion_statistics,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         for name in WIDTHS:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= _MAX_WIDTH:

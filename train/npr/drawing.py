@@ -12,29 +12,24 @@ difference of Gaussians across the edges' flow, smoothed along it, finds strokes
 Thresholds are taken at twice the size and the drawing is reduced, which leaves grey only on the rims of strokes.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from engines.portrait import SIZE, WHITE, Image, Landmarks
-from train.evaluation.metrics import eye_ink
 from train.npr.edge_flow import (
     Plane,
-    confident,
     difference_across,
-    ridges,
     smooth_along,
     soften,
     tangent_flow,
     weighted_mean,
 )
-from train.npr.face_parsing import FACE, PERSON, Mask, Parts, find_parts
+from train.npr.face_parsing import FACE, Mask, Parts, find_parts
+from train.npr.line_map import line_map
+from train.npr.parameters import NprParameters
 from train.npr.strokes import PenZone, drop_specks, enlarged, jaw_line, pen_lines, person_outline
-
-BLACK_LINE, WHITE_LINE, NO_LINE = 0, 255, 128
-"""Values of a line map."""
 
 
 class NprDrawing(NamedTuple):
@@ -48,61 +43,6 @@ class NprDrawing(NamedTuple):
 
     drawing: Image
     lines: Image
-
-
-@dataclass(frozen=True)
-class NprParameters:
-    """How a drawing looks. Lengths in pixels of a 512 x 512 portrait; tones from 0 to 1, 1 being bare skin or white.
-
-    Attributes:
-        flow_sigma: smoothing of the structure tensor; larger gives longer, calmer strokes.
-        line_sigma: inner Gaussian across a line; lines about 2.5 times as wide answer most.
-        feature_sigma: the same around eyes and mouth.
-        stroke_sigma: smoothing along the flow.
-        gain: weight of strokes against tone.
-        hair_black: the share of hair that turns black, at each of `hair_lightness`.
-        hair_lightness: lightness of hair over that of skin.
-        feature_level: tone under which eyes and lips turn black.
-        brow_level: tone under which brows turn black.
-        eye_black: the largest share of an eye that may turn black.
-        beard_level: lightness over that of skin under which a beard turns black.
-        clothes_level: lightness under which clothes turn black.
-        narrow_size: what is narrower than this and `narrow_depth` darker than its surroundings is filled on skin.
-        narrow_depth: tone.
-        skin_strength: how strong a line on skin must be somewhere, and everywhere.
-        skin_length: of the shortest line on skin.
-        clothes_strength: as `skin_strength`, in clothes.
-        clothes_length: as `skin_length`, in clothes.
-        pen: widths of the weakest and the strongest line on skin and in clothes.
-        contour: width of jaw line and outline.
-        speck: area of the smallest spot that is kept, black or white.
-        line_width: what is no wider counts as a line in the line map.
-        line_length: of the shortest line there.
-    """
-
-    flow_sigma: float = 2.0
-    line_sigma: float = 0.85
-    feature_sigma: float = 0.65
-    stroke_sigma: float = 4.0
-    gain: float = 5.0
-    hair_black: tuple[float, ...] = (0.88, 0.75, 0.50, 0.24, 0.15)
-    hair_lightness: tuple[float, ...] = (0.20, 0.45, 0.70, 1.00, 1.25)
-    feature_level: float = 0.52
-    brow_level: float = 0.68
-    eye_black: float = 0.45
-    beard_level: float = 0.59
-    clothes_level: float = 0.24
-    narrow_size: int = 15
-    narrow_depth: float = 0.42
-    skin_strength: tuple[float, float] = (0.040, 0.018)
-    skin_length: float = 13.0
-    clothes_strength: tuple[float, float] = (0.055, 0.025)
-    clothes_length: float = 35.0
-    pen: tuple[float, float] = (1.3, 2.2)
-    contour: float = 2.6
-    speck: float = 10.0
-    line_width: int = 7
-    line_length: float = 6.0
 
 
 def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParameters | None = None) -> NprDrawing:
@@ -155,7 +95,7 @@ def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParam
     ink = np.maximum.reduce([ink, pen, outline, jaw * (1 - enlarged(parts.beard))])
     ink = drop_specks(1 - drop_specks(1 - ink, 4 * p.speck), 4 * p.speck)
     drawing = np.rint((1 - cv2.resize(ink, (SIZE, SIZE), interpolation=cv2.INTER_AREA)) * WHITE).astype(np.uint8)
-    return NprDrawing(drawing, line_map(drawing, p))
+    return NprDrawing(drawing, line_map(drawing, p.line_width, p.line_length))
 
 
 def skin_tone(light: Plane, redness: Plane, face: Mask, parts: Parts) -> Plane:
@@ -243,59 +183,6 @@ def ink_level(tone: Plane, strokes: Plane, parts: Parts, labels: Image, black_sh
     planes = ((parts.skin, skin), (parts.hair, hair), (parts.clothes, clothes))
     total = sum((part * np.clip(level, -0.5, 0.5) for part, level in planes), np.zeros_like(tone))
     return np.asarray(total + 0.5 * np.clip(1 - parts.skin - parts.hair - parts.clothes, 0, 1), np.float32)
-
-
-def line_map(drawing: Image, p: NprParameters) -> Image:
-    """Where the lines of a two-tone drawing run: the middle of its strokes, across the flow, 1 or 2 pixels wide.
-
-    Args:
-        drawing: uint8 [H, W], 0 black to 255 white.
-        p: how the drawing looks.
-
-    Returns:
-        uint8 [H, W], BLACK_LINE on black strokes, WHITE_LINE on white strokes through black, NO_LINE elsewhere; what is
-        wider than `p.line_width` is an area and has none.
-    """
-    tone = drawing.astype(np.float32) / np.float32(WHITE)
-    flow = tangent_flow(soften(tone, 1.0), 1.5)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (p.line_width + 1, p.line_width + 1))
-    lines = np.full(tone.shape, NO_LINE, np.uint8)
-    for value, ink in ((BLACK_LINE, 1 - tone), (WHITE_LINE, tone)):
-        strokes = np.asarray(cv2.morphologyEx(ink, cv2.MORPH_TOPHAT, kernel), np.float32)
-        middle = ridges(soften(strokes, 1.5), flow) & (strokes > 0.5)
-        lines[confident(middle, strokes, 0.5, 0.5, p.line_length)] = value
-    return lines
-
-
-def quality(drawing: Image, labels: Image, landmarks: Landmarks) -> float:
-    """How far a drawing can serve as a teacher: 0 (an eye is missing, the face is empty or black) to 1.
-
-    The product of five checks, each 1 where nothing is wrong: ink on both eyes, ink on the face, ink on the person, few
-    short strokes on the face, none on the background.
-
-    Args:
-        drawing: uint8 [512, 512], 0 black to 255 white.
-        labels: uint8 [512, 512], 0 background, 1 person, 2 face oval.
-        landmarks: float32 [5, 2], pixels.
-    """
-    ink = drawing < WHITE // 2
-    face = cv2.erode((labels == FACE).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    beyond = cv2.dilate((labels >= PERSON).astype(np.uint8), np.ones((13, 13), np.uint8)) == 0
-    if not face.any():
-        return 0.0
-    score = 1.0
-    for share in eye_ink(drawing, landmarks):
-        score *= _between(share, 0.03, 0.08, 0.60, 0.80)
-    score *= _between(float(ink[face].mean()), 0.015, 0.04, 0.35, 0.55)
-    score *= _between(float(ink[labels >= PERSON].mean()), 0.03, 0.06, 0.75, 0.90)
-    _, _, stats, _ = cv2.connectedComponentsWithStats((ink & face).astype(np.uint8), connectivity=8)
-    score *= _between(float((stats[1:, cv2.CC_STAT_AREA] < 40).sum()), -2, -1, 30, 80)
-    return score * (_between(float(ink[beyond].mean()), -2, -1, 0.002, 0.02) if beyond.any() else 1.0)
-
-
-def _between(value: float, none: float, low: float, high: float, too_much: float) -> float:
-    """1 from `low` to `high`, falling to 0 at `none` and `too_much`."""
-    return float(np.interp(value, (none, low, high, too_much), (0, 1, 1, 0)))
 
 
 def _middle(light: Plane, part: Plane) -> float:

@@ -173,15 +173,6 @@ def test_a_smudge_is_grey_and_wider_than_the_rim_of_a_stroke():
     assert measures.largest_smudge(page) == 0.002
 
 
-def test_ink_on_each_eye():
-    page = blank(512)
-    landmarks = np.array([[200, 250], [310, 250], [255, 320], [210, 370], [300, 370]], np.float32)
-    page[240:250, 200 - 34 : 200 + 34] = 0
-    page[250 - 40 : 250 - 20, 290:330] = 0  # a brow is no eye
-    assert measures.eye_ink(page, landmarks) == (10 / 32, 0)
-    assert measures.eye_ink(page, landmarks - 600) == (0, 0)
-
-
 @pytest.mark.parametrize(("count", "other"), [(400, 300), (33, 500)])
 def test_frechet_distance_is_that_of_a_matrix_square_root(count, other):
     one, two = features(count, 24), features(other, 24, 2, 0.5)

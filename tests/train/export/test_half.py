@@ -13,11 +13,10 @@ from engines.select import shipped_model
 from engines.synthetic import synthetic_portraits
 from train.author_weights import load_author_generator
 from train.export import half as precision
-from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, halved, largest_difference
+from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, _fold_norms, halved, in_half, largest_difference
 from train.model_file import load_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
-from train.networks.half import _fold_norms, in_half
 from train.networks.norm import Norm, measure_norms
 from train.samples import sample_portraits
 

@@ -11,6 +11,8 @@ from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from engines.portrait import SIZE, TEMPLATE
 from train.npr import drawing as npr
 from train.npr.face_parsing import FACE, PERSON, find_parts
+from train.npr.line_map import BLACK_LINE, NO_LINE, WHITE_LINE, line_map
+from train.npr.quality import quality
 from train.npr.strokes import PenZone, drop_specks, jaw_line, pen_lines
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
@@ -213,7 +215,7 @@ def test_light_strands_cross_dark_hair(photo: np.ndarray, labels: np.ndarray) ->
     row = drawn.drawing[95, 150:370]
     assert 5 <= int((np.diff((row > 128).astype(int)) == 1).sum()) <= 12
     assert 0.5 < (row < 128).mean() < 0.95
-    assert (drawn.lines[80:110, 150:370] == npr.WHITE_LINE).any(axis=1).mean() > 0.9
+    assert (drawn.lines[80:110, 150:370] == WHITE_LINE).any(axis=1).mean() > 0.9
 
 
 def test_line_map_runs_in_the_middle_of_strokes_and_not_in_areas() -> None:
@@ -221,14 +223,14 @@ def test_line_map_runs_in_the_middle_of_strokes_and_not_in_areas() -> None:
     drawing[20:23, 20:180] = 0
     drawing[60:180, 20:180] = 0
     drawing[118:121, 40:160] = 255
-    lines = npr.line_map(drawing, npr.NprParameters())
-    assert set(np.unique(lines)) == {npr.BLACK_LINE, npr.NO_LINE, npr.WHITE_LINE}
-    assert (lines[21, 30:170] == npr.BLACK_LINE).all()
-    assert (lines[119, 50:150] == npr.WHITE_LINE).all()
-    for row, value in ((21, npr.BLACK_LINE), (119, npr.WHITE_LINE)):
+    lines = line_map(drawing, width=7, length=6)
+    assert set(np.unique(lines)) == {BLACK_LINE, NO_LINE, WHITE_LINE}
+    assert (lines[21, 30:170] == BLACK_LINE).all()
+    assert (lines[119, 50:150] == WHITE_LINE).all()
+    for row, value in ((21, BLACK_LINE), (119, WHITE_LINE)):
         assert (lines[row - 5 : row + 6, 60:140] == value).sum(axis=0).max() <= 3
-    assert (lines[66:112, 26:174] == npr.NO_LINE).all()
-    assert (lines[30:55] == npr.NO_LINE).all()
+    assert (lines[66:112, 26:174] == NO_LINE).all()
+    assert (lines[30:55] == NO_LINE).all()
 
 
 def test_specks_go_and_lines_stay() -> None:
@@ -241,7 +243,7 @@ def test_specks_go_and_lines_stay() -> None:
 
 
 def test_quality_tells_good_drawings_from_bad_ones(drawing: np.ndarray, labels: np.ndarray) -> None:
-    good = npr.quality(drawing, labels, TEMPLATE)
+    good = quality(drawing, labels, TEMPLATE)
     assert good > 0.9
     blind = drawing.copy()
     blind[225:270, 165:240] = 255
@@ -250,8 +252,8 @@ def test_quality_tells_good_drawings_from_bad_ones(drawing: np.ndarray, labels: 
     speckled = drawing.copy()
     speckled[170:430:6, 190:330:6] = 0
     for bad in (np.full_like(drawing, 255), np.zeros_like(drawing), blind, dirty, speckled):
-        assert npr.quality(bad, labels, TEMPLATE) < 0.1
-    assert npr.quality(drawing, np.zeros_like(labels), TEMPLATE) == 0
+        assert quality(bad, labels, TEMPLATE) < 0.1
+    assert quality(drawing, np.zeros_like(labels), TEMPLATE) == 0
 
 
 def test_without_a_face_in_the_labels_it_still_draws() -> None:
@@ -283,8 +285,8 @@ def test_samples_are_drawn_well(name: str) -> None:
     drawing, lines = npr.draw(aligned, labels, points)
     assert ((drawing < 40) | (drawing > 215)).mean() > 0.93
     assert drawing[labels == 0].mean() > 250
-    assert npr.quality(drawing, labels, points) > 0.8
-    for value in (npr.BLACK_LINE, npr.WHITE_LINE):
+    assert quality(drawing, labels, points) > 0.8
+    for value in (BLACK_LINE, WHITE_LINE):
         assert 0.002 < (lines == value).mean() < 0.1
     inner = cheeks(labels) & (labels == FACE)
     assert (drawing[inner] < 128).mean() < 0.1

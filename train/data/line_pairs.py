@@ -1,25 +1,19 @@
-"""The auxiliary stage: line detectors for L_DT, trained on two-tone drawings and their lines (sec. 5, footnote 2)."""
+"""Training pairs for the line detectors of L_DT: two-tone drawings and their lines (sec. 5, footnote 2), varied."""
 
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import Dataset
 
-from engines.atomic_files import write_atomically
-from engines.errors import DatasetError, ModelError
+from engines.errors import DatasetError
 from engines.portrait import SIZE, WHITE, Image
-from engines.regular_files import check_regular
 from train.data.layout import file_of
 from train.data.pairs import read_index, read_picture
-from train.networks.lines import LineDetectors
-from train.npr.drawing import BLACK_LINE, NO_LINE, WHITE_LINE
-
-FORMAT: Final = "apdraw-line-detectors"
+from train.npr.line_map import BLACK_LINE, NO_LINE, WHITE_LINE
 
 
 class LinePair(NamedTuple):
@@ -87,7 +81,7 @@ def vary(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image,
 
     Args:
         drawing: uint8 [512, 512], 255 white.
-        lines: its line map, uint8 [512, 512], see `train.npr.drawing.line_map`.
+        lines: its line map, uint8 [512, 512], see `train.npr.line_map`.
         rng: decides.
 
     Returns:
@@ -98,95 +92,6 @@ def vary(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image,
     if rng.random() < 0.5:
         drawing, lines = _broken(drawing, lines, rng)
     return _altered(drawing, rng), lines
-
-
-def line_loss(found: tuple[Tensor, Tensor], pair: LinePair) -> Tensor:
-    """What the detectors minimise: cross entropy plus 1 - Dice, which does not let the many blank pixels win.
-
-    Args:
-        found: logits [B, 1, H, W] of black and of white lines.
-        pair: the drawings' true lines.
-
-    Returns:
-        A scalar, the sum over black and white, in float32.
-    """
-    terms = []
-    for logits, lines in zip(found, (pair.black, pair.white), strict=True):
-        logits = logits.float()
-        chance = logits.sigmoid()
-        dice = (2 * (chance * lines).sum() + 1) / (chance.sum() + lines.sum() + 1)
-        terms.append(F.binary_cross_entropy_with_logits(logits, lines) + 1 - dice)
-    return torch.stack(terms).sum()
-
-
-def line_f1(logits: Tensor, lines: Tensor, tolerance: int = 1) -> float:
-    """How well lines are found, 0 to 1: the harmonic mean of precision and recall.
-
-    Args:
-        logits: [B, 1, H, W], over 0 where a line was found.
-        lines: the true ones, 0 or 1.
-        tolerance: pixels, in rows and columns, that a found pixel may lie beside a true one and the other way round.
-
-    Returns:
-        1 where there are no lines and none were found.
-    """
-    found = (logits > 0).float()
-    if not (found.any() or lines.any()):
-        return 1.0
-
-    def near(plane: Tensor) -> Tensor:
-        return F.max_pool2d(plane, 2 * tolerance + 1, 1, tolerance)
-
-    precision = float((found * near(lines)).sum() / found.sum().clamp(min=1))
-    recall = float((lines * near(found)).sum() / lines.sum().clamp(min=1))
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def save_detectors(path: Path, detectors: LineDetectors, metadata: dict[str, str] | None = None) -> None:
-    """Writes line detectors; the file appears under its name only when it is whole.
-
-    Args:
-        path: the `.safetensors` file; replaced where it exists.
-        detectors: on any device.
-        metadata: whatever is worth keeping about them.
-
-    Raises:
-        FileWriteError: the file cannot be written.
-    """
-    from safetensors.torch import save
-
-    tensors = {name: value.detach().cpu().contiguous() for name, value in detectors.state_dict().items()}
-    write_atomically(path, save(tensors, (metadata or {}) | {"format": FORMAT, "width": str(detectors.width)}))
-
-
-def load_detectors(path: Path) -> LineDetectors:
-    """Reads what `save_detectors` wrote.
-
-    Returns:
-        The detectors in evaluation mode, float32 on the CPU, their weights frozen.
-
-    Raises:
-        ModelError: not a readable file of line detectors.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        check_regular(path)
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot read the line detectors {path}: {error}; train them with --stage auxiliary"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path} holds no line detectors: name what --stage auxiliary wrote")
-    try:
-        detectors = LineDetectors(int(metadata["width"]))
-        detectors.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError):
-        raise ModelError(f"the weights in {path} do not fit their description: train the detectors again") from None
-    return detectors.eval().requires_grad_(False)
 
 
 def _moved(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image, Image]:

@@ -1,0 +1,44 @@
+"""The devices and processes of a run, by Lightning Fabric."""
+
+import os
+
+from lightning_fabric import Fabric
+
+from engines.errors import OptionsError
+from train.options import TrainOptions
+
+
+def make_fabric(options: TrainOptions) -> Fabric:
+    """The devices of a run, launched; under torchrun those that it names."""
+    devices, nodes = options.devices, options.nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[options.precision]
+    try:
+        fabric = Fabric(
+            accelerator=options.device,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=precision,
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OptionsError(
+            f"cannot train on {devices} x {options.device}: {reason}; see --device and --set devices=N"
+        ) from error
+    return fabric
+
+
+def on_any_process(fabric: Fabric, here: bool) -> bool:
+    """Whether something holds on at least one process of a run."""
+    if fabric.world_size == 1:
+        return here
+    return fabric.strategy.reduce_boolean_decision(here, all=False)  # type: ignore[no-any-return]
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of a run's processes, before they are launched."""
+    return not any(int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
