@@ -1,18 +1,24 @@
-"""Files of JSON lines that are only appended to, and can be read after a crash at any byte.
+"""Journals: files of JSON objects, one a line, that are only appended to and can be read after a crash at any byte.
 
-A line that does not end, is longer than `LONGEST_LINE`, or is no JSON was torn by a crash or is not ours: readers pass
-it over.
+A line that was cut off, is longer than `LONGEST_LINE`, or is no JSON object was torn by a crash or is not ours: readers
+pass it over, and whoever appends ends it first. `JournalIndex` finds lines in a journal that is too long for memory.
 """
 
+import errno
+import json
 import os
-from collections.abc import Iterator
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, Final
 
-from engines.regular_files import NotRegularError, is_regular
+from engines.errors import UnfitError
+from engines.regular_files import NotRegularError, is_regular, open_regular
 
 LONGEST_LINE: Final = 2**24
-"""Bytes; a photo with a thousand faces takes 200,000."""
+"""Bytes; the line of a photo with a thousand faces takes 200,000."""
 
 _APPEND: Final = (
     os.O_RDWR
@@ -21,28 +27,160 @@ _APPEND: Final = (
     | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
 )
 
+_TABLES: Final = (
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE lines (name BLOB PRIMARY KEY, place INTEGER) WITHOUT ROWID",
+    "CREATE TABLE aliases (alias BLOB PRIMARY KEY, name BLOB) WITHOUT ROWID",
+    "BEGIN",  # never ended: what is temporary needs no end
+)
 
-def open_to_append(path: Path) -> BinaryIO:
-    """Opens a journal, unbuffered, to append to and to read; it is made where missing.
+
+class Journal:
+    """A journal to append to; it is made where missing, and a line that was cut off is ended.
+
+    Args:
+        path: its file; a link is refused.
 
     Raises:
-        NotRegularError: there is something of that name that is no regular file, such as a link.
-        OSError: it cannot be written.
+        OSError: it cannot be written, or is no regular file.
     """
-    if os.path.lexists(path) and not is_regular(path):
-        raise NotRegularError(path)
-    descriptor = os.open(path, _APPEND, 0o666)
-    return os.fdopen(descriptor, "ab", buffering=0)
+
+    def __init__(self, path: Path) -> None:
+        if os.path.lexists(path) and not is_regular(path):
+            raise NotRegularError(path)
+        self._file = FileIO(os.open(path, _APPEND, 0o666), "ab+")
+        try:
+            if not self._ends_whole():
+                self._write(b"\n")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, values: Mapping[str, Any]) -> int:
+        """Appends a line, as a whole or not at all; returns the byte that it begins at.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            line = json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # a file name that is no UTF-8
+            line = json.dumps(values).encode()
+        return self._write(line + b"\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _write(self, line: bytes) -> int:
+        end = self._file.seek(0, os.SEEK_END)
+        if self._file.write(line) != len(line):
+            self._file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return end
+
+    def _ends_whole(self) -> bool:
+        if self._file.seek(0, os.SEEK_END) == 0:
+            return True
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1) == b"\n"
 
 
-def whole_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines of a journal and the byte that each begins at; the longest are left out."""
-    place = 0
-    while line := file.readline(LONGEST_LINE):
-        begins, place = place, place + len(line)
-        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
-            yield begins, line
-            continue
-        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            line = file.readline(LONGEST_LINE)
+def read_journal(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole lines of a journal, and the byte that each begins at.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path, follow_links=False) as file:
+        place = 0
+        while line := file.readline(LONGEST_LINE):
+            values = parse_line(line)
+            if values is not None:
+                yield place, values
             place += len(line)
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line; None for one that was torn or is not ours."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+class JournalIndex:
+    """Finds lines of a journal by name.
+
+    Only where each begins is kept, in a temporary database on disk: memory does not grow with their number. It may be
+    used from any thread.
+
+    Args:
+        path: the journal; it need not exist yet.
+
+    Raises:
+        UnfitError: as in all methods, there is no room for temporary files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BufferedReader | None = None
+        self._lock = threading.Lock()
+        try:
+            self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+            for statement in _TABLES:
+                self._database.execute(statement)
+        except sqlite3.Error as error:
+            raise self._no_room(error) from error
+
+    def add(self, name: str, place: int, aliases: Iterable[str] = ()) -> None:
+        """Takes in a line.
+
+        Args:
+            name: it is found by; an earlier line of this name is found no more.
+            place: byte that it begins at.
+            aliases: it is found by too, until another name takes them.
+        """
+        key = os.fsencode(name)  # names may be no UTF-8
+        with self._lock:
+            try:
+                self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?)", (key, place))
+                rows = [(os.fsencode(alias), key) for alias in aliases]
+                self._database.executemany("INSERT OR REPLACE INTO aliases VALUES (?, ?)", rows)
+            except sqlite3.Error as error:
+                raise self._no_room(error) from error
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """The last line of a name."""
+        return self._found("SELECT place FROM lines WHERE name = ?", name)
+
+    def find_alias(self, alias: str) -> dict[str, Any] | None:
+        """The last line of the name that took an alias last."""
+        return self._found("SELECT place FROM aliases NATURAL JOIN lines WHERE alias = ?", alias)
+
+    def close(self) -> None:
+        """Frees the database."""
+        self._database.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _found(self, query: str, name: str) -> dict[str, Any] | None:
+        with self._lock:
+            try:
+                row = self._database.execute(query, (os.fsencode(name),)).fetchone()
+            except sqlite3.Error as error:
+                raise self._no_room(error) from error
+            if row is None:
+                return None
+            if self._file is None:
+                self._file = open_regular(self._path, follow_links=False)
+            self._file.seek(row[0])
+            return parse_line(self._file.readline(LONGEST_LINE))
+
+    def _no_room(self, error: sqlite3.Error) -> UnfitError:
+        return UnfitError(
+            f"cannot keep account of {self._path.name} in the folder for temporary files: {error}; what is finished is "
+            "kept, make room there and run it again"
+        )

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.atomic_files import replacing
-from engines.journal import open_to_append, whole_lines
-from engines.regular_files import open_regular
+from engines.journal import Journal, read_journal
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -37,12 +36,12 @@ class RunLog:
         self._pictures = run / "pictures"
         self._pictures.mkdir(parents=True, exist_ok=True)
         _cut(self._path, step)
+        self._journal = Journal(self._path)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a line, and each number of it to TensorBoard."""
-        with open_to_append(self._path) as file:
-            file.write((json.dumps({"step": step, **values}) + "\n").encode())
+        self._journal.append({"step": step, **values})
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
@@ -58,20 +57,15 @@ class RunLog:
     def close(self) -> None:
         """Writes what is still held back."""
         self._board.close()
+        self._journal.close()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`; a last one that an interruption tore is left out."""
     lines = []
-    with open_regular(run / FILE, follow_links=False) as file:
-        for _, line in whole_lines(file):
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                break
-            if not isinstance(values, dict) or type(values.get("step")) is not int:
-                break
-            lines.append(values)
+    for _, line in read_journal(run / FILE):
+        if type(line.get("step")) is int:
+            lines.append(line)
     return lines
 
 

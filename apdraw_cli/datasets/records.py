@@ -17,11 +17,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from apdraw_cli.conversion.formats.mark import made_by_apdraw
+from apdraw_cli.folder_lock import FolderLock
 from engines.atomic_files import new_part, sweep
 from engines.errors import UnfitError, UsageError
-from engines.journal import LONGEST_LINE, open_to_append, whole_lines
+from engines.journal import Journal, read_journal
 from engines.landmarks_file import read_landmarks
-from engines.regular_files import OutsideError, inside, is_empty, is_name, is_regular, is_text, open_regular
+from engines.regular_files import OutsideError, inside, is_empty, is_name, is_regular, is_text
 from train.data.layout import FOLDERS, INDEX, file_of
 
 UNFINISHED: Final = ".apdraw-prepare"
@@ -104,9 +105,8 @@ def is_ours(path: Path) -> bool:
         if path.suffix == ".txt":
             return is_regular(path) and len(read_landmarks(path)) > 0
         if path.suffix == ".jsonl":
-            with open_regular(path, follow_links=False) as file:
-                line = file.readline(LONGEST_LINE)
-            return not line or _parsed(line) is not None
+            first = next((line for _, line in read_journal(path)), None)
+            return first is not None and _record(first) is not None
     except (OSError, ValueError):
         return False
     return made_by_apdraw(path)
@@ -135,26 +135,26 @@ class Records:
         for path in (dataset, *(dataset / folder for folder in FOLDERS)):
             if path.resolve() in used:
                 raise UsageError(f"{path} would be written over: name another folder for the data set")
-        try:
-            dataset.mkdir(parents=True, exist_ok=True)
-            for folder in (UNFINISHED, *self._folders):
-                (dataset / folder).mkdir(exist_ok=True)
-                inside(dataset, f"{folder}/file")  # or the folder is a link that leads out
-            self._journal = open_to_append(self._unfinished / JOURNAL)
-        except OSError as error:
-            raise UsageError(
-                f"the data set {dataset} cannot be made ({error.strerror}): name a folder that can be written"
-            ) from error
-        try:
-            if not _lock(self._journal.fileno()):
-                raise UsageError(f"another apdraw is preparing {dataset}: wait, or name another folder")
+        with contextlib.ExitStack() as opened:
+            try:
+                dataset.mkdir(parents=True, exist_ok=True)
+                lock = FolderLock(dataset)
+                if not lock.acquire():
+                    raise UsageError(f"another apdraw is preparing {dataset}: wait, or name another folder")
+                opened.callback(lock.release)
+                for folder in (UNFINISHED, *self._folders):
+                    (dataset / folder).mkdir(exist_ok=True)
+                    inside(dataset, f"{folder}/file")  # or the folder is a link that leads out
+                self._journal = Journal(self._unfinished / JOURNAL)
+            except OSError as error:
+                raise UsageError(
+                    f"the data set {dataset} cannot be made ({error.strerror}): name a folder that can be written"
+                ) from error
+            opened.callback(self._journal.close)
             sweep(self._unfinished)
             self.indexed = {record.name: record for record in _read(dataset / INDEX)}
             self._known = {**self.indexed, **{r.name: r for r in _read(self._unfinished / JOURNAL)}}
-            self._journal.write(b"\n")  # ends a line that was cut off
-        except BaseException:
-            self._journal.close()
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +162,7 @@ class Records:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._journal.close()
+        self._opened.close()
 
     def known(self, name: str, fingerprint: str) -> Record | None:
         """The record of a portrait that was made, or refused, from the same files before."""
@@ -181,7 +181,7 @@ class Records:
             UnfitError: the journal cannot be written.
         """
         try:
-            self._journal.write(_line(record))
+            self._journal.append(dataclasses.asdict(record))
         except OSError as error:
             raise UnfitError(
                 f"cannot write into {self._unfinished} ({error.strerror}): make room, and start again"
@@ -218,21 +218,18 @@ class Records:
 
 def _read(path: Path) -> Iterator[Record]:
     try:
-        with open_regular(path, follow_links=False) as file:
-            records = [_parsed(line) for _, line in whole_lines(file)]
+        yield from filter(None, (_record(line) for _, line in read_journal(path)))
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror}): name another folder for the data set") from error
-    yield from filter(None, records)
 
 
-def _parsed(line: bytes) -> Record | None:
-    """The record in a line; None for one that was cut off or is not ours."""
+def _record(line: dict[str, Any]) -> Record | None:
+    """The record in a line; None for one that is not ours."""
     try:
-        values: dict[str, Any] = {key: value for key, value in json.loads(line).items() if key in _FIELDS}
-        record = Record(**values)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        record = Record(**{key: value for key, value in line.items() if key in _FIELDS})
+    except TypeError:
         return None
     optional = (record.split, record.left_out, record.detail, record.drawing, record.fingerprint, record.source)
     if not is_text(record.name) or not all(text is None or is_text(text) for text in optional):
@@ -254,18 +251,3 @@ def _has_content(path: Path) -> bool:
         return path.stat().st_size > 0
     except OSError:
         return False
-
-
-def _lock(descriptor: int) -> bool:
-    """Takes the lock that goes with the process; True also where there is none to take."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True

@@ -27,6 +27,7 @@ from apdraw_cli.datasets.pairing import split_of
 from apdraw_cli.datasets.portraits import has_round_frame
 from apdraw_cli.faces.align import similarity
 from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
+from apdraw_cli.folder_lock import FolderLock
 from engines.errors import DatasetError, UnfitError, UsageError
 from engines.portrait import SIZE
 from train.data.pairs import PortraitPairs
@@ -330,13 +331,14 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: str) -> None:
 
 
 def test_two_runs_do_not_meet_in_one_folder(photos: Path, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    folder = tmp_path / "dataset" / ".apdraw-prepare"
-    folder.mkdir(parents=True)
-    with (folder / "journal.jsonl").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another apdraw is preparing"):
-            run(photos, tmp_path / "dataset")
+    (tmp_path / "dataset").mkdir()
+    lock = FolderLock(tmp_path / "dataset")
+    assert lock.acquire()
+    with pytest.raises(UsageError, match="another apdraw is preparing"):
+        run(photos, tmp_path / "dataset")
+    assert [path.name for path in (tmp_path / "dataset").iterdir()] == [".apdraw.lock"]
+    lock.release()
+    assert list((tmp_path / "dataset").iterdir()) == []
 
 
 def test_label_maps_of_ones_own(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engines.atomic_files import new_part, replacing, sweep, write_atomically
-from engines.errors import EngineError
-from engines.journal import LONGEST_LINE, open_to_append, whole_lines
+from engines.errors import FileWriteError
+from engines.journal import Journal
 from engines.landmarks_file import format_landmarks, parse_landmarks, read_landmarks
 from engines.portrait import TEMPLATE
 from engines.regular_files import (
@@ -87,7 +87,7 @@ def test_nothing_but_files_is_opened(special: Path) -> None:
         with pytest.raises(NotRegularError, match="not a regular file"):
             act(special)
     with pytest.raises(NotRegularError):
-        open_to_append(special)
+        Journal(special)
     assert not is_regular(special)
 
 
@@ -127,7 +127,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         file.write(b"half")
         raise RuntimeError
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
-    with pytest.raises(EngineError, match="cannot write"):
+    with pytest.raises(FileWriteError, match="cannot write"):
         write_atomically(tmp_path / "no folder/file", b"new")
 
 
@@ -154,17 +154,6 @@ def test_what_killed_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> None
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {own.name, *kept, ".apdraw-78-0.part", ".apdraw-79-0.part"}
     sweep(tmp_path / "nothing")
-
-
-def test_lines_of_a_journal(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    long = b"x" * (2 * LONGEST_LINE + 5)
-    with open_to_append(path) as file:
-        for content in (b"a\n", long, b"\n", b"b\n", b"torn"):
-            file.write(content)
-    with open_regular(path) as file:
-        found = list(whole_lines(file))
-    assert found == [(0, b"a\n"), (len(long) + 3, b"b\n"), (len(long) + 5, b"torn")]
 
 
 def test_landmarks_keep_their_places() -> None:
