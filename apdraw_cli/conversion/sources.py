@@ -106,10 +106,11 @@ class SourceSet:
             if isinstance(found, OSError):
                 yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
                 continue
+            root = open_storage(folder.root)
             drawings = drawing_names(found.photos, found.folders + found.links, suffix, several)
             for name in found.photos:
                 path = os.path.join(folder.path, below, name)
-                source = _source(path, folder.root, _joined(prefix, name), _joined(prefix, drawings[name]))
+                source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]))
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
             for name in found.links:
                 if name in found.leading_out:
@@ -133,7 +134,8 @@ class SourceSet:
         for file in self.files:
             below, name = os.path.split(file.name)
             slashed = below.replace(os.sep, "/")
-            yield _source(file.path, file.root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
+            root = open_storage(file.root)
+            yield _source(file.path, root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
 
     def _walk(self) -> Iterator[tuple[_Folder, str, "_Contents | OSError"]]:
         """Every folder once: the source folder it is in, its path below that, and what it holds."""
@@ -313,13 +315,13 @@ def _contents(storage: Storage, folder: str, roots: Sequence[str], follow_links:
     )
 
 
-def _source(path: str, root: str, name: str, drawing: str) -> Source:
+def _source(path: str, root: Storage, name: str, drawing: str) -> Source:
     """A photo, with what can be told of its file without reading it."""
     try:
-        version = open_storage(root).version(name)
+        version = root.version(name)
     except OSError as error:
-        return Source(path, root, name, drawing, error=unreadable(error))
-    return Source(path, root, name, drawing, version.size, version.mtime_ns)
+        return Source(path, root.address, name, drawing, error=unreadable(error))
+    return Source(path, root.address, name, drawing, version.size, version.mtime_ns)
 
 
 def _identity(path: str | Path) -> Hashable | None:
