@@ -151,6 +151,14 @@ def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> l
         raise UnfitError(f"drawing failed: {error or type(error).__name__}") from error
 
 
+def draw_prepared(prepared: Prepared, engine: Engine) -> list[Image]:
+    """Draws all portraits of a photo, in batches; otherwise as `draw_portraits`."""
+    drawings: list[Image] = []
+    for first in range(0, len(prepared.portraits), engine.batch_size):
+        drawings += draw_portraits(prepared.portraits[first : first + engine.batch_size], engine)
+    return drawings
+
+
 @station
 def write_pages(
     step: Step,
@@ -197,7 +205,5 @@ def convert_photo(step: Step, reader: PhotoReader, engine: Engine, output: Stora
     if isinstance(prepared, Outcome):
         return prepared
     with timed(seconds, "draw"):
-        drawings: list[Image] = []
-        for first in range(0, len(prepared.portraits), engine.batch_size):
-            drawings += draw_portraits(prepared.portraits[first : first + engine.batch_size], engine)
+        drawings = draw_prepared(prepared, engine)
     return write_pages(step, seconds, prepared, drawings, engine.name, reader.recipe, output)

@@ -14,7 +14,7 @@ from apdraw_cli.conversion.sources import Source, SourceSet
 from apdraw_cli.conversion.storage import Version, open_storage
 from engines.errors import PhotoError
 
-PASSING: Final = frozenset(
+TRANSIENT_CODES: Final = frozenset(
     ("not_found", "unreadable", "needs_heif", "leads_out", "bad_landmarks", "name_taken", "exists", "write_failed")
 )
 """Codes of failures that lie around a photo, not in it: they are always tried again."""
@@ -86,7 +86,7 @@ class Planner:
             current = record.model == self._model and self._holds(drawing, record)
             if self._options.run.existing == "skip" and current:
                 return Outcome(source, "skipped", record.options, record.outputs, recorded=False)
-        elif not self._options.run.retry_failed and record.code not in PASSING:
+        elif not self._options.run.retry_failed and record.code not in TRANSIENT_CODES:
             error = PhotoError(record.code, record.message)
             status: Status = "no_face" if record.status == "no_face" else "failed"
             return Outcome(source, status, record.options, error=error, remembered=True, recorded=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.conversion.formats.png import encode_picture
-from apdraw_cli.conversion.plan import PASSING
+from apdraw_cli.conversion.plan import TRANSIENT_CODES
 from apdraw_cli.datasets.pairing import Task
 from apdraw_cli.datasets.records import Record, write
 from apdraw_cli.datasets.registration import register, warp_drawing
@@ -83,7 +83,7 @@ class PortraitPreparer:
         try:
             return self._prepare(task, replace(record, fingerprint=task.fingerprint))
         except PhotoError as error:
-            again = error.code in PASSING
+            again = error.code in TRANSIENT_CODES
             return replace(record, left_out=error.message, fingerprint=None if again else task.fingerprint)
         except ApdrawError:
             raise
