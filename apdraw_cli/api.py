@@ -1,0 +1,180 @@
+"""The Python API: an `Artist` draws photos that are arrays, `convert_folder` those in a folder.
+
+    from apdraw_cli import Artist, convert_folder
+
+    artist = Artist()                                # the shipped model, in the fastest engine here
+    for drawing in artist.draw(photo):               # photo: uint8 [H, W, 3], RGB, upright
+        print(drawing.face.box, drawing.image)       # image: uint8 [512, 512], 0 black to 255 white
+
+    result = convert_folder("photos", "drawings", faces="all", on_photo=print)
+
+Options have the names that they have on the command line, with underscores. Nothing here changes the process that it
+runs in: no handlers of signals, filters of warnings or limits of other libraries.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from apdraw_cli.commands.convert import convert, generator_engine, retinaface_extractor
+from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.listener import Silent
+from apdraw_cli.conversion.options import ConvertOptions
+from apdraw_cli.conversion.outcome import ConvertResult, Outcome
+from apdraw_cli.conversion.pipeline import draw_prepared
+from apdraw_cli.conversion.portraits import Prepared, prepare
+from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.render import render
+from apdraw_cli.faces.align import Transform
+from apdraw_cli.faces.detect import Face
+from engines.errors import PhotoError
+from engines.portrait import Image, Landmarks
+from engines.select import shipped_model
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing of one face.
+
+    Attributes:
+        image: uint8 [512, 512], 0 black to 255 white.
+        face: the face, in pixels of the photo.
+        transform: float64 [2, 3], from pixels of the photo (x, y, 1) to pixels of the drawing (x, y).
+    """
+
+    image: Image
+    face: Face
+    transform: Transform
+
+
+class Artist:
+    """Draws photos with a face extractor and an engine that are opened once. To be used from one thread at a time.
+
+    Args:
+        model: the generator, a `.onnx`, `.safetensors` or `.engine` file; None for the shipped one.
+        options: options of `apdraw convert` by name, such as `faces="all"`, `device="cuda"` or `format="webp"`.
+
+    Attributes:
+        recipe: what drawings look like.
+        engine: what draws.
+
+    Raises:
+        OptionsError: an option is unknown, or has a value that is not allowed.
+        EngineError: the model or the engine cannot be used here.
+    """
+
+    def __init__(self, *, model: str | Path | None = None, **options: Any) -> None:
+        chosen = ConvertOptions.of(**options)
+        self.recipe = Recipe.of(chosen)
+        self._extractor = retinaface_extractor(chosen.faces)
+        self.engine = generator_engine(chosen.engine, shipped_model() if model is None else Path(model))
+
+    def draw(self, photo: Image, landmarks: Landmarks | None = None) -> list[Drawing]:
+        """Draws the faces in a photo, the largest first; none if there is no face.
+
+        Args:
+            photo: uint8 [H, W, 3], RGB, upright.
+            landmarks: of an aligned portrait (`aligned=True`), float32 [5, 2] pixels, where they are known.
+
+        Raises:
+            ValueError: the photo is no such array.
+            PhotoError: `not_aligned`: it is no aligned portrait, although one was promised.
+            UnfitError: detector, segmenter or engine failed.
+        """
+        prepared = self._prepared(photo, landmarks)
+        if prepared is None:
+            return []
+        return [
+            Drawing(image, portrait.face, portrait.transform)
+            for image, portrait in zip(draw_prepared(prepared, self.engine), prepared.portraits, strict=True)
+        ]
+
+    def files(self, photo: Image, landmarks: Landmarks | None = None) -> list[bytes]:
+        """Draws a photo, and returns the contents of the files that `apdraw convert` would write of it.
+
+        Args:
+            photo: as for `draw`.
+            landmarks: as for `draw`.
+
+        Raises:
+            ValueError: as `draw`.
+            PhotoError: as `draw`.
+            UnfitError: as `draw`.
+        """
+        prepared = self._prepared(photo, landmarks)
+        if prepared is None:
+            return []
+        pages = render(draw_prepared(prepared, self.engine), prepared, self.recipe)
+        return [FORMATS[self.recipe.format].encode(page, self.recipe) for page in pages]
+
+    def close(self) -> None:
+        """Frees the engine; the artist draws no more."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepared(self, photo: Image, landmarks: Landmarks | None) -> Prepared | None:
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+            raise ValueError(f"a photo is uint8 [H, W, 3], RGB, not {photo.dtype} {list(photo.shape)}")
+        try:
+            return prepare(photo, self._extractor, {}, landmarks)
+        except PhotoError as error:
+            if error.code == "no_face":
+                return None
+            raise
+
+
+def convert_folder(
+    photos: str | Path,
+    drawings: str | Path | None = None,
+    *,
+    on_photo: Callable[[Outcome], None] | None = None,
+    stop: threading.Event | None = None,
+    model: str | Path | None = None,
+    **options: Any,
+) -> ConvertResult:
+    """Draws all photos in a folder, as `apdraw convert` does: with worker processes, and skipping what is up to date.
+
+    Args:
+        photos: a folder of photos, or one photo.
+        drawings: the output folder; None for `<photos>-drawings`.
+        on_photo: is told what became of each photo, from the calling thread.
+        stop: ends it early when it is set, perhaps from another thread; what is being drawn is finished first.
+        model: the generator; None for the shipped one.
+        options: options of `apdraw convert` by name.
+
+    Returns:
+        What was done. Photos that could not be drawn are in `failures`; what ended it early is in `error`.
+
+    Raises:
+        OptionsError: an option is unknown, or has a value that is not allowed.
+        UsageError: the photos are missing, or the output folder cannot be used.
+        UnfitError: the model cannot be read.
+    """
+    chosen = ConvertOptions.of(
+        str(photos),
+        output=None if drawings is None else Path(drawings),
+        model=None if model is None else Path(model),
+        **options,
+    )
+    return convert(chosen, Silent() if on_photo is None else _PhotoListener(on_photo), stop=stop)
+
+
+class _PhotoListener(Silent):
+    def __init__(self, on_photo: Callable[[Outcome], None]) -> None:
+        self._on_photo = on_photo
+
+    def settled(self, outcome: Outcome) -> None:
+        """Tells what became of a photo."""
+        self._on_photo(outcome)
