@@ -9,6 +9,7 @@ they have.
     status           done, skipped, no_face or failed
     outputs          the drawings' paths relative to the output folder
     faces            list of box (x y w h), score, landmarks (5 x 2), in photo pixels
+    transform        list of 2 x 3, of each face: from photo pixels to pixels of its aligned portrait
     error            null, or code and message
     source_size      bytes of the photo's file, null if unknown
     source_mtime_ns  its time of change, null if unknown
@@ -51,8 +52,8 @@ class Record:
     message: str
     size: int | None
     mtime_ns: int | None
-    model: str
-    options: str
+    model_sha256: str
+    recipe_sha256: str
 
 
 class History:
@@ -133,7 +134,7 @@ class Manifest:
     ) -> None:
         self._opened.close()
 
-    def append(self, outcome: Outcome, model: str) -> None:
+    def append(self, outcome: Outcome, model_sha256: str) -> None:
         """Records what became of a photo.
 
         Raises:
@@ -146,11 +147,12 @@ class Manifest:
             "status": outcome.status,
             "outputs": outcome.outputs,
             "faces": [_face(face) for face in outcome.faces],
+            "transform": [[[round(float(x), 6) for x in row] for row in each] for each in outcome.transforms],
             "error": error and {"code": error.code, "message": error.message},
             "source_size": source.size,
             "source_mtime_ns": source.mtime_ns,
-            "model": model,
-            "options": outcome.options,
+            "model": model_sha256,
+            "options": outcome.recipe_sha256,
             "engine": outcome.engine,
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
         }
@@ -189,7 +191,7 @@ def _checked(line: dict[str, Any]) -> Record:
         sys.intern(line["model"]),
         sys.intern(line["options"]),
     )
-    texts = (record.source, record.root, record.code, record.message, record.model, record.options)
+    texts = (record.source, record.root, record.code, record.message, record.model_sha256, record.recipe_sha256)
     numbers = (record.size, record.mtime_ns)
     if not (
         all(map(is_text, texts))

@@ -8,6 +8,7 @@ from apdraw_cli.conversion.sources import Source
 from engines.errors import ExitCode, PhotoError
 
 if TYPE_CHECKING:
+    from apdraw_cli.faces.align import Transform
     from apdraw_cli.faces.detect import Face
 
 Status = Literal["done", "skipped", "no_face", "failed"]
@@ -20,9 +21,10 @@ class Outcome:
     Attributes:
         source: the photo.
         status: as in the manifest.
-        options: checksum of the options it was made with.
+        recipe_sha256: checksum of the recipe that it was made by.
         outputs: its drawings, paths below the output folder.
         faces: the faces drawn, the largest first.
+        transforms: of each face, float64 [2, 3], from pixels of the photo to pixels of the aligned portrait.
         error: why there is no drawing.
         seconds: by stage.
         engine: name of the engine that drew it; None if none did.
@@ -33,9 +35,10 @@ class Outcome:
 
     source: Source
     status: Status
-    options: str = ""
+    recipe_sha256: str = ""
     outputs: tuple[str, ...] = ()
     faces: "tuple[Face, ...]" = ()
+    transforms: "tuple[Transform, ...]" = ()
     error: PhotoError | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     engine: str | None = None

@@ -60,7 +60,7 @@ def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:
     return Outcome(
         step.source,
         "no_face" if reason.code == "no_face" else "failed",
-        step.options,
+        step.recipe_sha256,
         error=reason,
         seconds=seconds,
         trace=trace,
@@ -190,8 +190,16 @@ def write_pages(
     with timed(seconds, "write"):
         write_files(output, files, file_format)
         remove_files(output, [old for old in step.replaced if old not in files], file_format)
-    faces = tuple(each.face for each in prepared.portraits)
-    return Outcome(step.source, "done", step.options, tuple(files), faces, seconds=seconds, engine=engine)
+    return Outcome(
+        step.source,
+        "done",
+        step.recipe_sha256,
+        tuple(files),
+        faces=tuple(each.face for each in prepared.portraits),
+        transforms=tuple(each.transform for each in prepared.portraits),
+        seconds=seconds,
+        engine=engine,
+    )
 
 
 def convert_photo(step: Step, reader: PhotoReader, engine: Engine, output: Storage) -> Outcome:

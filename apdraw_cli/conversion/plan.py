@@ -27,14 +27,14 @@ class Step:
     Attributes:
         source: the photo.
         drawing: its drawing, or its first, as a path below the output folder.
-        options: checksum of the options that its drawing depends on.
+        recipe_sha256: checksum of the recipe, and of landmarks beside an aligned portrait.
         settled: what has become of it already; None if it is to be drawn.
         replaced: drawings of an earlier version of the photo, which have no place after this one.
     """
 
     source: Source
     drawing: str
-    options: str
+    recipe_sha256: str
     settled: Outcome | None = None
     replaced: tuple[str, ...] = ()
 
@@ -46,14 +46,14 @@ class Planner:
         options: of the conversion.
         sources: its photos.
         history: what the manifest knows.
-        model: sha256 of the generator's file.
+        model_sha256: checksum of the generator's file.
     """
 
-    def __init__(self, options: ConvertOptions, sources: SourceSet, history: History, model: str) -> None:
+    def __init__(self, options: ConvertOptions, sources: SourceSet, history: History, model_sha256: str) -> None:
         self._options = options
         self._sources = sources
         self._history = history
-        self._model = model
+        self._model_sha256 = model_sha256
         self._output = open_storage(str(sources.output))
         self._recipe = Recipe.of(options)
         self._suffix = FORMATS[options.file.format].suffix
@@ -64,32 +64,32 @@ class Planner:
             yield self._step(source)
 
     def _step(self, source: Source) -> Step:
-        options = self._recipe.checksum(_landmarks_of(source) if self._recipe.faces.aligned else None)
+        checksum = self._recipe.checksum(_landmarks_of(source) if self._recipe.faces.aligned else None)
         drawing = source.drawing + self._suffix
         if source.error is not None:
-            return Step(source, drawing, options, Outcome(source, "failed", options, error=source.error))
+            return Step(source, drawing, checksum, Outcome(source, "failed", checksum, error=source.error))
         record = self._history.of(source.name)
         known = record is not None and _same_photo(record, source)
-        if record is not None and known and record.options == options:
-            settled = self._still_true(source, drawing, record)
+        if record is not None and known and record.recipe_sha256 == checksum:
+            settled = self._settled_before(source, drawing, record)
             if settled is not None:
-                return Step(source, drawing, options, settled)
-        refusal = self._refusal(source, drawing, known)
-        if refusal is not None:
-            outcome = Outcome(source, "failed", options, error=refusal, recorded=False)
-            return Step(source, drawing, options, outcome)
-        return Step(source, drawing, options, replaced=self._replaced(record, options))
+                return Step(source, drawing, checksum, settled)
+        taken = self._why_name_is_taken(source, drawing, known)
+        if taken is not None:
+            outcome = Outcome(source, "failed", checksum, error=taken, recorded=False)
+            return Step(source, drawing, checksum, outcome)
+        return Step(source, drawing, checksum, replaced=self._replaced(record, checksum))
 
-    def _still_true(self, source: Source, drawing: str, record: Record) -> Outcome | None:
+    def _settled_before(self, source: Source, drawing: str, record: Record) -> Outcome | None:
         """The outcome that the record tells of, if there is nothing to do about it."""
         if record.status == "done":
-            current = record.model == self._model and self._holds(drawing, record)
+            current = record.model_sha256 == self._model_sha256 and self._holds(drawing, record)
             if self._options.run.existing == "skip" and current:
-                return Outcome(source, "skipped", record.options, record.outputs, recorded=False)
+                return Outcome(source, "skipped", record.recipe_sha256, record.outputs, recorded=False)
         elif not self._options.run.retry_failed and record.code not in TRANSIENT_CODES:
             error = PhotoError(record.code, record.message)
             status: Status = "no_face" if record.status == "no_face" else "failed"
-            return Outcome(source, status, record.options, error=error, remembered=True, recorded=False)
+            return Outcome(source, status, record.recipe_sha256, error=error, remembered=True, recorded=False)
         return None
 
     def _holds(self, drawing: str, record: Record) -> bool:
@@ -104,12 +104,12 @@ class Planner:
         except OSError:
             return False
 
-    def _replaced(self, record: Record | None, options: str) -> tuple[str, ...]:
-        if record is None or record.options != options:  # made otherwise: perhaps wanted beside the new ones
+    def _replaced(self, record: Record | None, checksum: str) -> tuple[str, ...]:
+        if record is None or record.recipe_sha256 != checksum:  # made otherwise: perhaps wanted beside the new ones
             return ()
         return tuple(output for output in record.outputs if self._history.owner(output) == record)
 
-    def _refusal(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
+    def _why_name_is_taken(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
         """Why a photo's drawing cannot be written, if its name is taken."""
         if not self._output.exists(drawing):
             return None

@@ -21,6 +21,7 @@ KEYS = {
     "status",
     "outputs",
     "faces",
+    "transform",
     "error",
     "source_size",
     "source_mtime_ns",
@@ -38,7 +39,17 @@ def photo(name: str = "a/p.jpg") -> Source:
 def done(name: str = "a/p.jpg") -> Outcome:
     face = Face((1.234567, 2.0, 3.0, 4.0), 0.98765432, np.arange(10, dtype=np.float32).reshape(5, 2) / 3)
     output = name.removesuffix(".jpg") + ".png"
-    return Outcome(photo(name), "done", "options", (output,), (face,), seconds={"read": 0.123456}, engine="openvino")
+    transform = np.array([[0.5, 0, 1], [0, 0.12345678, -2]])
+    return Outcome(
+        photo(name),
+        "done",
+        "options",
+        (output,),
+        (face,),
+        (transform,),
+        seconds={"read": 0.123456},
+        engine="openvino",
+    )
 
 
 def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
@@ -60,6 +71,7 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
                 "landmarks": [[0.0, 0.33], [0.67, 1.0], [1.33, 1.67], [2.0, 2.33], [2.67, 3.0]],
             }
         ],
+        "transform": [[[0.5, 0.0, 1.0], [0.0, 0.123457, -2.0]]],
         "error": None,
         "source_size": 123,
         "source_mtime_ns": 456,
@@ -69,7 +81,7 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
         "seconds": {"read": 0.1235},
     }
     assert failed["error"] == {"code": "truncated", "message": "the file is cut off"}
-    assert (failed["outputs"], failed["faces"], failed["engine"]) == ([], [], None)
+    assert (failed["outputs"], failed["faces"], failed["transform"], failed["engine"]) == ([], [], [], None)
 
 
 def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:

@@ -107,7 +107,12 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
         (save_photo(tmp_path / "black.png", 0), "no_face", "no_face"),
     ):
         outcome = failure(path)
-        assert (code(outcome), outcome.status, outcome.options, outcome.trace) == (expected, status, "options", "")
+        assert (code(outcome), outcome.status, outcome.recipe_sha256, outcome.trace) == (
+            expected,
+            status,
+            "options",
+            "",
+        )
 
 
 def test_a_bug_costs_one_photo_and_keeps_its_traceback(tmp_path: Path) -> None:

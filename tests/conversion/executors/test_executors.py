@@ -63,7 +63,15 @@ def told(outcome: Outcome) -> tuple[Any, ...]:
     """All of an outcome that does not depend on time."""
     error = outcome.error and (outcome.error.code, outcome.error.message)
     return (
-        *(outcome.status, outcome.options, outcome.outputs, len(outcome.faces), error, outcome.engine),
+        *(
+            outcome.status,
+            outcome.recipe_sha256,
+            outcome.outputs,
+            len(outcome.faces),
+            len(outcome.transforms),
+            error,
+            outcome.engine,
+        ),
         *(outcome.recorded, outcome.remembered, sorted(outcome.seconds), bool(outcome.trace)),
     )
 
