@@ -1,68 +1,147 @@
-"""Which package may import which: `apdraw_cli` uses `train` and `engines`, `train` uses `engines`, and nothing else."""
+"""What may import what. Sources are read, not run: imports inside functions count too."""
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("apdraw_cli", "train", "engines")
-HEAVY = {"torch", "torchmetrics", "torchvision", "lightning_fabric", "tensorboard", "safetensors", "onnx", "onnxscript"}
-"""Packages that only extras bring, and that take seconds to import."""
 
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ON_USE = """
+    cuda joblib lightning_fabric loky onnx onnxruntime onnxscript openvino pillow_heif retinaface rich safetensors
+    tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm
+"""
+"""Libraries that are slow to import, or may be missing: `apdraw_cli` and `engines` import them where they use them."""
 
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Names of modules that a syntax tree imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide where an arrow points"
-            yield str(node.module)
-
-
-def at_import(tree: ast.Module) -> ast.Module:
-    """What runs when a module is imported: its functions and what is there for type checkers are left out."""
-
-    def kept(body: list[ast.stmt]) -> list[ast.stmt]:
-        found: list[ast.stmt] = []
-        for node in body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                continue
-            if isinstance(node, ast.ClassDef):
-                node.body = kept(node.body) or [ast.Pass()]
-            found.append(node)
-        return found
-
-    return ast.Module(kept(tree.body), [])
+WALLS = {
+    "engines": "apdraw_cli train tests benchmarks",
+    "engines.options": "engines.select engines.tensorrt engines.openvino_engine engines.torch_engine",
+    "train": "apdraw_cli tests benchmarks",
+    "apdraw_cli": "tests benchmarks",
+    "train.networks": "engines train except engines.portrait train.networks",
+    "train.npr": "train except train.npr",
+    "train.artist": "train except train.artist train.npr",
+    "train.evaluation": "train except train.evaluation train.data",
+    "apdraw_cli.faces": "train apdraw_cli except apdraw_cli.faces apdraw_cli.timing",
+    "apdraw_cli.conversion": "train apdraw_cli.app apdraw_cli.cli apdraw_cli.commands apdraw_cli.console "
+    "apdraw_cli.datasets apdraw_cli.progress",
+    "apdraw_cli.datasets": "apdraw_cli.app apdraw_cli.cli apdraw_cli.commands apdraw_cli.console apdraw_cli.progress",
+    "apdraw_cli.commands": "apdraw_cli.app apdraw_cli.cli apdraw_cli.console apdraw_cli.progress",
+    "apdraw_cli.console": "train apdraw_cli except apdraw_cli.terminal_text apdraw_cli.__version__",
+}
+"""What the modules below a name import neither on top nor in a function; after `except`, what of it they may."""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_arrows_point_one_way(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    allowed = PACKAGES[PACKAGES.index(package) :]
-    used = {name.partition(".")[0] for name in imports(ast.parse(path.read_text(encoding="utf-8")))}
-    assert used & set(PACKAGES) <= set(allowed)
-    assert not used & {"tests", "benchmarks"}
+@dataclass(frozen=True)
+class Import:
+    """A name that a module imports, as written: `engines.portrait.SIZE`."""
+
+    name: str
+    on_top: bool
+    """When the module itself is imported: not in a function, and not for type checkers alone."""
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in MODULES if path.relative_to(ROOT).parts[0] != "train"],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
-def test_nothing_that_an_extra_brings_is_imported_before_it_is_needed(path: Path) -> None:
-    used = {name.partition(".")[0] for name in imports(at_import(ast.parse(path.read_text(encoding="utf-8"))))}
-    assert not used & HEAVY
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_networks_know_nothing_of_training() -> None:
-    for path in (ROOT / "train/networks").glob("*.py"):
-        for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
-            if name.partition(".")[0] in PACKAGES:
-                assert name.startswith(("train.networks", "engines.portrait")), f"{path} imports {name}"
+def imports_below(node: ast.AST, *, on_top: bool = True) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, on_top) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from (Import(f"{child.module}.{alias.name}", on_top) for alias in child.names)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            yield from (one for part in child.body for one in imports_below(ast.Module([part], []), on_top=False))
+            yield from (one for part in child.orelse for one in imports_below(ast.Module([part], []), on_top=on_top))
+        else:
+            runs_later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports_below(child, on_top=on_top and not runs_later)
+
+
+SOURCES = {module_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+IMPORTS = {module: list(imports_below(ast.parse(path.read_text(encoding="utf-8")))) for module, path in SOURCES.items()}
+
+
+def lies_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def own_module(name: str) -> str | None:
+    """The module of ours that a name is, or is in; None for names of libraries."""
+    while name and name not in SOURCES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def loaded_on_top() -> dict[str, set[str]]:
+    """What each module imports when it is imported itself: modules of ours, and the names of libraries."""
+    return {
+        module: {own_module(one.name) or one.name.partition(".")[0] for one in imports if one.on_top}
+        for module, imports in IMPORTS.items()
+    }
+
+
+def ways_from(module: str, loaded: dict[str, set[str]]) -> dict[str, list[str]]:
+    """All that importing a module imports, also by way of others, and through which modules."""
+    ways = {module: [module]}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        packages = {package for package in SOURCES if lies_in(name, package)}  # they come before what is in them
+        for other in sorted((loaded.get(name, set()) | packages) - ways.keys()):
+            ways[other] = [*ways[name], other]
+            waiting.append(other)
+    return ways
+
+
+def test_the_sources_are_read() -> None:
+    assert {"apdraw_cli.app", "engines.portrait", "train.loop"} <= SOURCES.keys()
+    assert Import("typer", True) in IMPORTS["apdraw_cli.app"]
+    assert any(one.name.startswith("torch") and not one.on_top for one in IMPORTS["engines.torch_engine"])
+
+
+@pytest.mark.parametrize("package", WALLS)
+def test_arrows_point_one_way(package: str) -> None:
+    barred, _, allowed = WALLS[package].partition(" except ")
+    modules = [module for module in SOURCES if lies_in(module, package)]
+    assert modules, f"there is no {package}: mend WALLS"
+    breaches = [
+        f"{module} imports {one.name}"
+        for module in modules
+        for one in IMPORTS[module]
+        if any(lies_in(one.name, name) for name in barred.split())
+        and not any(lies_in(one.name, name) for name in allowed.split())
+    ]
+    assert not breaches
+
+
+def test_walls_name_what_there_is() -> None:
+    named = {name for text in WALLS.values() for name in text.split()} - {
+        "except",
+        "tests",
+        "benchmarks",
+        "apdraw_cli.__version__",
+    }
+    assert named <= SOURCES.keys()
+
+
+def test_no_module_waits_for_itself() -> None:
+    TopologicalSorter(loaded_on_top()).prepare()
+
+
+def test_what_is_slow_or_may_be_missing_is_imported_where_it_is_used() -> None:
+    loaded = loaded_on_top()
+    breaches = {
+        " -> ".join(way)
+        for module in SOURCES
+        if not lies_in(module, "train")
+        for name, way in ways_from(module, loaded).items()
+        if name in ON_USE.split()
+    }
+    assert not breaches
