@@ -1,9 +1,7 @@
 """`apdraw bench`: how fast this machine draws, stage by stage, and how much of its own peak it uses."""
 
 import contextlib
-import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
+from apdraw_cli.commands.bench_memory import PeakMemory
 from apdraw_cli.commands.convert import convert, generator_engine, retinaface_extractor
 from apdraw_cli.commands.options import BenchOptions
 from apdraw_cli.conversion.listener import Silent
@@ -34,20 +33,18 @@ PORTRAITS: Final = 8
 LEAST_SECONDS: Final = 1.0
 """For how long at least; in less, how long a call takes is a matter of chance."""
 
-SAMPLE_SECONDS: Final = 0.2
-
 
 @dataclass(frozen=True)
 class Timing:
     """The generator alone, in one engine and precision.
 
     Attributes:
-        engine: its name.
+        engine: name of the engine.
         device: what it drew on.
         precision: what it computed in.
-        seconds: a portrait, median of the rounds.
-        fastest: of the rounds.
-        slowest: of the rounds.
+        seconds: seconds for a portrait, median of the rounds.
+        fastest: seconds for a portrait in the fastest round.
+        slowest: seconds for a portrait in the slowest round.
         gflops: GFLOP a second.
         of_peak: share of this machine's peak in that precision; None where that was not measured.
     """
@@ -68,18 +65,18 @@ class BenchResult:
 
     Attributes:
         model: the generator's file.
-        cores: that may be used.
-        gflop: of one portrait.
+        cores: number of cores that this process may use.
+        gflop: GFLOP that the generator takes for one portrait.
         peaks: GFLOP a second of a matrix product on the CPU, by precision; median of the rounds.
-        generator: the generator alone, the fastest first.
-        photos: that were converted.
-        stages: seconds a photo, by stage, in the fastest round; several photos are at work at once.
-        photos_per_second: of the whole conversion, median of the rounds; the engine is open already.
-        fastest: of the rounds.
-        slowest: of the rounds.
-        of_generator: of what the engine does alone in the same round; median of the rounds.
-        memory_bytes: of all processes together at most, in the first round, shared memory counted once; None if it
-            cannot be told here.
+        generator: times of the generator alone, the fastest engine first.
+        photos: number of photos converted in a round.
+        stages: seconds for a photo, by stage, in the fastest round; several photos are at work at once.
+        photos_per_second: photos a second of the whole conversion with an open engine, median of the rounds.
+        fastest: photos a second in the fastest round.
+        slowest: photos a second in the slowest round.
+        of_generator: share of the speed that the engine has alone in the same round, median of the rounds.
+        memory_bytes: bytes of memory of all processes together at most, in the first round, shared memory counted
+            once; None if that cannot be told here.
     """
 
     model: Path
@@ -157,8 +154,8 @@ class _Generator:
         portraits: to draw.
 
     Attributes:
-        gflop: of one portrait.
-        seconds: a portrait, by engine, the one that a conversion takes first, and round.
+        gflop: GFLOP for one portrait.
+        seconds: seconds for a portrait, by engine (the one that a conversion takes first) and round.
 
     Raises:
         UnfitError: no engine can draw the model.
@@ -295,7 +292,7 @@ def _timing(engine: "Engine", seconds: Sequence[float], gflop: float, peaks: dic
 
 
 def _converted(photos: Sequence[str], options: BenchOptions, output: Path) -> _Run:
-    watch, memory = _Watch(), _Memory()
+    watch, memory = _Watch(), PeakMemory()
     with memory:
         result = convert(
             ConvertOptions(tuple(photos), output=output, model=options.model, engine=options.engine), watch
@@ -307,60 +304,3 @@ def _converted(photos: Sequence[str], options: BenchOptions, output: Path) -> _R
     stages = watch.seconds[0]  # the same in all
     means = {stage: round(fmean(seconds[stage] for seconds in watch.seconds), 4) for stage in stages}
     return _Run(result.done, result.photos_per_second, means, memory.most)
-
-
-class _Memory:
-    """Looks now and then, on Linux, how much memory this process and those that it started take together.
-
-    Attributes:
-        most: in bytes; None if it could not be seen.
-    """
-
-    def __init__(self) -> None:
-        self.most: int | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        resident = 0
-        while not self._done.wait(SAMPLE_SECONDS):
-            family = _family(os.getpid())
-            # To tell what is shared takes the kernel so long that a conversion would be slower for it.
-            if (now := sum(map(_resident_bytes, family))) > resident:
-                resident = now
-                self.most = max(self.most or 0, sum(map(_proportional_bytes, family))) or None
-
-
-def _family(process: int) -> list[int]:
-    """A process and all that it started, and those started."""
-    family = [process]
-    for member in family:
-        for path in Path(f"/proc/{member}/task").glob("*/children"):
-            try:
-                family += map(int, path.read_text().split())
-            except OSError:
-                continue  # it has ended
-    return family
-
-
-def _resident_bytes(process: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _proportional_bytes(process: int) -> int:
-    try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from apdraw_cli import app
-from apdraw_cli.commands.bench import bench as measure
 from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
-from apdraw_cli.commands.convert import convert
-from apdraw_cli.commands.options import BenchOptions, TimingOptions
 from engines.cpu import has_int8
 from engines.errors import EngineError
 from engines.select import shipped_model
@@ -47,17 +43,6 @@ def test_generator_and_pipeline_are_measured_in_one_run(tmp_path):
     assert found["photos"] == 1
     assert found["photos_per_second"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png"]
-
-
-def test_an_interrupted_conversion_ends_it(tmp_path, monkeypatch):
-    shutil.copy(SAMPLES / "astronaut.png", tmp_path)
-
-    def interrupted(*arguments):
-        return dataclasses.replace(convert(*arguments), interrupted=True)
-
-    monkeypatch.setattr("apdraw_cli.commands.bench.convert", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        measure(BenchOptions((str(tmp_path),), timing=TimingOptions(rounds=1)))
 
 
 def test_the_work_is_what_torch_counts():

@@ -160,8 +160,8 @@ def written(monkeypatch):
     """Builds are made up: what was exported on the way, and built with which options."""
     calls = []
 
-    def export(model, out, *, precision):
-        calls.append(("export", model, precision))
+    def export(model, out, options):
+        calls.append(("export", model, options.precision))
         out.write_bytes(b"")
 
     def build_made_up(onnx, out, options, progress):
