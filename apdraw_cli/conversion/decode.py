@@ -1,4 +1,4 @@
-"""Decoding: a photo's file to sRGB pixels, upright and opaque, whatever it was saved as."""
+"""Decodes a photo's file of any common format to sRGB pixels, upright and opaque."""
 
 import contextlib
 import io

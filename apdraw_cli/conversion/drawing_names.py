@@ -1,4 +1,4 @@
-"""Names: what the drawings of one folder's photos are called, so that no two ever land on one name."""
+"""Names the drawings of one folder's photos, so that no two get the same name."""
 
 import re
 import unicodedata

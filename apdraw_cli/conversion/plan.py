@@ -1,4 +1,4 @@
-"""The plan: what is to be done with a photo, from what the manifest and the output folder know of it."""
+"""Plans what is to be done with each photo, from what the manifest and the output folder hold."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from engines.errors import PhotoError
 TRANSIENT_CODES: Final = frozenset(
     ("not_found", "unreadable", "needs_heif", "leads_out", "bad_landmarks", "name_taken", "exists", "write_failed")
 )
-"""Codes of failures that lie around a photo, not in it: they are always tried again."""
+"""Codes of failures whose cause is not the photo itself, and may be gone: such photos are always tried again."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sources: which photos there are, and where their drawings go.
+"""Finds the photos of a command, and decides where their drawings go.
 
 Folders are walked while the conversion runs, one folder's listing at a time, so that memory does not grow
 with their number. Skipped are names that begin with a dot, files without a photo's extension, and the output
@@ -226,7 +226,7 @@ def gather(
         raise UsageError(f"the output folder {output} is a source: name another --output")
     own = set(listed)  # a list made by `find` names the drawings of the last run too
     files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
-    laid_out = _laid_out_below_here(files) if listed else _laid_out_files(files)
+    laid_out = _laid_out_below_current_folder(files) if listed else _laid_out_files(files)
     return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links)
 
 
@@ -273,7 +273,7 @@ def _laid_out_files(paths: list[str]) -> Iterator[_File]:
         yield _File(path, parent, os.path.relpath(path, parent))
 
 
-def _laid_out_below_here(paths: list[str]) -> Iterator[_File]:
+def _laid_out_below_current_folder(paths: list[str]) -> Iterator[_File]:
     here = os.getcwd()  # noqa: PTH109
     if not all(path.startswith(os.path.join(here, "")) for path in paths):
         here = _common_parent([os.path.dirname(path) for path in paths])

@@ -1,4 +1,4 @@
-"""The memory of this process."""
+"""Settings of the C library's memory allocator (glibc's `mallopt`)."""
 
 import ctypes
 import sys
