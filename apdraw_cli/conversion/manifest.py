@@ -119,7 +119,7 @@ class Manifest:
                 self._journal = Journal(self.path)
             except OSError as error:
                 raise UsageError(
-                    f"cannot write into {folder}: {error.strerror or error}; name another --output"
+                    f"cannot write {error.filename or folder}: {error.strerror or error}; name another --output"
                 ) from error
             opened.callback(self._journal.close)
             self.history = History(self.path)

@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
+import platformdirs
 
 from engines.base import GPU_BATCH_SIZE
 from engines.errors import EngineError, ModelFileError, UnfitError
@@ -28,10 +29,7 @@ def cache_folder() -> Path:
     named = os.environ.get("APDRAW_CACHE")
     if named:
         return Path(named).expanduser() / "engines"
-    variable, default = (
-        ("LOCALAPPDATA", "~/AppData/Local") if sys.platform == "win32" else ("XDG_CACHE_HOME", "~/.cache")
-    )
-    return Path(os.environ.get(variable) or default).expanduser() / "apdraw" / "engines"
+    return platformdirs.user_cache_path("apdraw", appauthor=False) / "engines"
 
 
 def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None) -> Path:
