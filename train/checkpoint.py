@@ -23,7 +23,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> P
 
     Args:
         run: the run folder.
-        step: that the state is of.
+        step: step after which the state was taken.
         state: tensors and plain containers.
         keep: how many checkpoints stay, this one included; older ones are removed once this one is safe.
 

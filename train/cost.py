@@ -23,9 +23,10 @@ class RunCost:
     """The cost of a run on each device.
 
     Attributes:
-        weights: how many are trained, by network.
-        gflop_per_step: of convolutions and products, forth and back; a multiplication and an addition are two.
-        memory_bytes: about what weights, gradients, Adam's moments and kept activations take.
+        weights: number of trained weights by network.
+        gflop_per_step: billions of operations in a step's convolutions and products, forward and backward; a
+            multiplication and an addition count as two.
+        memory_bytes: about how much weights, gradients, Adam's moments and kept activations take.
     """
 
     weights: dict[str, int]
@@ -47,7 +48,7 @@ def estimate_cost(options: TrainOptions) -> RunCost:
         for name, optimiser in stage.optimisers.items()
     }
     # Weights, gradients and Adam's two moments in float32; a moving average is one more copy of the generator.
-    memory = 16 * sum(weights.values()) + (4 * weights.get("generator", 0) if options.mean_decay else 0)
+    memory = 16 * sum(weights.values()) + (4 * weights.get("generator", 0) if options.ema_decay else 0)
     activations = kept.size if options.precision == "fp32" else kept.size // 2
     return RunCost(weights, round(counter.get_total_flops() / 1e9, 1), memory + activations)
 

@@ -13,7 +13,7 @@ def told_in_one_line(batch_size: int) -> Iterator[None]:
     """Raises a `TrainingError` or `DatasetError` in place of torch's and the system's own.
 
     Args:
-        batch_size: of the run, for the message about full memory.
+        batch_size: batch size of the run, named where memory is full.
     """
     try:
         yield

@@ -40,7 +40,7 @@ def save_detectors(path: Path, detectors: LineDetectors, metadata: dict[str, str
 
     Args:
         path: the `.safetensors` file; replaced where it exists.
-        detectors: on any device.
+        detectors: the detectors to write, on any device.
         metadata: whatever is worth keeping about them.
 
     Raises:

@@ -61,7 +61,7 @@ def train(
         inputs: pairs, weights to start from, line detectors.
         run: folder for `config.toml`, `metrics.jsonl`, TensorBoard events, pictures, checkpoints and the result, and a
             copy of the line detectors.
-        options: of the run.
+        options: options of the run.
         resume: go on from the newest checkpoint, with the same line detectors.
         listener: hears how it goes.
 

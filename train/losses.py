@@ -46,8 +46,8 @@ def generator_adversarial_loss(fake: Mapping[str, Tensor], local_weight: float =
 
     Args:
         fake: the discriminators' logits of generated drawings, by name.
-        local_weight: of each local discriminator; the paper's sum counts them fully, the authors' released program
-            0.25 each.
+        local_weight: weight of each local discriminator; the paper's sum counts them fully, the authors'
+            released program 0.25 each.
 
     Returns:
         A scalar, not negative.
@@ -186,9 +186,9 @@ def local_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_we
     """The six terms of L_local (eq. 6), whose sum it is.
 
     Args:
-        drawings: what each local network drew.
+        drawings: the local networks' drawings.
         target: the artist's drawing, float [B, 1, 512, 512] in [-1, 1].
-        regions: of these portraits; hair and background are compared inside their masks, and averaged over
+        regions: regions of these portraits; hair and background are compared inside their masks, and averaged over
             the whole picture.
         line_weight: see `pixel_loss`.
     """
@@ -204,10 +204,10 @@ def local_tolerant_losses(drawings: LocalParts, target: Tensor, regions: Regions
     """`tolerant_loss` of each of the six local drawings.
 
     Args:
-        drawings: what each local network drew.
+        drawings: the local networks' drawings.
         target: the artist's drawing, float [B, 1, 512, 512] in [-1, 1].
-        regions: of these portraits; hair and background are white outside their masks, and averaged over the whole
-            picture.
+        regions: regions of these portraits; hair and background are white outside their masks, and averaged over the
+            whole picture.
         tolerance: pixels, see `tolerant_loss`.
     """
     seen = drawings._replace(

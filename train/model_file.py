@@ -32,9 +32,9 @@ def save_generator(
 
     Args:
         path: the `.safetensors` file; replaced where it exists.
-        generator: on any device, in any mode.
+        generator: a generator on any device, in any mode.
         extra_metadata: any of `DESCRIPTION_KEYS`, and whatever else is worth keeping.
-        dtype: what the weights of convolutions are stored in; `torch.float16` halves the file. Norms and
+        dtype: type that the weights of convolutions are stored in; `torch.float16` halves the file. Norms and
             biases stay in float32: they are few, and a variance may be too small for half precision.
 
     Raises:

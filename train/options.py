@@ -29,7 +29,7 @@ STAGES: Final[Mapping[str, Mapping[str, Any]]] = {
         "lr": 1e-3,
         "lr_decay": 0.5,
         "batch_size": 12,
-        "mean_decay": 0.99,
+        "ema_decay": 0.99,
         "tolerant_weight": 4.0,
         "distance_weight": 0.0,
         "local_adversarial_weight": 0.0,
@@ -47,6 +47,9 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "pix2pix": {"local_networks": False, "distance_weight": 0.0, "pretrained": False},
 }
 """The paper's ablations (sec. 7.1) and its baseline; what each changes."""
+
+OLD_NAMES: Final[Mapping[str, str]] = {"mean_decay": "ema_decay"}
+"""Names that options had in TOML files, commands and checkpoints of older runs, which are still read."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class TrainOptions:
     local_adversarial_weight: float = option(
         1.0, "Weight of each local discriminator in L_adv; the paper's is 1, the authors' program's 0.25.", min=0
     )
-    mean_decay: float = option(
+    ema_decay: float = option(
         0.0,
         "Decay of the exponential moving average (EMA) of the generator's weights, which is kept in their place; from "
         "0 (none) to under 1.",
@@ -209,7 +212,7 @@ def resolve(given: Mapping[str, Any], config: Path | None = None) -> TrainOption
     """Puts options together; what comes later counts more: defaults, stage, preset, TOML file, what was given.
 
     Args:
-        given: by name; None where nothing was said.
+        given: options by name; None where nothing was said.
         config: a TOML file with the same names, with hyphens or underscores.
 
     Raises:
@@ -235,7 +238,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise OptionsError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or lists in lists in lists
         raise OptionsError(f"{path} is no TOML file: {error}") from error
-    options = {name.replace("-", "_"): value for name, value in values.items()}
+    options = _renamed({name.replace("-", "_"): value for name, value in values.items()})
     unknown = sorted(options.keys() - described(TrainOptions).keys())
     if unknown:
         raise OptionsError(
@@ -253,7 +256,7 @@ def to_toml(options: TrainOptions) -> str:
 
 def changed(saved: Mapping[str, Any], options: TrainOptions) -> str | None:
     """Why a run that was made with other options cannot go on with these, or None if it can."""
-    now = dataclasses.asdict(options)
+    now, saved = dataclasses.asdict(options), _renamed(saved)
     for name, (field, _) in described(TrainOptions).items():
         if name in saved and not field.metadata["free"] and now[name] != saved[name]:
             return f"{spelled(name)} was {saved[name]} so far, not {now[name]}"
@@ -271,6 +274,7 @@ def typed(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         key = name.strip().replace("-", "_")
+        key = OLD_NAMES.get(key, key)
         if not equals or key not in known:
             raise OptionsError(f"--set {assignment}: name an option of apdraw train --list-options, as in width=24")
         values[key] = text
@@ -278,3 +282,8 @@ def typed(assignments: Sequence[str]) -> dict[str, Any]:
             with contextlib.suppress(ValueError):  # a word
                 values[key] = tomllib.loads(f"value = {text}")["value"]
     return values
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the names of today."""
+    return {OLD_NAMES.get(name, name): value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Better teachers than a filter: a model's own drawings, redrawn with a steady hand.
+"""Makes a training set of a model's own drawings: strokes joined, specks dropped, jaw and outline redrawn.
 
     python -m train.redraw DATASET MODEL OUT
 

@@ -1,4 +1,4 @@
-"""What a run tells of itself: `metrics.jsonl`, TensorBoard events, and pictures."""
+"""The log of a run: `metrics.jsonl`, TensorBoard events, and pictures."""
 
 import json
 import os

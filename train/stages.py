@@ -45,8 +45,8 @@ class Stage(Protocol):
     """One stage on one device.
 
     Attributes:
-        networks: what is saved in checkpoints, by name.
-        optimisers: those of what is trained, by name.
+        networks: networks that checkpoints hold, by name.
+        optimisers: optimisers of the networks that are trained, by name.
     """
 
     networks: dict[str, nn.Module]
@@ -68,8 +68,8 @@ def make_stage(
     """The stage that the options name.
 
     Args:
-        fabric: launched.
-        options: of the run.
+        fabric: a launched Fabric.
+        options: options of the run.
         detectors: trained line detectors, where L_DT counts.
         start: weights to begin with.
     """
@@ -84,13 +84,13 @@ class AdversarialStage:
     """Pre-training and formal training: the generator against the seven discriminators (eq. 1).
 
     Args:
-        fabric: launched.
-        options: of the run.
+        fabric: a launched Fabric.
+        options: options of the run.
         detectors: trained line detectors, where L_DT counts.
         start: weights to begin with.
 
     Attributes:
-        generator: that is trained.
+        generator: the generator that is trained.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class AdversarialStage:
                 discriminators.load_state_dict(start["discriminators"])
         self._generator, optimiser = set_up(fabric, self.generator, options)
         self._adversary = Adversary(fabric, discriminators, options)
-        self._ema = Ema(self.generator, options.mean_decay)
+        self._ema = Ema(self.generator, options.ema_decay)
         self.networks = {"generator": self.generator, "discriminators": discriminators} | self._ema.networks
         self.optimisers = {"generator": optimiser, "discriminators": self._adversary.optimiser}
         self._detectors = None
@@ -166,8 +166,8 @@ class LocalStage:
     of L_adv, with the weights that these have in eq. 1.
 
     Args:
-        fabric: launched.
-        options: of the run; `regions` says which networks are trained.
+        fabric: a launched Fabric.
+        options: options of the run; `regions` says which networks are trained.
         start: weights to begin with.
     """
 
@@ -185,7 +185,7 @@ class LocalStage:
         local = _ByRegion({region: generator.get_submodule(region) for region in regions})
         generator.to(fabric.device).requires_grad_(False)
         self._local, optimiser = set_up(fabric, local.requires_grad_(True), options)
-        self._ema = Ema(generator, options.mean_decay)
+        self._ema = Ema(generator, options.ema_decay)
         self.networks = {"generator": generator} | self._ema.networks
         self.optimisers = {"generator": optimiser}
         self._adversary: Adversary | None = None
@@ -239,8 +239,8 @@ class AuxiliaryStage:
     """The two line detectors of L_DT, on two-tone drawings and their lines.
 
     Args:
-        fabric: launched.
-        options: of the run.
+        fabric: a launched Fabric.
+        options: options of the run.
     """
 
     def __init__(self, fabric: Fabric, options: TrainOptions) -> None:
@@ -276,12 +276,12 @@ class Adversary:
     """Discriminators that learn to tell an artist's drawings from generated ones, and what the generator loses by it.
 
     Args:
-        fabric: launched.
+        fabric: a launched Fabric.
         discriminators: return logits by name; `real` and `fake` below are the arguments of their forward.
-        options: of the run.
+        options: options of the run.
 
     Attributes:
-        optimiser: of the discriminators.
+        optimiser: optimiser of the discriminators.
     """
 
     def __init__(self, fabric: Fabric, discriminators: nn.Module, options: TrainOptions) -> None:
@@ -309,12 +309,12 @@ class Ema:
     """An exponential moving average (EMA) of a generator's weights: those that are trained, and all buffers.
 
     Args:
-        generator: on its device; what of it needs no gradient is not averaged.
+        generator: the trained generator, on its device; weights that need no gradient are not averaged.
         decay: share of the old average that a step keeps; 0 for no average.
 
     Attributes:
         kept: the generator that draws and is saved: the average, or without one the trained generator itself.
-        networks: what belongs into a checkpoint.
+        networks: the average by its name in checkpoints; empty without one.
     """
 
     def __init__(self, generator: Generator, decay: float) -> None:

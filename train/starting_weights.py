@@ -98,9 +98,9 @@ def _starting_weights(path: Path, options: TrainOptions) -> dict[str, dict[str, 
     for name in sorted(anew):
         _log.warning("the network %s in %s has another width and starts anew", name, path)
     start = {"generator": {**weights, **{k: v for k, v in fresh.state_dict().items() if k.partition(".")[0] in anew}}}
-    judges = saved.get("discriminators", {})
-    if judges and not _unlike(judges, make_discriminators(options).state_dict()):
-        start["discriminators"] = judges
+    discriminators = saved.get("discriminators", {})
+    if discriminators and not _unlike(discriminators, make_discriminators(options).state_dict()):
+        start["discriminators"] = discriminators
     elif saved:
         _log.warning("the discriminators in %s have another width and start anew", path)
     return start

@@ -54,7 +54,7 @@ def test_a_preset_is_an_option_set_like_any_other(preset: str) -> None:
         ({"stage": []}, "stage must be one of"),
         ({"preset": {}}, "preset must be one of"),
         ({"lr_decay": 1.5}, "lr-decay must not be over 1"),
-        ({"mean_decay": 1.0}, "mean-decay"),
+        ({"ema_decay": 1.0}, "ema-decay"),
         ({"distance_weight": -1.0}, "distance-weight must not be under 0"),
         ({"device": "tpu"}, "device must be"),
         ({"precision": "fp16", "device": "cpu"}, "GPUs only"),
@@ -124,3 +124,12 @@ def test_what_is_typed_names_an_option(assignment: str) -> None:
 
 def test_regions_are_those_of_the_networks() -> None:
     assert LocalParts._fields == REGIONS
+
+
+def test_names_of_older_runs_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("mean-decay = 0.5\n")
+    options = resolve({}, tmp_path / "config.toml")
+    assert options.ema_decay == 0.5
+    assert typed(["mean-decay=0.5"]) == {"ema_decay": 0.5}
+    assert changed({"mean_decay": 0.5}, options) is None
+    assert changed({"mean_decay": 0.9}, options) == "ema-decay was 0.9 so far, not 0.5"

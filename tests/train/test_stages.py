@@ -36,7 +36,7 @@ def batch(dataset: Path, options: TrainOptions) -> Any:
 
 
 def test_a_local_network_learns_its_crops(tiny_dataset: Path) -> None:
-    stage = local_stage(regions="eye_left", mean_decay=0.0, lr=0.02)
+    stage = local_stage(regions="eye_left", ema_decay=0.0, lr=0.02)
     crops = batch(tiny_dataset, replace(LOCAL, regions="eye_left"))
     losses = [float(stage.step(crops)["G_local"]) for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
@@ -57,7 +57,7 @@ def test_only_the_named_networks_are_trained(tiny_dataset: Path, tmp_path: Path,
 
 
 def test_what_is_saved_is_the_moving_average(tiny_dataset: Path) -> None:
-    stage = local_stage(regions="mouth", mean_decay=0.75)
+    stage = local_stage(regions="mouth", ema_decay=0.75)
     name = "mouth.down.0.conv.weight"
     before = stage.networks["generator"].state_dict()[name].clone()
     stage.step(batch(tiny_dataset, replace(LOCAL, regions="mouth")))

@@ -58,8 +58,8 @@ def vary(
         drawing: uint8 [512, 512], 255 white.
         mask: uint8 [512, 512], 255 on the person.
         landmarks: float32 [5, 2], pixels.
-        how: what varies, and by how much.
-        rng: decides.
+        how: how far each thing may vary.
+        rng: random generator; the same gives the same pair.
     """
     flip = how.flip and rng.random() < 0.5
     angle = rng.uniform(-how.rotation, how.rotation)

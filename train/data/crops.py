@@ -32,9 +32,6 @@ from train.data.pairs import PortraitPairs, Split
 BOXES: Final = (EYE_LEFT, EYE_RIGHT, NOSE, MOUTH)
 """The regions whose crops are boxes."""
 
-REGIONS: Final = (*(box.name for box in BOXES), "hair", "background")
-"""The six regions, in the order of `train.networks.LocalParts`."""
-
 WINDOW: Final = 256
 """Height and width of a crop of hair or background."""
 
@@ -75,12 +72,13 @@ class CropPairs(Dataset[dict[str, Crop]]):
     Args:
         folder: a prepared data set, or one in the authors' layout.
         split: `train` or `val`.
-        regions: names of those that are wanted, of `REGIONS`.
-        augmentation: its rotation, scale, flip and light; None cuts the boxes exactly where the generator does.
-        seed: of the augmentation and of the places of windows.
+        regions: names of those that are wanted, of `train.options.REGIONS`.
+        augmentation: rotation, scale, flip and light are taken from it; None cuts the boxes exactly where the
+            generator does.
+        seed: seed of the augmentation and of the places of windows.
 
     Attributes:
-        names: of the portraits, in their order.
+        names: names of the portraits, in their order.
 
     Raises:
         DatasetError: the folder is no data set, or holds no portraits of that split.

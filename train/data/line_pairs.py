@@ -32,7 +32,7 @@ class LinePairs(Dataset[LinePair]):
     Args:
         folder: a data set made with `apdraw prepare --npr`.
         split: `train`, which is varied, or `val`, which is left as it is.
-        seed: of the variation.
+        seed: seed of the variation.
 
     Raises:
         DatasetError: the folder is no data set with line maps, or holds no portraits of that split.
@@ -82,7 +82,7 @@ def vary(drawing: Image, lines: Image, rng: np.random.Generator) -> tuple[Image,
     Args:
         drawing: uint8 [512, 512], 255 white.
         lines: its line map, uint8 [512, 512], see `train.npr.line_map`.
-        rng: decides.
+        rng: random generator; the same gives the same pair.
 
     Returns:
         Both: flipped, rotated by up to 10 degrees, enlarged by up to 1.1; lines broken here and there, and the drawing

@@ -73,10 +73,10 @@ class PortraitPairs(Dataset[Pair]):
         folder: a prepared data set, or one in the authors' layout.
         split: `train` or `val`.
         augmentation: None leaves the pairs as they are.
-        seed: of the augmentation.
+        seed: seed of the augmentation.
 
     Attributes:
-        names: of the pairs, in their order.
+        names: names of the pairs, in their order.
 
     Raises:
         DatasetError: the folder is no data set, or holds no portraits of that split.
@@ -198,9 +198,9 @@ def read_picture(path: Path, flags: int, width: int) -> Image:
     """A picture of a data set, uint8 [512, width] or [512, width, 3].
 
     Args:
-        path: its file.
-        flags: of `cv2.imdecode`.
-        width: that it must have.
+        path: the file.
+        flags: flags of `cv2.imdecode`.
+        width: width that it must have, pixels.
 
     Raises:
         DatasetError: it is missing, damaged or of the wrong size.

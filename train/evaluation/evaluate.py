@@ -78,8 +78,8 @@ class Example:
     """One evaluated portrait with its pictures.
 
     Attributes:
-        name: of the portrait.
-        scores: of its drawing.
+        name: name of the portrait.
+        scores: metrics of its drawing.
         photo: uint8 [512, 512, 3], RGB.
         drawing: uint8 [512, 512].
         reference: uint8 [512, 512], the data set's drawing.

@@ -36,7 +36,7 @@ def inception_features(weights: Path | None = None, device: str = "cpu") -> Extr
 
     Args:
         weights: the file `WEIGHTS`; None for the library's own copy, which it downloads once.
-        device: of torch.
+        device: a device of torch.
 
     Raises:
         FeaturesError: a package is missing or broken, or the weights cannot be read or downloaded.

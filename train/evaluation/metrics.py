@@ -1,4 +1,4 @@
-"""Measures of drawings: how close one comes to an artist's, and two sets of drawings to each other.
+"""Metrics of drawings: how close one comes to an artist's, and two sets of drawings to each other.
 
 None but `ssim` has a parameter to choose, and none needs a trained network. Drawings are uint8 [H, W],
 0 black to 255 white.
@@ -43,7 +43,7 @@ def ssim(drawing: Image, reference: Image) -> float:
 
     Args:
         drawing: uint8 [H, W], larger than the window, as is `reference`.
-        reference: what it is compared with.
+        reference: the drawing that it is compared with.
     """
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure

@@ -41,7 +41,7 @@ class HalfGenerator:
         generator: see `in_half`.
         networks: the names of its networks that compute in float16.
         complete: whether these are all.
-        largest: see `largest_difference`; from the drawing in float32, in grey levels.
+        largest: largest difference from the drawing in float32, in grey levels; see `largest_difference`.
         mean: the largest mean difference of a drawing.
         peak: the largest absolute value of all that was computed; float16 ends at 65504.
     """
@@ -61,8 +61,8 @@ def halved(generator: Generator, portraits: PortraitBatch) -> HalfGenerator:
     global one, and the fusion alone, which is nearly half of the paper's work.
 
     Args:
-        generator: in evaluation mode, on the CPU.
-        portraits: what is drawn to find out.
+        generator: a generator in evaluation mode, on the CPU.
+        portraits: portraits that are drawn both ways and compared.
 
     Raises:
         ModelError: a network overflows, or no choice keeps the drawings.
@@ -102,7 +102,7 @@ def in_half(generator: Generator, networks: Collection[str]) -> Generator:
     running statistics become part of the convolutions before them.
 
     Args:
-        generator: in evaluation mode; stays as it is.
+        generator: a generator in evaluation mode; it is not changed.
         networks: names of its networks: `whole`, `hair`, `fusion`, ...
 
     Returns:
@@ -134,8 +134,8 @@ def difference_in_bf16(generator: Generator, portraits: PortraitBatch) -> float:
     Convolutions compute in it, under torch's autocast.
 
     Args:
-        generator: in evaluation mode, on the CPU.
-        portraits: what is drawn to find out.
+        generator: a generator in evaluation mode, on the CPU.
+        portraits: portraits that are drawn both ways and compared.
     """
     wanted = _draw(generator, portraits).astype(np.int16)
     with torch.autocast("cpu", torch.bfloat16):

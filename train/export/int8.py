@@ -84,7 +84,7 @@ def in_int8(model: Any, portraits: Iterable[Portrait]) -> Any:
 
     Args:
         model: an `onnx.ModelProto` that computes in float32.
-        portraits: that ranges are measured on.
+        portraits: portraits on which ranges are measured.
 
     Returns:
         Another `onnx.ModelProto`.

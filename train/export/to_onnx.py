@@ -53,9 +53,9 @@ def export_onnx(
     Its inputs and output are `engines.signature.INPUTS` and `OUTPUT` in every precision.
 
     Args:
-        generator: on the CPU.
+        generator: the generator, on the CPU.
         path: the `.onnx` file; replaced where it exists.
-        metadata: of the model file; kept in the ONNX file, with what is known about the graph.
+        metadata: metadata of the model file; kept in the ONNX file, with what is known about the graph.
         precision: what the graph computes in. `fp32` is also tried in bfloat16, and the file tells whether that keeps
             the drawing (see `train.export.half.difference_in_bf16`). With `fp16`, as many networks do as keep the
             drawings of real and made-up portraits (see `train.export.half.halved`); torch draws those, for ONNX

@@ -1,4 +1,4 @@
-"""What a generator is made of: enough to build one, small enough to travel in a model file."""
+"""The configuration of a generator: widths of its networks and statistics of its norms, as model files keep it."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ class GeneratorConfig:
             being drawn, as the authors' program does with their weights.
         local_networks: whether there are local networks and a fusion; without them the global network's drawing is
             the drawing, as in the paper's ablation (sec. 7.1) and in Pix2Pix. Their widths then mean nothing.
-        background_width: that of the background, where it is another.
+        background_width: width of the background's U-Net, where it is not `region_width`.
         fusion_statistics: `norm_statistics` of the fusion network, where they are others. Its inputs are drawings,
             much alike, so that averages serve it; and averages cost nothing: they become part of the convolutions.
 

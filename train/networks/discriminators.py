@@ -31,7 +31,7 @@ class Discriminators(nn.Module):
         Args:
             photo: float [B, 3, 512, 512] in [-1, 1], RGB.
             drawing: float [B, 1, 512, 512] in [-1, 1], an artist's or a generated one.
-            regions: of these portraits.
+            regions: regions of these portraits.
 
         Returns:
             Logits for each 70 x 70 patch, over 0 for an artist's: `whole` [B, 1, 62, 62], and by the names of

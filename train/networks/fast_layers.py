@@ -42,7 +42,7 @@ class OneChannelConv(nn.Conv2d):
     Args:
         channels: C of its input [B, C, H, W].
         kernel: height and width of its kernel.
-        padding: on each side.
+        padding: pixels added on each side.
         padding_mode: `zeros` or `reflect`.
     """
 

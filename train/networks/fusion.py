@@ -14,7 +14,7 @@ class Fusion(nn.Module):
 
     Args:
         width: channels in between.
-        statistics: what the norms use in evaluation.
+        statistics: whose mean and variance the norms use in evaluation.
     """
 
     def __init__(self, width: int, statistics: NormStatistics) -> None:

@@ -20,7 +20,7 @@ class Norm(nn.BatchNorm2d):
 
     Args:
         channels: C of its input and output [B, C, H, W].
-        statistics: what is normalised by.
+        statistics: whose mean and variance are used: `photo` or `running`.
 
     Attributes:
         frozen: whether `running` uses the averages in training too, and leaves them as they are.
@@ -56,7 +56,7 @@ def measure_norms(generator: nn.Module, portraits: Iterable[Sequence[Tensor]]) -
     Norms that have averages already, of an earlier training, keep them.
 
     Args:
-        generator: in training mode.
+        generator: the generator, in training mode.
         portraits: photo, landmarks and mask of each, as the generator takes them but without a batch dimension.
     """
     running = [module for module in generator.modules() if isinstance(module, Norm) and module.statistics == "running"]

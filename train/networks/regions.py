@@ -74,7 +74,7 @@ def local_boxes(landmarks: Tensor, dtype: torch.dtype = torch.float32) -> tuple[
 
     Args:
         landmarks: [B, 5, 2] pixels (x, y); rounded to whole ones here.
-        dtype: of the matrices.
+        dtype: type of the matrices.
     """
     # Whole numbers from here on: a coordinate over 256 is not exact in bfloat16.
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.round().to(torch.int32).unbind(dim=1)

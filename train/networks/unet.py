@@ -19,7 +19,7 @@ class UNet(nn.Module):
     Args:
         widths: channels of each level, outermost first.
         dropout_levels: the levels whose decoder drops half of its values while training.
-        statistics: what the norms use in evaluation.
+        statistics: whose mean and variance the norms use in evaluation.
     """
 
     def __init__(self, widths: Sequence[int], dropout_levels: Collection[int], statistics: NormStatistics) -> None:

@@ -52,7 +52,7 @@ def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParam
         photo: uint8 [512, 512, 3], RGB.
         labels: uint8 [512, 512], 0 background, 1 person, 2 face oval.
         landmarks: float32 [5, 2], pixels.
-        parameters: how the drawing looks.
+        parameters: widths, levels and lengths; the defaults where None.
 
     Returns:
         The drawing and its line map.
@@ -148,8 +148,8 @@ def ink_level(tone: Plane, strokes: Plane, parts: Parts, labels: Image, black_sh
         strokes: [H, W, 2], difference of Gaussians and tone, both smoothed along the flow.
         parts: the portrait's parts.
         labels: the label map.
-        black_share: of the hair.
-        p: how the drawing looks.
+        black_share: share of the hair that turns black.
+        p: levels, gain and sizes.
     """
     difference, smooth = strokes[..., 0], strokes[..., 1]
     features = np.clip(np.maximum(parts.eyes, parts.brows) + parts.mouth, 0, 1)

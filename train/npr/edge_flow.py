@@ -58,8 +58,8 @@ def smooth_along(
     Args:
         planes: [H, W] or [H, W, C], C at most 4.
         flow: unit vectors along the edges.
-        sigma: of the Gaussian, pixels.
-        step: of the walk, pixels.
+        sigma: standard deviation of the Gaussian, pixels.
+        step: length of a step along the flow, pixels.
     """
     x, y = _grid(planes.shape)
     total, norm = planes.copy(), 1.0
@@ -93,10 +93,10 @@ def confident(
 
     Args:
         lines: line pixels.
-        strength: of each pixel.
+        strength: strength of each pixel.
         high: a line must reach this on a third of `length`.
-        low: where a line ends.
-        length: in pixels, of the shortest line kept.
+        low: strength under which a line ends.
+        length: length of the shortest line kept, pixels.
     """
     count, components = cv2.connectedComponents((lines & (strength > low)).astype(np.uint8), connectivity=8)
     size = np.bincount(components.ravel(), minlength=count)

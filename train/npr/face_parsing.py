@@ -1,4 +1,4 @@
-"""Which part of a portrait each pixel belongs to, so that each is drawn in its own manner (as the local networks do).
+"""Soft masks of skin, hair, beard, clothes, eyes, brows, nose and mouth, found by colour models and landmarks.
 
 The label map knows the person and the face oval; the landmarks place eyes, brows, nose and mouth. What is left is told
 apart by two colour models learnt from the portrait itself: skin from the inner face, hair from a band above the oval.

@@ -22,15 +22,15 @@ class NprParameters:
         clothes_level: lightness under which clothes turn black.
         narrow_size: what is narrower than this and `narrow_depth` darker than its surroundings is filled on skin.
         narrow_depth: tone.
-        skin_strength: how strong a line on skin must be somewhere, and everywhere.
-        skin_length: of the shortest line on skin.
+        skin_strength: least strength of a line on skin at its strongest place, and anywhere along it.
+        skin_length: length of the shortest line on skin.
         clothes_strength: as `skin_strength`, in clothes.
         clothes_length: as `skin_length`, in clothes.
         pen: widths of the weakest and the strongest line on skin and in clothes.
         contour: width of jaw line and outline.
         speck: area of the smallest spot that is kept, black or white.
-        line_width: what is no wider counts as a line in the line map.
-        line_length: of the shortest line there.
+        line_width: widest stroke that counts as a line in the line map.
+        line_length: length of the shortest line there.
     """
 
     flow_sigma: float = 2.0

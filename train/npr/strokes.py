@@ -1,4 +1,4 @@
-"""What is drawn with a pen: lines of even width that are certain to be there, thin however blurred the photo is.
+"""Strokes of even width along confident lines, the jaw line, the outline, and removal of specks.
 
 Everything here is at twice the portrait's size, 1024 x 1024, so that lines have smooth rims once reduced.
 """
@@ -33,9 +33,9 @@ def pen_lines(strength: Plane, flow: Plane, zones: Sequence[PenZone], jaw: Plane
     Args:
         strength: how strongly each pixel belongs to a dark stroke.
         flow: unit vectors along the strokes.
-        zones: where lines are drawn, and which.
+        zones: areas with the least strength and length of the lines drawn there.
         jaw: ink of the jaw line; nothing is drawn a second time beside it.
-        widths: of the weakest and the strongest line, pixels.
+        widths: width of the weakest and of the strongest line, pixels.
     """
     lines = ridges(strength, flow)
     lines &= cv2.distanceTransform((jaw < 0.5).astype(np.uint8), cv2.DIST_L2, 3) > 14

@@ -10,9 +10,10 @@ from torch.utils.data import default_collate
 
 from train.data import crops as module
 from train.data.augmentation import Augmentation
-from train.data.crops import REGIONS, WINDOW, Crop, CropPairs
+from train.data.crops import WINDOW, Crop, CropPairs
 from train.data.pairs import PortraitPairs
 from train.networks import LocalParts, Regions
+from train.options import REGIONS
 
 MIRRORED = Augmentation(rotation=0, scale=1, flip=True, photometric=False)
 
