@@ -1,4 +1,4 @@
-"""What this processor computes fast."""
+"""Tells from the processor's flags whether it has instructions for int8 and bfloat16."""
 
 from functools import cache
 from pathlib import Path

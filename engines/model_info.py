@@ -1,4 +1,4 @@
-"""What a model file says about itself, read without the libraries that draw with it."""
+"""Reads the metadata of a model file (`.onnx`, `.safetensors`) without the libraries that draw with it."""
 
 import hashlib
 import json

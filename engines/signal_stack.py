@@ -1,4 +1,4 @@
-"""The stack on which a thread handles signals, where a library leaves it worse than it found it."""
+"""Restores a thread's signal stack (sigaltstack) after a library has replaced it by memory that it frees."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ class _Stack(ctypes.Structure):
 
 @contextlib.contextmanager
 def signal_stack_kept() -> Iterator[None]:
-    """Gives this thread its signal stack back after the block; elsewhere than on Linux, nothing.
+    """Restores this thread's signal stack after the block, on Linux; elsewhere it does nothing.
 
     OpenVINO's plugin for CPUs puts a stack of its own in place when it is loaded; unloaded, it frees that and puts the
     one it found back. Of two plugins, the second puts back what the first has freed. Python handles signals there, so

@@ -1,4 +1,4 @@
-"""The signature of the one exported graph that every engine runs: what goes in, what comes out."""
+"""The signature of the exported graph that every engine runs: names, types and shapes of its inputs and its output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

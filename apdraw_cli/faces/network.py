@@ -1,4 +1,4 @@
-"""The small networks that find faces and people, on the CPU, with one thread."""
+"""Runs the small networks that find faces and people with OpenVINO, on one thread of the CPU."""
 
 from pathlib import Path
 from typing import Any

@@ -1,1 +1,1 @@
-"""The TensorRT engine: builds, caches and runs compiled generators on NVIDIA GPUs."""
+"""The `tensorrt` backend: builds, caches and runs engine files on NVIDIA GPUs."""

@@ -1,6 +1,7 @@
 """Compiles an ONNX graph with TensorRT or TensorRT for RTX: all calls of their builder are here.
 
-Networks are strongly typed: what a layer computes in is what the graph says, so half precision has to be in there.
+Networks are strongly typed: each layer computes in the type that the graph gives it, so a graph in half precision makes
+an engine in half precision, and no option does.
 """
 
 import json
@@ -36,7 +37,7 @@ class Settings:
     Attributes:
         batch_size: the largest batch, and the one to be fast with.
         compute_capabilities: of the GPUs to compile for, for TensorRT for RTX; else empty: the current GPU.
-        workspace_mib: memory for scratch on the GPU; None for all there is.
+        workspace_mib: GPU memory for intermediate results, in MiB; None for all there is.
         optimization_level: 0 to 5; None for TensorRT's own choice.
         timing_cache: what an earlier build measured; empty to start one, None to keep none.
     """
@@ -71,8 +72,8 @@ def compile_graph(
     Args:
         library: the module `tensorrt` or `tensorrt_rtx`.
         onnx: the graph.
-        settings: how.
-        progress: is told how far it is.
+        settings: batch size, GPUs and limits.
+        progress: is called with the steps that are done.
         cancelled: once set, the build stops as soon as TensorRT asks whether to go on.
 
     Returns:
@@ -108,7 +109,7 @@ def compile_graph(
     return Plan(content, layers, measured)
 
 
-def inspect(library: Any, engine: Path) -> dict[str, int]:
+def inspect(library: Any, engine_file: Path) -> dict[str, int]:
     """Counts the outputs of an engine's layers by data type, as its inspector tells them; needs the GPU.
 
     Returns:
@@ -120,12 +121,12 @@ def inspect(library: Any, engine: Path) -> dict[str, int]:
     log = new_log(library)
     try:
         runtime = _checked(library.Runtime(log), log, "start its runtime")
-        loaded = _checked(runtime.deserialize_cuda_engine(read_regular(engine)), log, f"load {engine}")
-        inspector = _checked(loaded.create_engine_inspector(), log, f"inspect {engine}")
+        loaded = _checked(runtime.deserialize_cuda_engine(read_regular(engine_file)), log, f"load {engine_file}")
+        inspector = _checked(loaded.create_engine_inspector(), log, f"inspect {engine_file}")
         text = inspector.get_engine_information(library.LayerInformationFormat.JSON)
         return count_types(text)
     except _FAILURES as error:
-        raise EngineError(f"tensorrt cannot inspect {engine}: {one_line(error)}; see: apdraw doctor") from error
+        raise EngineError(f"tensorrt cannot inspect {engine_file}: {one_line(error)}; see: apdraw doctor") from error
 
 
 def count_types(text: str) -> dict[str, int]:
@@ -211,7 +212,7 @@ def _checked(result: Any, log: Any, what: str) -> Any:
 
 
 def _new_monitor(library: Any, progress: Progress, cancelled: threading.Event) -> Any:
-    """What TensorRT tells its progress, from any of its threads."""
+    """An `IProgressMonitor` for a build; TensorRT calls it from several threads."""
 
     class Monitor(library.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:

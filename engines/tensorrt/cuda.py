@@ -1,7 +1,4 @@
-"""CUDA without a framework: which GPUs there are, and memory and streams on one of them.
-
-The GPUs are asked of the driver, with no GPU library. All else goes through `cuda-bindings`, NVIDIA's own.
-"""
+"""Calls of CUDA: `cuda-bindings`, NVIDIA's own package, for streams and memory; the driver itself to list the GPUs."""
 
 import contextlib
 import ctypes
@@ -30,7 +27,7 @@ class Gpu:
 
     Attributes:
         name: for example `NVIDIA L4`.
-        compute_capability: its kind, for example `8.9`; empty if the driver does not tell.
+        compute_capability: for example `8.9`; empty if the driver does not tell.
     """
 
     name: str
@@ -136,7 +133,7 @@ def device_count() -> int:
 
 
 def compute_capability(device: int) -> str:
-    """The kind of a GPU, for example `8.9`."""
+    """The compute capability of a GPU, by its number: for example `8.9`."""
     attributes = runtime().cudaDeviceAttr
     major = call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, device)
     minor = call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, device)
@@ -144,10 +141,10 @@ def compute_capability(device: int) -> str:
 
 
 class Stream:
-    """Work for the current GPU, done in the order of the calls and not waiting for other streams.
+    """A CUDA stream on the current GPU: its work is done in the order of the calls, beside that of other streams.
 
     Args:
-        owner: frees it when it is closed.
+        owner: the stack that frees it when it is closed.
     """
 
     def __init__(self, owner: contextlib.ExitStack) -> None:
@@ -184,7 +181,7 @@ class Stream:
 
     @contextlib.contextmanager
     def captured(self, owner: contextlib.ExitStack) -> Iterator["Graph"]:
-        """Inside, work handed to the stream is not done but becomes a graph, which is ready after the block."""
+        """Captures the work that is enqueued inside the block, in place of doing it; the graph is ready after it."""
         graph = Graph(self._stream)
         call("cudaStreamBeginCapture", self._stream, runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         try:
@@ -201,22 +198,22 @@ class Stream:
 
 
 class Graph:
-    """Work that was captured from a stream, to be done again and again with one call."""
+    """A CUDA graph: work captured from a stream, launched by one call."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.executable: Any = None
 
     def launch(self) -> None:
-        """Hands it to the stream."""
+        """Enqueues the graph on its stream."""
         call("cudaGraphLaunch", self.executable, self._stream)
 
 
 class Buffer:
-    """An array twice: in page-locked memory of the host, and on the current GPU.
+    """An array in page-locked memory of the host, and memory of the same size on the current GPU.
 
     Args:
-        owner: frees it when it is closed.
+        owner: the stack that frees it when it is closed.
         shape: of the array.
         dtype: of the array.
 
@@ -239,7 +236,7 @@ def allocate(owner: contextlib.ExitStack, size: int) -> int:
     """Memory on the current GPU.
 
     Args:
-        owner: frees it when it is closed.
+        owner: the stack that frees it when it is closed.
         size: in bytes.
 
     Returns:
@@ -251,6 +248,6 @@ def allocate(owner: contextlib.ExitStack, size: int) -> int:
 
 
 def _free(function: str, handle: Any) -> None:
-    """Gives something back; what fails here has failed before, in a call that said so."""
+    """Frees a handle. An error is passed over: it comes from an earlier call, which has raised it."""
     with contextlib.suppress(CudaError):
         call(function, handle)

@@ -1,4 +1,4 @@
-"""Engines that were built on first use, kept for the next one."""
+"""A folder of engine files that were built on first use; a key names all that an engine depends on."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""The way of a batch through a GPU with TensorRT: the loaded engine, and lanes that run it side by side."""
+"""Runs a deserialised engine on one GPU: `Lane`s, each with a stream and buffers of its own, share one `Program`."""
 
 import contextlib
 import re
@@ -19,11 +19,11 @@ _DTYPES: Final = {"UINT8": "uint8", "FLOAT": "float32"}
 
 
 class Program:
-    """A deserialised engine, and what TensorRT has said about it.
+    """A deserialised engine, and the log of TensorRT's messages about it.
 
     Args:
-        flavor: of TensorRT.
-        library: its module.
+        flavor: the flavor of TensorRT, one of `engines.tensorrt.sidecar.FLAVORS`.
+        library: its Python module.
         model: the engine file.
         cuda_graph: whether batches are to be handed over as CUDA graphs.
 
@@ -84,7 +84,7 @@ class Program:
 
 
 class Lane:
-    """The way of one batch at a time through the GPU: a stream, an execution context, and memory of its own."""
+    """Draws one batch at a time: a CUDA stream, an execution context, and buffers for input, output and scratch."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -95,10 +95,10 @@ class Lane:
         self._graph: Graph | None = None
 
     def prepare(self, size: int) -> None:
-        """Makes ready for batches of `size`, if it is not.
+        """Allocates what batches of `size` need and runs one, unless that is done already.
 
         Raises:
-            OutOfGpuMemoryError: it takes more memory than there is; what it has is kept until `close`.
+            OutOfGpuMemoryError: the GPU's memory does not hold it; what was allocated is freed by `close`.
         """
         if size == self._size:
             return
@@ -118,11 +118,11 @@ class Lane:
         scratch = max(scratch, 1)  # a context wants memory even where it needs none
         context.set_device_memory(cuda.allocate(self._owner, scratch), scratch)
         # Kernels are made and memory is taken at the first run: better now than amid the user's photos.
-        self._hand_over(stream)
+        self._enqueue(stream)
         stream.wait()
         if self._program.captures:
             with stream.captured(self._owner) as graph:
-                self._hand_over(stream)
+                self._enqueue(stream)
             self._graph = graph
         self._size = size
 
@@ -133,7 +133,7 @@ class Lane:
             uint8 [B, 512, 512]; overwritten by the next call.
         """
         count = len(inputs[INPUTS[0].name])
-        # What is left of the batch keeps earlier portraits, or zeros: valid input whose drawing nobody takes.
+        # The rest of the batch keeps earlier portraits, or zeros: valid input whose drawings are not returned.
         for name, array in inputs.items():
             self._inputs[name].host[:count] = array
         stream = self._stream
@@ -141,19 +141,19 @@ class Lane:
             raise EngineError("it was not made ready for a batch")
         try:
             if self._graph is None:
-                self._hand_over(stream)
+                self._enqueue(stream)
             else:
                 self._graph.launch()
         except EngineError:
             with contextlib.suppress(CudaError):
-                stream.wait()  # what was handed over still reads and writes the buffers
+                stream.wait()  # work in the queue still reads and writes the buffers
             raise
         stream.wait()
         drawing: Image = self._output.host[:count]
         return drawing
 
     def close(self) -> None:
-        """Frees everything; `prepare` makes it ready again."""
+        """Frees the stream, the context and all buffers; `prepare` allocates them again."""
         if self._stream is not None:
             with contextlib.suppress(CudaError):
                 self._stream.wait()
@@ -163,7 +163,7 @@ class Lane:
         self._stream = None
         self._owner.close()
 
-    def _hand_over(self, stream: Stream) -> None:
+    def _enqueue(self, stream: Stream) -> None:
         for buffer in self._inputs.values():
             stream.upload(buffer)
         self._program.checked(self._context.execute_async_v3(int(stream)), "draw")

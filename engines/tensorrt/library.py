@@ -1,4 +1,4 @@
-"""TensorRT as a library: which flavor is installed, how it is imported, and what it says."""
+"""TensorRT as a library: finds out which flavor is installed, imports it, and passes its log on to ours."""
 
 import contextlib
 import importlib
@@ -59,7 +59,7 @@ def import_library(preferred: str | None = None) -> tuple[str, Any]:
 
 
 _logs: Final[list[Any]] = []
-"""Every logger made: TensorRT goes on using the first one of a process, and does not keep it alive."""
+"""Every logger made. TensorRT uses the first one of a process for good, and holds no reference to it."""
 
 
 def new_log(library: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The JSON file beside a TensorRT engine: what the engine was built from, and where it can run.
+"""The sidecar of an engine file: JSON beside it that says what it was built from, and where it can run.
 
-An engine is code for one version of TensorRT, some kinds of GPU and one operating system. Whether it fits is
-decided from its sidecar, before a byte of it is deserialised.
+An engine file is machine code for one version of TensorRT, some kinds of GPU and one operating system. Whether it fits
+is decided by its sidecar, before the file is deserialised.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ class Sidecar:
     """What is known about an engine file.
 
     Attributes:
-        flavor: one of `FLAVORS`.
-        version: of the TensorRT that built the engine, as in its `__version__`.
-        compute_capabilities: the kinds of GPU that it runs on: `8.9`, ...
+        flavor: the flavor of TensorRT that built the engine, one of `FLAVORS`.
+        version: the `__version__` of the TensorRT that built it.
+        compute_capabilities: the compute capabilities of the GPUs that it runs on: `8.9`, ...
         platform: the system that it runs on, as in `this_platform`.
         onnx_sha256: checksum of the ONNX file that it was built from.
         engine_sha256: checksum of the engine file.
@@ -42,7 +42,7 @@ class Sidecar:
             convolutions again as `CONVOLUTION FLOAT`, ...
         options: how it was built, for people to read.
         model: the metadata of the ONNX file.
-        format_version: of the sidecar itself.
+        format_version: version of the sidecar's own format.
     """
 
     flavor: str
@@ -64,39 +64,39 @@ def this_platform() -> str:
     return f"{platform.system()}-{platform.machine()}".lower()
 
 
-def sidecar_path(engine: Path) -> Path:
-    """Where the sidecar of an engine lies: `OUT.engine.json` beside `OUT.engine`."""
-    return engine.with_name(f"{engine.name}.json")
+def sidecar_path(engine_file: Path) -> Path:
+    """The path of an engine file's sidecar: `OUT.engine.json` beside `OUT.engine`."""
+    return engine_file.with_name(f"{engine_file.name}.json")
 
 
-def write_sidecar(engine: Path, sidecar: Sidecar) -> None:
+def write_sidecar(engine_file: Path, sidecar: Sidecar) -> None:
     """Writes the sidecar of an engine file, whole or not at all.
 
     Raises:
         FileWriteError: it cannot be written.
     """
     text = json.dumps(dataclasses.asdict(sidecar), indent=2, sort_keys=True)
-    write_atomically(sidecar_path(engine), f"{text}\n".encode())
+    write_atomically(sidecar_path(engine_file), f"{text}\n".encode())
 
 
-def read_sidecar(engine: Path) -> Sidecar:
+def read_sidecar(engine_file: Path) -> Sidecar:
     """Reads the sidecar of an engine file.
 
     Raises:
         ModelFileError: it is missing, is no sidecar, or is of a version that is not known here.
     """
-    path = sidecar_path(engine)
-    rebuild = f"rebuild with: {rebuild_command(engine)}"
+    path = sidecar_path(engine_file)
+    rebuild = f"rebuild with: {rebuild_command(engine_file)}"
     try:
         values = json.loads(read_regular(path))
     except FileNotFoundError:
         raise ModelFileError(
-            f"there is no {path}, without which nobody knows where {engine.name} can run; {rebuild}"
+            f"there is no {path}, without which nobody knows where {engine_file.name} can run; {rebuild}"
         ) from None
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}; {rebuild}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is not JSON, so {engine.name} cannot be used; {rebuild}") from error
+        raise ModelFileError(f"{path} is not JSON, so {engine_file.name} cannot be used; {rebuild}") from error
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise ModelFileError(
@@ -110,25 +110,27 @@ def read_sidecar(engine: Path) -> Sidecar:
 
 
 def check_fits(
-    sidecar: Sidecar, engine: Path, *, flavor: str, version: str, platform: str, compute_capability: str
+    sidecar: Sidecar, engine_file: Path, *, flavor: str, version: str, platform: str, compute_capability: str
 ) -> None:
     """Checks that an engine file is the one its sidecar tells of, and made for this machine.
 
     Args:
         sidecar: that of the engine.
-        engine: the engine file.
-        flavor: of the TensorRT here, one of `FLAVORS`.
-        version: of the TensorRT here, its `__version__`.
+        engine_file: the file itself.
+        flavor: the flavor of TensorRT that is installed here.
+        version: its `__version__`.
         platform: `this_platform()`.
-        compute_capability: of the GPU that is to draw, for example `8.9`.
+        compute_capability: that of the GPU that is to draw, for example `8.9`.
 
     Raises:
         ModelFileError: the engine file cannot be read, or is another than the one the sidecar tells of.
         EngineError: it was built for another flavor or version of TensorRT, system or GPU.
     """
-    rebuild = f"rebuild with: {rebuild_command(engine, flavor, sidecar.batch_size)}"
-    if sha256(engine) != sidecar.engine_sha256:
-        raise ModelFileError(f"{engine} is damaged, or not the engine that {sidecar_path(engine)} tells of; {rebuild}")
+    rebuild = f"rebuild with: {rebuild_command(engine_file, flavor, sidecar.batch_size)}"
+    if sha256(engine_file) != sidecar.engine_sha256:
+        raise ModelFileError(
+            f"{engine_file} is damaged, or not the engine that {sidecar_path(engine_file)} tells of; {rebuild}"
+        )
     built_for, here = "", ""
     if sidecar.flavor != flavor:
         built_for, here = sidecar.flavor, f"{flavor} is what is installed here"
@@ -140,12 +142,12 @@ def check_fits(
         capabilities = ", ".join(sidecar.compute_capabilities)
         built_for, here = f"GPUs of compute capability {capabilities}", f"the one here has {compute_capability}"
     if built_for:
-        raise EngineError(f"{engine} was built for {built_for}, and {here}; {rebuild}")
+        raise EngineError(f"{engine_file} was built for {built_for}, and {here}; {rebuild}")
 
 
-def rebuild_command(engine: Path, flavor: str | None = None, batch_size: int | None = None) -> str:
+def rebuild_command(engine_file: Path, flavor: str | None = None, batch_size: int | None = None) -> str:
     """The command that builds an engine file anew; the model it is made from is the user's to name."""
-    command = f"apdraw build-engine MODEL.onnx {engine}"
+    command = f"apdraw build-engine MODEL.onnx {engine_file}"
     command += f" --flavor {flavor}" if flavor else ""
     return command + (f" --batch-size {batch_size}" if batch_size else "")
 
