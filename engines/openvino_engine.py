@@ -168,12 +168,13 @@ def _take_whole_landmarks(network: Any) -> bool:
 
 
 def _stays_whole(integers: Any) -> bool:
-    """Whether nothing computed from a tensor of integers is a float, up to where it is compared."""
+    """Whether nothing computed from a tensor of integers is a float, up to where it is compared or used as indices."""
     pending, seen = [integers], set()
     while pending:
         for user in pending.pop().get_target_inputs():
             node = user.get_node()
-            if node.get_friendly_name() in seen or node.get_type_name() == "ShapeOf":
+            is_index = node.get_type_name().startswith("Gather") and user.get_index() == 1
+            if node.get_friendly_name() in seen or node.get_type_name() == "ShapeOf" or is_index:
                 continue
             seen.add(node.get_friendly_name())
             if any(output.element_type.is_real() for output in node.outputs()):

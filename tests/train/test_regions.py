@@ -35,7 +35,7 @@ def pictures():
 @pytest.mark.parametrize("box", range(4))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_crop_takes_the_very_pixels(pictures, box, dtype):
-    crops = crop(pictures.to(dtype), local_boxes(LANDMARKS, dtype)[box])
+    crops = crop(pictures.to(dtype), local_boxes(LANDMARKS)[box])
     assert crops.dtype == dtype
     for index, landmarks in enumerate([INSIDE, AT_THE_RIMS]):
         top, left, height, width = corner(landmarks, box)
@@ -59,8 +59,8 @@ def test_place_puts_them_back_on_white(pictures, box):
 def test_landmarks_are_rounded_to_whole_pixels():
     moved = LANDMARKS + 0.4
     for box, other in zip(local_boxes(LANDMARKS), local_boxes(moved), strict=True):
-        assert torch.equal(box.rows, other.rows)
-        assert torch.equal(box.columns, other.columns)
+        assert torch.equal(box.top, other.top)
+        assert torch.equal(box.left, other.left)
 
 
 def test_a_box_wholly_outside_is_white_and_leaves_no_trace(pictures):
@@ -68,6 +68,17 @@ def test_a_box_wholly_outside_is_white_and_leaves_no_trace(pictures):
     assert torch.equal(crop(pictures, box), torch.ones(2, 3, 96, 96))
     assert footprint(box).sum() == 0
     assert torch.equal(place(torch.zeros(2, 1, 96, 96), box), torch.ones(2, 1, 512, 512))
+
+
+def test_every_pixel_passes_its_gradient_on_once(pictures):
+    box = local_boxes(LANDMARKS)[3]
+    picture = pictures.clone().requires_grad_()
+    crop(picture, box).sum().backward()
+    assert torch.equal(picture.grad, footprint(box).float().expand(-1, 3, -1, -1))
+    drawing = torch.rand(2, 1, 80, 128, requires_grad=True)
+    place(drawing, box).sum().backward()
+    assert drawing.grad.sum() == footprint(box).sum()
+    assert set(drawing.grad.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_hair_is_the_person_outside_the_four_boxes():

@@ -1,8 +1,8 @@
 """The six local regions of a portrait: taking them out of a picture, putting their drawings back (sec. 4.1).
 
-Boxes lie at a place of their own in every portrait of a batch. A crop, and its way back, is two batched
-products with 0/1 matrices that select rows and columns. A product adds one pixel to zeros, so it is exact in
-every precision, and it exports as one graph where a loop over whole numbers would be frozen.
+Boxes lie at a place of their own in every portrait of a batch. A crop gathers its pixels from the flattened picture, a
+page gathers its pixels from the flattened drawing. Values are copied, so both are exact in every precision, and a batch
+exports as one graph, where a loop over whole numbers would be frozen.
 """
 
 from functools import reduce
@@ -26,13 +26,12 @@ class LocalParts(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A box around a feature, h x w pixels, as the matrices that select its rows and columns.
+    """A box around a feature in each portrait of a batch, `height` x `width` pixels; it may leave the portrait."""
 
-    What lies outside the portrait is selected by a row of zeros.
-    """
-
-    rows: Tensor  # [B, h, 512], 0 or 1
-    columns: Tensor  # [B, w, 512], 0 or 1
+    top: Tensor  # [B], whole numbers
+    left: Tensor  # [B], whole numbers
+    height: int
+    width: int
 
 
 class Regions(NamedTuple):
@@ -51,8 +50,8 @@ class Regions(NamedTuple):
             mask: float [B, 1, 512, 512], the person from 0.5 on.
         """
         person = (mask >= 0.5).to(mask.dtype)
-        boxes = local_boxes(landmarks, mask.dtype)
-        outside_boxes = [1 - footprint(box) for box in boxes]
+        boxes = local_boxes(landmarks)
+        outside_boxes = [1 - footprint(box).to(mask.dtype) for box in boxes]
         return cls(boxes, reduce(torch.mul, outside_boxes, person), 1 - person)
 
     def parts(self, picture: Tensor) -> LocalParts:
@@ -69,20 +68,19 @@ class Regions(NamedTuple):
         return reduce(torch.minimum, placed)
 
 
-def local_boxes(landmarks: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Box, Box, Box, Box]:
+def local_boxes(landmarks: Tensor) -> tuple[Box, Box, Box, Box]:
     """The boxes of the left eye, the right eye, the nose and the mouth.
 
     Args:
         landmarks: [B, 5, 2] pixels (x, y); rounded to whole ones here.
-        dtype: type of the matrices.
     """
     # Whole numbers from here on: a coordinate over 256 is not exact in bfloat16.
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.round().to(torch.int32).unbind(dim=1)
     mouth = (left_mouth + right_mouth) // 2  # not torch.div, which is exported by way of floats
 
-    def box(point: Tensor, region: LocalRegion, above: int = 0) -> Box:
-        x, y = point.unbind(dim=1)
-        return Box(_selection(y - above, region.height, dtype), _selection(x, region.width, dtype))
+    def box(centre: Tensor, region: LocalRegion, above: int = 0) -> Box:
+        x, y = centre.unbind(dim=1)
+        return Box(y - (above + region.height // 2), x - region.width // 2, region.height, region.width)
 
     return (
         box(left_eye, EYE_LEFT, EYE_RAISE),
@@ -94,21 +92,20 @@ def local_boxes(landmarks: Tensor, dtype: torch.dtype = torch.float32) -> tuple[
 
 def crop(picture: Tensor, box: Box) -> Tensor:
     """Cuts [B, C, h, w] out of [B, C, 512, 512]; white (1) where the box leaves it, as in alignment."""
-    rows, columns = box.rows.unsqueeze(1), box.columns.unsqueeze(1)
-    inside = rows.sum(dim=3).unsqueeze(3) * columns.sum(dim=3).unsqueeze(2)  # [B, 1, h, w]
-    return rows @ picture.to(rows.dtype) @ columns.mT + (1 - inside)
+    rows = box.top.unsqueeze(1) + _range(box.height, box)  # [B, h], of the picture
+    columns = box.left.unsqueeze(1) + _range(box.width, box)  # [B, w]
+    return _gathered(picture, rows, columns)
 
 
 def place(drawing: Tensor, box: Box) -> Tensor:
     """Puts [B, 1, h, w] at its place on a white (1) page [B, 1, 512, 512]; what leaves the page is lost."""
-    rows, columns = box.rows.unsqueeze(1), box.columns.unsqueeze(1)
-    return rows.mT @ drawing.to(rows.dtype) @ columns + (1 - footprint(box))
+    return _gathered(drawing, *_from_page(box))
 
 
 def footprint(box: Box) -> Tensor:
-    """[B, 1, 512, 512]: 1 inside the box, else 0."""
-    rows, columns = box.rows.sum(dim=1), box.columns.sum(dim=1)  # [B, 512] each
-    return (rows.unsqueeze(2) * columns.unsqueeze(1)).unsqueeze(1)
+    """Bool [B, 1, 512, 512]: whether a pixel of the page is inside the box."""
+    rows, columns = _from_page(box)
+    return _inside(rows, columns, box.height, box.width)
 
 
 def masked(picture: Tensor, mask: Tensor) -> Tensor:
@@ -121,9 +118,26 @@ def whitened(drawing: Tensor, mask: Tensor) -> Tensor:
     return drawing * mask + (1 - mask)
 
 
-def _selection(centre: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """[B] whole centres to [B, size, 512]: row i selects pixel centre - size / 2 + i."""
-    offsets = torch.arange(-(size // 2), size - size // 2, dtype=torch.int32, device=centre.device)
-    pixels = torch.arange(SIZE, dtype=torch.int32, device=centre.device)
-    wanted = centre.unsqueeze(1) + offsets  # [B, size]
-    return (wanted.unsqueeze(2) == pixels).to(dtype)
+def _from_page(box: Box) -> tuple[Tensor, Tensor]:
+    """Row and column in the box, [B, 512] each, of the page's rows and columns."""
+    pixels = _range(SIZE, box)
+    return pixels - box.top.unsqueeze(1), pixels - box.left.unsqueeze(1)
+
+
+def _gathered(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels [B, C, h, w] at rows [B, h] and columns [B, w] of [B, C, H, W]; white (1) outside it."""
+    height, width = picture.shape[2:]
+    numbers = rows.clamp(0, height - 1).unsqueeze(2) * width + columns.clamp(0, width - 1).unsqueeze(1)  # [B, h, w]
+    flat = numbers.flatten(1).to(torch.int64).unsqueeze(1).expand(-1, picture.shape[1], -1)
+    found = picture.flatten(2).gather(2, flat).reshape(-1, picture.shape[1], rows.shape[1], columns.shape[1])
+    return torch.where(_inside(rows, columns, height, width), found, 1.0)
+
+
+def _inside(rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """Bool [B, 1, h, w]: whether rows [B, h] and columns [B, w] lie in a picture of that height and width."""
+    row_inside, column_inside = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    return (row_inside.unsqueeze(2) & column_inside.unsqueeze(1)).unsqueeze(1)
+
+
+def _range(count: int, box: Box) -> Tensor:
+    return torch.arange(count, dtype=box.top.dtype, device=box.top.device)

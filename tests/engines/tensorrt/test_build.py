@@ -67,15 +67,18 @@ def graph_of(name, precision, exported, request):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["shipped", "authors"])
-def test_builds_for_three_kinds_of_gpu(name, precision, exported, request, rtx, tmp_path):
+def test_builds_for_gpus_of_several_kinds(name, precision, exported, request, rtx, tmp_path):
     model, out = graph_of(name, precision, exported, request), tmp_path / "face.engine"
-    options = BuildOptions(compute_capabilities=("8.6", "8.9", "12.0"), batch_size=4, precision=precision)
+    kinds = ("7.5", "8.6", "8.9", "12.0")
+    if (name, precision) == ("shipped", "fp32"):
+        kinds = kinds[1:]  # the file was exported when regions were cropped by products, which Turing lacks in fp32
+    options = BuildOptions(compute_capabilities=kinds, batch_size=4, precision=precision)
     steps = []
     sidecar = build_engine(model, out, options, lambda done, total: steps.append((done, total)))
     assert {file.name for file in tmp_path.iterdir()} == {"face.engine", "face.engine.json"}
     assert read_sidecar(out) == sidecar
     assert (sidecar.flavor, sidecar.version) == ("tensorrt-rtx", rtx.__version__)
-    assert (sidecar.compute_capabilities, sidecar.batch_size) == (("8.6", "8.9", "12.0"), 4)
+    assert (sidecar.compute_capabilities, sidecar.batch_size) == (kinds, 4)
     assert sidecar.precision == precision
     assert (sidecar.onnx_sha256, sidecar.engine_sha256) == (sha256(model), sha256(out))
     assert model_info(sidecar.model) == read_metadata(model)
