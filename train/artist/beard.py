@@ -22,7 +22,9 @@ from train.npr.face_parsing import Mask
 
 LEAST_SHARE: Final = 0.45
 """Share of a half of the moustache's or the chin's zone that must look bearded."""
-FULL: Final = 0.55
+ALONE: Final = 0.85
+"""Share that a moustache without a beard, or a beard without a moustache, needs: a shaded lip or chin has less."""
+FULL: Final = 0.72
 """Share of the chin from which a beard is full and may hang below it."""
 STUBBLE: Final = 0.30
 """Darkness over skin (0 skin, 1 pupil) below which a beard is grey, or stubble ..."""
@@ -71,11 +73,13 @@ def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
     darkness = float(np.percentile(tone[mask], 60))
     if darkness < STUBBLE and max(on_lip, on_chin) < SURE:
         return None
+    if min(on_lip, on_chin) < LEAST_SHARE and max(on_lip, on_chin) < ALONE:
+        return None
     return Beard(soften(mask.astype(np.float32), 2.5), tone, darkness, (on_lip, on_chin))
 
 
 def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
-    """Draws the beard; returns how clearly the photo shows its hairs, 0 to 1."""
+    """Draws the beard; returns how sure it is, 0 to 1."""
     box = box_of(beard.mask > 0.05, 24)
     if box is None:
         return 0.0
@@ -89,6 +93,8 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     frayed = smooth_along(within, flow, 4.0, 2.0)
     # Black where the photo is nearly as dark as pupils; hairs fray the rim.
     level = np.minimum(tone - 0.06 * strands - 0.62, 0.8 * (frayed - 0.55) - 0.06 * strands)
+    # A half that is black only because it lies in shade is drawn by its hairs, as the lit one.
+    level = np.minimum(level, _other_half(soften(level, 12), _middle(sitter) - box.left) + np.float32(0.05))
     level[within < 0.08] = -1
     ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 500)
     ground = ~without_specks(~ground, 60)
@@ -119,8 +125,7 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     for stroke in white:
         width = np.interp(stroke.response, (0.3, 3), (0.45, 1.0)) * taper(len(stroke.curve), 0.4, 0.4, 0.1)
         canvas.stroke(stroke.curve + box.corner, width, erase=True)
-    area = float((within > 0.5).sum())
-    return float(np.clip((len(black) + len(white)) * 400 / max(area, 1.0), 0, 1))
+    return max(beard.shares)
 
 
 def _signs(sitter: Sitter, place: Place) -> tuple[Plane, Plane]:
@@ -151,10 +156,20 @@ def _signs(sitter: Sitter, place: Place) -> tuple[Plane, Plane]:
 
 def _mirrored(signs: Plane, sitter: Sitter) -> Plane:
     """The signs of the face's other half, with some room for a turned head."""
-    middle = float(sitter.at((mesh.NOSE_BASE, mesh.CHIN, *mesh.MOUTH_MIDDLE))[:, 0].mean())
-    flipped = cv2.warpAffine(signs, np.array([[-1, 0, 2 * middle], [0, 1, 0]], np.float64), (SIDE, SIDE))
-    small = cv2.resize(flipped, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(cv2.dilate(small, _disc(15)), (SIDE, SIDE)), np.float32)
+    return _other_half(signs, _middle(sitter))
+
+
+def _other_half(plane: Plane, middle: float) -> Plane:
+    """A plane mirrored at a column, each place the highest of its surroundings (30 pixels)."""
+    height, width = plane.shape
+    matrix = np.array([[-1, 0, 2 * middle], [0, 1, 0]], np.float64)
+    flipped = cv2.warpAffine(plane, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    small = cv2.resize(flipped, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.dilate(small, _disc(15)), (width, height)), np.float32)
+
+
+def _middle(sitter: Sitter) -> float:
+    return float(sitter.at((mesh.NOSE_BASE, mesh.CHIN, *mesh.MOUTH_MIDDLE))[:, 0].mean())
 
 
 def _zones(sitter: Sitter, regions: Regions, place: Place) -> tuple[Mask, Mask, Mask]:

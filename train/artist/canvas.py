@@ -139,7 +139,8 @@ class Canvas:
     def erase(self, mask: Mask) -> None:
         """Takes ink away: under a mask of the sheet's size, or of the working portrait's."""
         if mask.shape[0] == SIDE:
-            mask = on_sheet(mask, smooth=False) > 0.5
+            size = (2 * mask.shape[1], 2 * mask.shape[0])
+            mask = cv2.resize(mask.astype(np.uint8) * np.uint8(255), size, interpolation=cv2.INTER_LINEAR) > 127
         self.ink[mask] = 0
 
     def add(self, other: "Canvas") -> None:

@@ -6,6 +6,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from train.artist import mesh
 from train.artist.canvas import Box, Canvas, box_of, grown, on_sheet, without_specks
 from train.artist.curves import taper
 from train.artist.regions import Regions
@@ -20,6 +21,8 @@ DARKEST: Final = 0.30
 """Cloth with a part darker than this (lightness 0 to 1) has black parts."""
 LIGHTEST_BLACK: Final = 0.42
 """Cloth lighter than this is never black."""
+DARK_HEADWEAR: Final = 0.34
+"""Headwear of a lower median lightness is black as a whole, other headwear white."""
 APART: Final = 0.12
 """Two tones of one cloth differ by at least this."""
 
@@ -41,13 +44,14 @@ def draw_cloth(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
     if weave is None:
         return
     worn = weave.mask > 0.5
-    black = _black(weave, worn)
+    end = int(sitter.at(mesh.NOSE_BASE)[1]) - weave.box.top
+    black = _black(weave, worn, end if regions.headwear else 0)
     canvas.ink[weave.box.sheet_window][black] = 255
     small = cv2.resize(black.astype(np.uint8), worn.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     inner = grown(worn, -3)
     shapes = (
         (-weave.folds, inner & ~grown(small, 4), 0.03, 0.012, 70, 16, (0.7, 1.6), False),
-        (weave.folds, inner & grown(small, -4), 0.035, 0.014, 70, 18, (0.6, 1.3), True),
+        (weave.folds, inner & grown(small, -4), 0.05, 0.02, 80, 22, (0.6, 1.3), True),
     )
     for response, where, high, low, shortest, apart, widths, erase in shapes:
         strokes = ridge_strokes(
@@ -82,9 +86,18 @@ def _weave(sitter: Sitter, regions: Regions) -> _Weave | None:
     return _Weave(mask[window], box, flow, np.ascontiguousarray(light), np.ascontiguousarray(folds))
 
 
-def _black(weave: _Weave, worn: Mask) -> Mask:
-    """Where the cloth is black, at the sheet's scale: whole areas, without specks."""
+def _black(weave: _Weave, worn: Mask, headwear_end: int) -> Mask:
+    """Where the cloth is black, at the sheet's scale: whole areas, without specks.
+
+    What reaches above row `headwear_end` is worn on the head.
+    """
     level = np.where(worn, weave.light + weave.folds - _threshold(weave.light[worn]), np.float32(1))
+    if headwear_end > 0:
+        # Hats and scarves are even: light and shade would tear them.
+        _, parts = cv2.connectedComponents(worn.astype(np.uint8))
+        for part in np.unique(parts[:headwear_end][worn[:headwear_end]]):
+            one = parts == part
+            level[one] = float(np.median(weave.light[one])) - DARK_HEADWEAR
     black = without_specks(on_sheet(soften(level.astype(np.float32), 2.5)) < 0, 12000)
     return ~without_specks(~black, 8000)
 

@@ -7,7 +7,18 @@ import numpy as np
 
 from train.artist import mesh
 from train.artist.canvas import SIDE, Canvas, box_of, grown, polygon_mask
-from train.artist.curves import Curve, normals_away, runs, sample_on, smoothed, snap, spline, strong_runs, taper
+from train.artist.curves import (
+    Curve,
+    length_of,
+    normals_away,
+    runs,
+    sample_on,
+    smoothed,
+    snap,
+    spline,
+    strong_runs,
+    taper,
+)
 from train.artist.sitter import Cover, Sitter
 from train.artist.tones import depth_along, folds
 from train.artist.tracing import ridge_strokes
@@ -68,7 +79,10 @@ def draw_folds(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
 
 
 def draw_skin_lines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
-    """Draws wrinkles, frowns and crow's feet in the face, and the lines of ears and neck."""
+    """Draws wrinkles, frowns and crow's feet in the face, and the lines of ears and neck.
+
+    The clearest come first, and only so many eye distances of line are drawn in each region.
+    """
     skin = (cover.skin > 0.6) & (cover.hair < 0.3) & (cover.beard < 0.3) & sitter.inside
     face = skin & sitter.oval & ~_features(sitter)
     box = box_of(skin, 8)
@@ -78,10 +92,10 @@ def draw_skin_lines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
     occupied = np.zeros(depth.shape, np.uint8)
     around = skin & ~grown(sitter.oval, 4)
     ears = around & _beside_face(sitter)
-    for where, high, low, shortest, widths in (
-        (ears, 0.085, 0.035, 24, (0.7, 1.7)),
-        (around & ~ears, 0.11, 0.045, 60, (0.6, 1.4)),
-        (face, 0.095, 0.036, 42, (0.65, 1.45)),
+    for where, high, low, shortest, widths, most in (
+        (ears, 0.085, 0.035, 24, (0.7, 1.7), 4.0),
+        (around & ~ears, 0.11, 0.045, 60, (0.6, 1.4), 2.0),
+        (face, 0.095, 0.036, 42, (0.65, 1.45), 3.5),
     ):
         strokes = ridge_strokes(
             depth,
@@ -95,7 +109,11 @@ def draw_skin_lines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
             smooth=3,
             occupied=occupied,
         )
-        for stroke in strokes:
+        left = most * sitter.eye_distance
+        for stroke in sorted(strokes, key=lambda stroke: -float(np.clip(stroke.response, 0, None).sum())):
+            left -= length_of(stroke.curve)
+            if left < 0:
+                break
             width = np.interp(stroke.response, [low, 3 * high], widths)
             canvas.stroke(stroke.curve + box.corner, width * taper(len(stroke.curve), 0.3, 0.35, 0.12))
 

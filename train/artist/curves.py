@@ -50,13 +50,14 @@ def smoothed(values: npt.ArrayLike, sigma: float, axis: int = 0, closed: bool = 
     values = np.asarray(values, np.float64)
     table = values[:, None] if values.ndim == 1 else values
     reach = int(4 * sigma) + 1
-    border: list[tuple[int, int]] = [(0, 0), (0, 0)]
-    border[axis] = (reach, reach)
-    padded = np.pad(table, border, mode="wrap" if closed else "edge")
+    border = (reach, reach) if closed else (0, 0)
+    padded = np.pad(table, (border, (0, 0)) if axis == 0 else ((0, 0), border), mode="wrap") if closed else table
     size = (1, 2 * reach + 1) if axis == 0 else (2 * reach + 1, 1)
-    blurred = np.asarray(cv2.GaussianBlur(padded, size, sigma, sigmaY=sigma), np.float64)
-    blurred = blurred.reshape(padded.shape)
-    blurred = blurred[reach:-reach] if axis == 0 else blurred[:, reach:-reach]
+    blurred = np.asarray(
+        cv2.GaussianBlur(padded, size, sigma, sigmaY=sigma, borderType=cv2.BORDER_REPLICATE), np.float64
+    ).reshape(padded.shape)
+    if closed:
+        blurred = blurred[reach:-reach] if axis == 0 else blurred[:, reach:-reach]
     return blurred[:, 0] if values.ndim == 1 else blurred
 
 
@@ -238,9 +239,10 @@ def best_path(reward: Floats, stiff: float, reach: int = 2) -> npt.NDArray[np.in
     padded = np.full(columns + 2 * reach, -np.inf)
     best = reward[0].copy()
     here = np.arange(columns)
+    window = here[:, None] + np.arange(2 * reach + 1)
     for row in range(1, rows):
         padded[reach:-reach] = best
-        candidates = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1) - price
+        candidates = padded[window] - price
         chosen = candidates.argmax(axis=1)
         best = candidates[here, chosen] + reward[row]
         back[row] = here + steps[chosen]

@@ -24,10 +24,16 @@ LEAST_AREA: Final = 2500
 """Pixels of hair that are worth drawing."""
 LIGHTNESS: Final = (0.20, 0.40, 0.55, 0.75, 1.0)
 """Hair's lightness over the face's ..."""
-BLACK: Final = (0.88, 0.76, 0.48, 0.16, 0.04)
+BLACK: Final = (0.88, 0.72, 0.38, 0.13, 0.04)
 """... and the share of it that is black."""
 DARK: Final = ((0.14, 0.26, 0.36, 0.46), (0.86, 0.72, 0.45, 0.0))
 """The same by the hair's own lightness, for dark skin; the larger share counts."""
+
+
+COLOURED: Final = (10, 28)
+"""Median chroma (Lab) of brown hair, and of red hair that is drawn with many white strands."""
+RUN_OUT: Final = 36
+"""Pixels over which hair that the photo's rim cuts runs out."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,11 @@ def find_hair(sitter: Sitter, regions: Regions) -> Hair | None:
     streaks, fine = np.moveaxis(smooth_along(np.dstack([tone, across]), flow, 9.0, 2.0), -1, 0)
     usual = np.maximum(weighted_mean(np.abs(fine), within, 30), 0.010)
     face = float(np.median(sitter.skin_light[sitter.face])) if sitter.face.any() else 0.6
-    own = float(np.percentile(sitter.light[box.window][sure], 35))
+    own = float(np.percentile(sitter.light[box.window][sure], 45))
     light = own / max(face, 0.35)
     black = max(float(np.interp(light, LIGHTNESS, BLACK)), float(np.interp(own, *DARK)))
+    colour = np.median(sitter.lab[box.window][sure][:, 1:], axis=0) - 128
+    black *= 1 - 0.45 * float(ramp(np.hypot(*colour), *COLOURED))
     strands = np.clip(fine / usual, -4, 4).astype(np.float32)
     return Hair(mask, box, flow, np.ascontiguousarray(streaks), strands, light, black)
 
@@ -127,7 +135,8 @@ def _hair_mask(sitter: Sitter, regions: Regions) -> Plane:
         if covered < 0.8:
             hidden = grown(eye | (polygon_mask(brow) if covered < 0.55 else eye), 7)
             mask *= 1 - soften(hidden.astype(np.float32), 2.5)
-    sharp = ramp(mask, 0.25, 0.65)
+    room = cv2.distanceTransform(np.pad(sitter.inside, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    sharp = ramp(mask, 0.25, 0.65) * (0.2 + 0.8 * ramp(room, 6, RUN_OUT))
     return np.asarray(
         sharp * soften(without_specks(sharp > 0.5, 1500).astype(np.float32), 2.5).clip(0, 0.5) * 2, np.float32
     )

@@ -134,7 +134,7 @@ def find_regions(sitter: Sitter) -> Regions:
     if headwear:
         chances[..., CLOTH] += chances[..., HAIR]
         chances[..., HAIR] = 0
-    chances = _hanging(chances, place)
+    chances = _off_forehead(_hanging(chances, place), place)
     fine = _refined(sitter, chances)
     fine *= sitter.person[..., None] / np.maximum(fine.sum(axis=-1, keepdims=True), np.float32(1e-3))
     skin, hair, cloth = (np.ascontiguousarray(fine[..., owner], np.float32) for owner in (SKIN, HAIR, CLOTH))
@@ -343,7 +343,8 @@ def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> b
         return False
     light, red, yellow, rough = np.median(features[top], axis=0) / (0.6, 1.6, 1.4, 1)
     light /= max(float(np.median(features[core][:, 0])) / 0.6, 1.0)
-    rough -= float(np.median(features[core & (place.y < place.brow - 0.15)][:, 3]))
+    forehead = core & (place.y < place.brow - 0.15)
+    rough -= float(np.median(features[forehead if forehead.any() else core][:, 3]))
     redder, yellower = (float(np.median(features[core][:, 1 + k])) / (1.6, 1.4)[k] for k in (0, 1))
     redder, yellower = red - redder, yellow - yellower
     blue = (light > 0.45 and (yellow < -6.5 or red < -6)) or (light > 0.65 and yellow < -4)
@@ -363,6 +364,16 @@ def _hanging(chances: npt.NDArray[np.float32], place: Place) -> npt.NDArray[np.f
     return chances
 
 
+def _off_forehead(chances: npt.NDArray[np.float32], place: Place) -> npt.NDArray[np.float32]:
+    """Gives the skin what was found as hair below bare skin of the forehead: a fringe hangs from the hairline."""
+    bare = (chances[..., SKIN] > 0.5) & (place.depth > 0.04)
+    below_skin = np.cumsum(bare, axis=0) > 0.04 / np.median(np.diff(place.y, axis=0))
+    shade = below_skin & (place.depth > 0.14)
+    chances[..., SKIN] += np.where(shade, chances[..., HAIR], 0)
+    chances[..., HAIR] = np.where(shade, 0, chances[..., HAIR])
+    return chances
+
+
 def _refined(sitter: Sitter, chances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The classes at the photo's own edges, [1024, 1024, 3]: a colour guided filter (He et al.) at half size."""
     half = SIDE // 2
@@ -373,19 +384,36 @@ def _refined(sitter: Sitter, chances: npt.NDArray[np.float32]) -> npt.NDArray[np
         return np.asarray(cv2.boxFilter(values, -1, (9, 9)), np.float32)
 
     middle, level = mean(guide), mean(planes)
-    spread = np.empty((half, half, 3, 3), np.float32)
-    for i in range(3):
-        for j in range(i, 3):
-            spread[..., i, j] = spread[..., j, i] = (
-                mean(guide[..., i] * guide[..., j]) - middle[..., i] * middle[..., j]
-            )
-        spread[..., i, i] += np.float32(4e-4)
-    joint = np.stack([mean(guide * planes[..., k : k + 1]) - middle * level[..., k : k + 1] for k in range(3)], axis=-1)
-    slope = np.linalg.solve(spread, joint)  # [half, half, colour, class]
-    offset = level - (slope * middle[..., None]).sum(axis=-2)
+    spread = {
+        (i, j): mean(guide[..., i] * guide[..., j]) - middle[..., i] * middle[..., j] + np.float32(4e-4 * (i == j))
+        for i in range(3)
+        for j in range(i, 3)
+    }
+    inverse = _inverse(spread)
     fine = np.asarray(sitter.rgb, np.float32) / 255
     found = np.empty((SIDE, SIDE, 3), np.float32)
     for k in range(3):
-        up = [cv2.resize(mean(np.ascontiguousarray(v)), (SIDE, SIDE)) for v in (slope[..., k], offset[..., k])]
-        found[..., k] = (up[0] * fine).sum(axis=-1) + up[1]
+        plane = np.ascontiguousarray(planes[..., k])
+        joint = mean(guide * plane[..., None]) - middle * level[..., k : k + 1]
+        slope = np.stack(
+            [sum(inverse[min(i, j), max(i, j)] * joint[..., j] for j in range(3)) for i in range(3)], axis=-1
+        )
+        offset = level[..., k] - (slope * middle).sum(axis=-1)
+        up = [cv2.resize(mean(values), (SIDE, SIDE)) for values in (slope, offset)]
+        found[..., k] = np.einsum("yxc,yxc->yx", up[0], fine) + up[1]
     return np.asarray(np.clip(1.2 * found - 0.1, 0, 1), np.float32)
+
+
+def _inverse(matrix: dict[tuple[int, int], Plane]) -> dict[tuple[int, int], Plane]:
+    """The inverse of a symmetric 3 x 3 matrix for each pixel, by its cofactors; keys are (row, column >= row)."""
+    a, b, c, d, e, f = (matrix[key] for key in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+    of_a, of_b, of_c = d * f - e * e, c * e - b * f, b * e - c * d
+    whole = a * of_a + b * of_b + c * of_c
+    return {
+        (0, 0): of_a / whole,
+        (0, 1): of_b / whole,
+        (0, 2): of_c / whole,
+        (1, 1): (a * f - c * c) / whole,
+        (1, 2): (b * c - a * e) / whole,
+        (2, 2): (a * d - b * b) / whole,
+    }

@@ -105,16 +105,38 @@ def seat(photo: Image, transform: npt.ArrayLike, mesh: npt.ArrayLike, labels: Im
         raise ValueError(f"the mesh has {len(mesh)} points: {points.POINTS} are needed")
     if labels.shape != photo.shape[:2]:
         raise ValueError(f"labels of {labels.shape[::-1]} do not fit a photo of {photo.shape[1::-1]} pixels")
+    shown = framed(photo)
+    labels = labels * shown
     aligned = np.vstack([np.asarray(transform, np.float64), (0, 0, 1)])
     # The middle of pixel x of the drawing lies between pixels 2 x and 2 x + 1 here.
     matrix = (np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]) @ aligned)[:2]
     scale = float(np.hypot(*matrix[:, 0]))
     source = cv2.GaussianBlur(photo, (0, 0), 0.45 / scale) if scale < 0.7 else photo
     rgb = _warped(source, matrix, cv2.INTER_CUBIC)
-    inside = _warped(np.full(labels.shape, 255, np.uint8), matrix, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
+    inside = _warped(shown.astype(np.uint8) * np.uint8(255), matrix, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
     return _seated(
         rgb, inside, _warped(labels, matrix, cv2.INTER_NEAREST), mesh @ matrix[:, :2].T + matrix[:, 2], scale
     )
+
+
+def framed(photo: Image) -> Mask:
+    """Where a photo shows anything, bool [H, W]: all of it, or the disc of a round avatar.
+
+    A round avatar has one plain colour in the corners beyond a circle at its middle, and other colours within.
+    """
+    height, width = photo.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    away = np.hypot(x - (width - 1) / 2, y - (height - 1) / 2) / (min(height, width) / 2)
+    everything = np.ones((height, width), bool)
+    if max(height, width) > 1.05 * min(height, width):
+        return everything
+    corners = photo[away > 1.04].astype(np.float32)
+    plain = np.median(corners, axis=0)
+    if (np.abs(corners - plain).max(axis=1) < 14).mean() < 0.97:
+        return everything
+    unlike = np.abs(photo.astype(np.float32) - plain).max(axis=-1) > 20
+    ring, diagonal = (away > 0.90) & (away < 0.97), np.abs(np.abs(x - width / 2) - np.abs(y - height / 2)) < 0.3 * width
+    return away < 0.985 if unlike[ring & diagonal].mean() > 0.8 else everything
 
 
 def _seated(rgb: Image, inside: Mask, labels: Image, mesh: Curve, scale: float) -> Sitter:

@@ -1,7 +1,7 @@
 """Strokes that the photo itself seeds: streamlines of a flow along the ridges of a response.
 
-All seeds walk at once, both ways; then the strongest strokes are kept, as far as they lie apart from each other. Planes
-may be parts of a portrait; places are pixels of theirs.
+Many seeds walk at once, both ways, the strongest first; strokes are kept as far as they lie apart from each other.
+Planes may be parts of a portrait; places are pixels of theirs.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from train.npr.face_parsing import Mask
 
 Flow = npt.NDArray[np.float32]
 """float32 [H, W, 2]: unit vectors without a sense, x and y."""
+BATCH = 800
+"""Seeds that walk at once."""
 
 
 class Seeds(NamedTuple):
@@ -110,35 +112,35 @@ def _walk(
     bend: float,
 ) -> tuple[Floats, npt.NDArray[np.intp]]:
     height, width = response.shape
-    at = places.astype(np.float64).copy()
-    heading = sense * _nearest(flow, at)
-    count = np.ones(len(at), np.intp)
-    walking = np.arange(len(at))  # those that have not ended
-    path = np.repeat(at[:, None], steps + 1, axis=1)
+    x, y = places.astype(np.float32).T
+    along_x, along_y = np.float32(sense) * _nearest(flow, x, y).T
+    count = np.ones(len(places), np.intp)
+    walking = np.arange(len(places))  # those that have not ended
+    path = np.repeat(places[:, None].astype(np.float64), steps + 1, axis=1)
+    sides = np.array([[-1], [0], [1]], np.float32)
     for index in range(1, steps + 1):
-        here, ahead = at[walking], _nearest(flow, at[walking])
-        turn = (ahead * heading[walking]).sum(axis=1, keepdims=True)
-        ahead = np.where(turn < 0, -ahead, ahead)
-        ahead = heading[walking] + ahead
-        ahead /= np.linalg.norm(ahead, axis=1, keepdims=True) + 1e-9
-        here = here + step * ahead
+        ahead_x, ahead_y = _nearest(flow, x, y).T
+        turn = ahead_x * along_x + ahead_y * along_y
+        sign = np.copysign(np.float32(1), turn)
+        along_x, along_y = along_x + sign * ahead_x, along_y + sign * ahead_y
+        length = np.sqrt(along_x**2 + along_y**2) + np.float32(1e-9)
+        along_x, along_y = along_x / length, along_y / length
+        x, y = x + np.float32(step) * along_x, y + np.float32(step) * along_y
+        left, middle, right = sample(response, x - sides * along_y, y + sides * along_x)
         if pull:
-            across = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
-            left, middle, right = (
-                sample(response, *(here + side * across).T).astype(np.float64) for side in (-1.0, 0.0, 1.0)
-            )
             curvature = 2 * middle - left - right
-            peak = 0.5 * (right - left) / np.maximum(curvature, 1e-5)
-            peak = np.where(curvature > 1e-5, peak, 0.5 * np.sign(right - left))
-            here = here + np.clip(peak, -pull, pull)[:, None] * across
-        inside = ((here > 1) & (here < (width - 2, height - 2))).all(axis=1)
-        going = (np.abs(turn[:, 0]) > bend) & inside & (sample(response, *here.T) > low)
-        walking, here = walking[going], here[going]
-        at[walking], heading[walking] = here, ahead[going]
-        path[walking, index] = here
-        count[walking] += 1
+            rise = 0.5 * (right - left)
+            peak = np.where(curvature > 1e-5, rise / np.maximum(curvature, np.float32(1e-5)), np.sign(rise) / 2)
+            peak = np.clip(peak, -pull, pull).astype(np.float32)
+            x, y = x - peak * along_y, y + peak * along_x
+        going = (np.abs(turn) > bend) & (middle > low)
+        going &= (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
+        if not going.all():
+            walking, x, y, along_x, along_y = (values[going] for values in (walking, x, y, along_x, along_y))
         if not len(walking):
             break
+        path[walking, index, 0], path[walking, index, 1] = x, y
+        count[walking] += 1
     return path, count
 
 
@@ -160,19 +162,20 @@ def accept(
     """
     height, width = occupied.shape
     found = []
+    seeds = np.clip(np.rint(traces.forward[:, 0]).astype(int), 0, (width - 1, height - 1))
     for seed in order:
+        x, y = seeds[seed]
+        if occupied[y, x]:
+            continue
         back = traces.backward[seed, : traces.backward_steps[seed]][::-1]
         path = np.vstack([back, traces.forward[seed, 1 : traces.forward_steps[seed]]])
         cells = np.clip(np.rint(path).astype(int), 0, (width - 1, height - 1))
         free = occupied[cells[:, 1], cells[:, 0]] == 0
         start = end = len(back) - 1
-        if not free[start]:
-            continue
         while start > 0 and free[start - 1]:
             start -= 1
         while end < len(path) - 1 and free[end + 1]:
             end += 1
-        x, y = cells[len(back) - 1]
         path = path[start : end + 1]
         if len(path) < 3 or length_of(path) < shortest:
             continue
@@ -218,13 +221,19 @@ def ridge_strokes(
     within = (response * where).astype(np.float32)
     if occupied is None:
         occupied = np.zeros(response.shape, np.uint8)
-    curves = accept(
-        trace(flow, within, seeds.places, low, reach), range(len(seeds.places)), occupied, separation, shortest
-    )
+    curves = []
+    for start in range(0, len(seeds.places), BATCH):
+        places = seeds.places[start : start + BATCH]
+        x, y = places.astype(int).T
+        places = places[occupied[y, x] == 0]  # what strokes before took is not walked again
+        if len(places):
+            walks = trace(flow, within, places, low, reach)
+            curves += accept(walks, range(len(places)), occupied, separation, shortest)
     return [Stroke(smooth_curve(curve, smooth), smoothed(sample(response, *curve.T), 3)) for curve in curves]
 
 
-def _nearest(flow: Flow, places: Curve) -> Curve:
+def _nearest(flow: Flow, x: Plane, y: Plane) -> Flow:
+    """The flow of the pixels nearest to places, [S, 2]."""
     height, width = flow.shape[:2]
-    x, y = np.rint(places).astype(int).T
-    return np.asarray(flow[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], np.float64)
+    columns, rows = (np.rint(values).astype(np.intp) for values in (x, y))
+    return np.asarray(flow[rows.clip(0, height - 1), columns.clip(0, width - 1)], np.float32)
