@@ -27,6 +27,8 @@ ROUNDS: Final = 6
 """Of expectation maximisation."""
 LEAST_SPREAD: Final = (5.0, 3.0, 3.0, 3.0)
 """Standard deviations added to each Gaussian, in units of the features."""
+WHITE: Final = 110
+"""White headwear is lighter than this (L of 255), however dark the skin beside it."""
 UNLIKELY: Final = 3e-8
 """Density of what fits no class: there the place decides."""
 
@@ -342,6 +344,7 @@ def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> b
     if top.sum() < 100 or not core.any():
         return False
     light, red, yellow, rough = np.median(features[top], axis=0) / (0.6, 1.6, 1.4, 1)
+    white = bool(light > WHITE)
     light /= max(float(np.median(features[core][:, 0])) / 0.6, 1.0)
     forehead = core & (place.y < place.brow - 0.15)
     rough -= float(np.median(features[forehead if forehead.any() else core][:, 3]))
@@ -349,7 +352,7 @@ def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> b
     redder, yellower = red - redder, yellow - yellower
     blue = (light > 0.45 and (yellow < -6.5 or red < -6)) or (light > 0.65 and yellow < -4)
     vivid = redder > 15 or (light > 0.7 and redder > 4 and yellower > 8)
-    white = light > 1.25 and rough < 1 and np.hypot(red, yellow) < 8
+    white = white and light > 1.25 and rough < 1 and np.hypot(red, yellow) < 8
     return bool(blue or vivid or white)
 
 
