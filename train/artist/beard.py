@@ -95,6 +95,8 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     level = np.minimum(tone - 0.06 * strands - 0.62, 0.8 * (frayed - 0.55) - 0.06 * strands)
     # A half that is black only because it lies in shade is drawn by its hairs, as the lit one.
     level = np.minimum(level, _other_half(soften(level, 12), _middle(sitter) - box.left) + np.float32(0.05))
+    if min(beard.shares) < LEAST_SHARE:  # a moustache or a beard alone: hairs only, black would be a blot
+        level[:] = -1
     level[within < 0.08] = -1
     ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 500)
     ground = ~without_specks(~ground, 60)

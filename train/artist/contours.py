@@ -95,7 +95,7 @@ def draw_skin_lines(sitter: Sitter, cover: Cover, canvas: Canvas) -> None:
     for where, high, low, shortest, widths, most in (
         (ears, 0.085, 0.035, 24, (0.7, 1.7), 4.0),
         (around & ~ears, 0.11, 0.045, 60, (0.6, 1.4), 2.0),
-        (face, 0.095, 0.036, 42, (0.65, 1.45), 3.5),
+        (face, 0.095, 0.036, 42, (0.65, 1.45), 5.0),
     ):
         strokes = ridge_strokes(
             depth,
