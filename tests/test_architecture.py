@@ -1,6 +1,7 @@
 """What may import what. Sources are read, not run: imports inside functions count too."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -145,3 +146,10 @@ def test_what_is_slow_or_may_be_missing_is_imported_where_it_is_used() -> None:
         if name in ON_USE.split()
     }
     assert not breaches
+
+
+def test_the_page_names_files_that_there_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {*re.findall(r"(?:apdraw_cli|engines|train|tests)/[\w/]+\.py", page)}
+    assert len(named) > 10
+    assert {name for name in named if not (ROOT / name).is_file()} == set()

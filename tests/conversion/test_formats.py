@@ -8,6 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.options import FileOptions
 from apdraw_cli.conversion.recipe import Recipe
 
 DRAWING = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
@@ -16,7 +17,7 @@ PNG = FORMATS["png"]
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_keep_the_drawing(name: str) -> None:
-    data = FORMATS[name].encode(DRAWING, Recipe(format=name))
+    data = FORMATS[name].encode(DRAWING, Recipe(file=FileOptions(name)))
     with Pillow.open(io.BytesIO(data)) as picture:
         assert picture.mode == ("RGB" if name == "webp" else "L")
         difference = np.abs(np.array(picture.convert("L")).astype(int) - DRAWING)
@@ -26,7 +27,7 @@ def test_formats_keep_the_drawing(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_know_their_own_files(name: str) -> None:
-    ours = FORMATS[name].encode(DRAWING, Recipe(format=name))
+    ours = FORMATS[name].encode(DRAWING, Recipe(file=FileOptions(name)))
     assert FORMATS[name].is_ours(io.BytesIO(ours))
     with Pillow.open(io.BytesIO(ours)) as picture:
         kind, pixels = picture.format, Pillow.fromarray(np.array(picture))
