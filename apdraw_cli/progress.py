@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.terminal_text import duration, photos, rate, write
 
 if TYPE_CHECKING:
+    from apdraw_cli.conversion.outcome import Outcome
     from engines.base import Engine
 
 LINE_SECONDS: Final = 10.0
@@ -127,7 +127,7 @@ class ConversionProgress(Progress):
         self.restart(self._tried)
         self.waiting()
 
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, outcome: "Outcome") -> None:
         """Counts a photo."""
         if self._debug and outcome.trace:
             write(sys.stderr, f"{outcome.source.name}:\n{outcome.trace}", one_line=False)

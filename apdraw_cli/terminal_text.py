@@ -16,22 +16,21 @@ UNLIMITED: Final = 10_000
 def table(rows: Sequence[tuple[str, ...]], indent: int = 2) -> list[str]:
     """Rows as lines, with cells one below the other; on a terminal no wider than that."""
     from rich.console import Console
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     if not rows:
         return []
-    grid = Table.grid(padding=(0, 2), pad_edge=False)
+    grid = Table.grid(padding=(0, 2))
     for _ in rows[0]:
         grid.add_column(overflow="fold")
     for row in rows:
         grid.add_row(*(Text(shown(cell)) for cell in row))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-    console = Console(width=width, color_system=None, force_terminal=False)
+    console = Console(width=width - indent, color_system=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(Padding(grid, (0, 0, 0, indent), expand=False))
-    return [line.rstrip() for line in captured.get().splitlines()]
+        console.print(grid)
+    return [" " * indent + line.rstrip() for line in captured.get().splitlines()]
 
 
 def photos(count: int) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,6 +231,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OptionsError: unreadable, no TOML, or an unknown name.
     """
+    import tomllib
+
     try:
         values = tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
@@ -269,6 +270,8 @@ def typed(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         OptionsError: an unknown name, or no `=`.
     """
+    import tomllib
+
     known = described(TrainOptions)
     values: dict[str, Any] = {}
     for assignment in assignments:

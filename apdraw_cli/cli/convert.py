@@ -4,20 +4,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, RunOptions
-from apdraw_cli.conversion.outcome import ConvertResult
-from apdraw_cli.conversion.plan import Step
-from apdraw_cli.conversion.sources import EXTENSIONS
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
 from engines.options import EngineOptions
+
+if TYPE_CHECKING:
+    from apdraw_cli.conversion.outcome import ConvertResult
+    from apdraw_cli.conversion.plan import Step
 
 EXAMPLES = """
 Examples:
@@ -98,7 +99,7 @@ def convert(
     return show(console, result)
 
 
-def show(console: Console, result: ConvertResult) -> int:
+def show(console: Console, result: "ConvertResult") -> int:
     """Tells the result; of a quiet command only what was not drawn."""
     code = console.show(result, _tell, photos=result.photos)
     if console.quiet and not console.as_json:
@@ -109,7 +110,7 @@ def show(console: Console, result: ConvertResult) -> int:
     return code
 
 
-def planned(console: Console, steps: Iterable[Step]) -> dict[str, Any]:
+def planned(console: Console, steps: "Iterable[Step]") -> dict[str, Any]:
     """Tells people step by step what a conversion would do, and returns it all for scripts."""
     counts: Counter[str] = Counter()
     listed = []
@@ -125,7 +126,7 @@ def planned(console: Console, steps: Iterable[Step]) -> dict[str, Any]:
     return {"dry_run": True, **totals, "photos": listed}
 
 
-def _intention(step: Step) -> tuple[str, str]:
+def _intention(step: "Step") -> tuple[str, str]:
     if step.settled is None:
         return "draw", ""
     if step.settled.error is None:
@@ -133,11 +134,13 @@ def _intention(step: Step) -> tuple[str, str]:
     return "fail", step.settled.error.message
 
 
-def _tell(console: Console, result: ConvertResult) -> None:
+def _tell(console: Console, result: "ConvertResult") -> None:
     for line in _failures(result):
         console.say(line)
     if not result.photos and not result.interrupted:
         if result.error is None:
+            from apdraw_cli.conversion.sources import EXTENSIONS
+
             console.say(f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")
         return
     counts = [
@@ -156,7 +159,7 @@ def _tell(console: Console, result: ConvertResult) -> None:
     console.say(f"Drawings and {result.manifest.name} are in {result.output}")
 
 
-def _failures(result: ConvertResult) -> list[str]:
+def _failures(result: "ConvertResult") -> list[str]:
     """The photos without a drawing, and why; the first of them."""
     if not result.failures:
         return []
