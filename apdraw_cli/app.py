@@ -43,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in COMMANDS:
-    app.command(command.name, epilog=command.epilog)(command.run)
+    app.command(command.name, cls=command.kind, epilog=command.epilog)(command.run)
 
 
 def _print_version(asked: bool) -> None:

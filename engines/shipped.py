@@ -1,4 +1,4 @@
-"""Paths of the model files that come with the program: the generator, the face detector and the segmenter."""
+"""Paths of the model files that come with the program: the generator and the small networks for faces and people."""
 
 from pathlib import Path
 from typing import Final
@@ -19,3 +19,8 @@ def shipped_segmenter() -> Path:
 def shipped_detector() -> Path:
     """The weights of the network that finds faces, `.onnx`."""
     return WEIGHTS / "retinaface.onnx"
+
+
+def shipped_mesh() -> Path:
+    """The weights of the network that finds face meshes, `.onnx`."""
+    return WEIGHTS / "mesh.onnx"

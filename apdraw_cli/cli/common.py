@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from apdraw_cli.cli.parameters import Parameters
@@ -34,14 +35,18 @@ class Command:
         name: what the user types.
         epilog: examples, and what else stands below its help.
         run: the function that Typer calls, with what was typed.
+        kind: reads what was typed.
     """
 
     name: str
     epilog: str
     run: Callable[..., None]
+    kind: type[TyperCommand]
 
 
-def command(*, epilog: str, name: str | None = None) -> Callable[[Callable[..., int]], Command]:
+def command(
+    *, epilog: str, name: str | None = None, kind: type[TyperCommand] = TyperCommand
+) -> Callable[[Callable[..., int]], Command]:
     """Makes a command of a function, with the options of the dataclasses in its signature, `--json` and `--debug`.
 
     The function is handed a `Console` as `console`, and returns the exit code.
@@ -49,6 +54,7 @@ def command(*, epilog: str, name: str | None = None) -> Callable[[Callable[..., 
     Args:
         epilog: examples, and what else stands below the help.
         name: of the command, if it is not the function's.
+        kind: reads what is typed.
     """
 
     def decorate(function: Callable[..., int]) -> Command:
@@ -63,7 +69,7 @@ def command(*, epilog: str, name: str | None = None) -> Callable[[Callable[..., 
         own = [with_variable(parameter, called) for parameter in (*parameters.typed, *SHARED)]
         run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
-        return Command(called, epilog, run)
+        return Command(called, epilog, run, kind)
 
     return decorate
 

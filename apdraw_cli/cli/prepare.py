@@ -1,13 +1,14 @@
 """`apdraw prepare` as its user sees it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand
 
 from apdraw_cli.cli.common import command
 from apdraw_cli.console import Console
-from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
+from apdraw_cli.datasets.options import Npr, PairOptions, PrepareOptions, PrepareResult
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.progress import Progress
 from apdraw_cli.terminal_text import LISTED
@@ -15,7 +16,8 @@ from apdraw_cli.terminal_text import LISTED
 EXAMPLES = """
 Examples:
   apdraw prepare photos dataset --drawings drawings   drawings/ann.png belongs to photos/ann.jpg
-  apdraw prepare photos dataset --npr                 drawings made by filtering, for pre-training
+  apdraw prepare photos dataset --npr                 drawn along face meshes, for pre-training
+  apdraw prepare photos dataset --npr filter          drawn by a filter of tones
 
 A drawing of the photo's shape, at any size, is laid where the photo lies. Others, and those that fit badly,
 are moved, turned and scaled onto their photo; what still does not match is left out.
@@ -27,7 +29,20 @@ The authors' own data set needs no preparing: give its folder to apdraw train.
 """
 
 
-@command(epilog=EXAMPLES)
+class BareNpr(TyperCommand):
+    """A command whose `--npr` may stand without a value, which Typer's options cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives `--npr` its first value where none follows."""
+        values = get_args(Npr)
+        end = args.index("--") if "--" in args else len(args)
+        for index in reversed(range(end)):
+            if args[index] == "--npr" and (index + 1 == len(args) or args[index + 1] not in values):
+                args = [*args[: index + 1], values[0], *args[index + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@command(epilog=EXAMPLES, kind=BareNpr)
 def prepare(
     console: Console,
     photos: Annotated[Path, typer.Argument(help="A folder of photos.")],

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from apdraw_cli import __version__
+from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
 from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of
 from apdraw_cli.datasets.records import Record, Records
 from engines.errors import UsageError
-from train.data.layout import FOLDERS, LINES
+from train.data.layout import FOLDERS, LINES, MESHES
 
 FEW_PHOTOS: Final = 4
 """So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
@@ -29,9 +30,10 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
 
     Written below the data set's folder: `photos/NAME.png`, `drawings/NAME.png`, `landmarks/NAME.txt`, `masks/NAME.png`
     (255 person), `labels/NAME.png` (0 background, 1 person, 2 face oval), with two-tone drawings `lines/NAME.png` (0 on
-    a black line, 255 on a white one, else 128), `index.jsonl` (see `records`) and `contact-sheet.jpg`. Portraits in a
-    round frame are written too, since a segmenter can learn from them, but count as left out: their rim would be drawn
-    as a line. Files that an earlier run wrote of a photo that is gone or left out now are removed.
+    a black line, 255 on a white one, else 128), with those of the procedural artist `meshes/NAME.txt` (478 lines `x y`,
+    pixels), `index.jsonl` (see `records`) and `contact-sheet.jpg`. Portraits in a round frame are written too, since a
+    segmenter can learn from them, but count as left out: their rim would be drawn as a line. Files that an earlier run
+    wrote of a photo that is gone or left out now are removed.
 
     Args:
         options: what to do.
@@ -51,7 +53,10 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
     sources |= {record.source for record in pairing.left_out if record.source}
     if splits and not splits.keys() & sources:
         raise UsageError(f"the index {options.pairs.index} names none of the photos in {options.photos}: name another")
-    folders = [folder for folder in FOLDERS if folder != LINES or not options.pairs.drawings]
+    if options.pairs.meshes:
+        read_meshes(options.pairs.meshes)
+    absent = {LINES: options.pairs.npr is None, MESHES: options.pairs.npr != "artist"}
+    folders = [folder for folder in FOLDERS if not absent.get(folder)]
     used = [folder for folder in (options.photos, options.pairs.drawings, options.pairs.labels) if folder]
     with Records(options.dataset, used, folders) as records:
         if records.indexed and not {record.source for record in records.indexed.values()} & sources:
@@ -93,8 +98,9 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     from apdraw_cli.conversion.executors.process_pool import WorkerPool
     from apdraw_cli.datasets.portraits import WORKER_DIED, PortraitPreparer, blank
 
-    preparer = PortraitPreparer(options.dataset, options.pairs.least_agreement)
-    workers = options.pairs.workers
+    pairs = options.pairs
+    preparer = PortraitPreparer(options.dataset, pairs.least_agreement, pairs.npr, pairs.meshes)
+    workers = pairs.workers
     if workers is None:
         workers = 0 if len(tasks) <= FEW_PHOTOS else _suitable_workers(len(tasks))
     progress(0, len(tasks))
@@ -117,6 +123,7 @@ def _suitable_workers(photos: int) -> int:
 
 def _what_decides(options: PrepareOptions) -> str:
     """All but the files themselves that decides what portraits look like."""
+    from apdraw_cli.faces import mesh
     from apdraw_cli.faces.segment import WEIGHTS
 
     decisive: dict[str, object] = {"version": __version__, "labels": options.pairs.labels is not None}
@@ -126,6 +133,10 @@ def _what_decides(options: PrepareOptions) -> str:
         decisive["min_agreement"] = options.pairs.least_agreement
     else:
         decisive["npr"] = package_sha256("train.npr")
+        if options.pairs.npr == "artist":
+            decisive["artist"] = package_sha256("train.artist")
+            meshes = options.pairs.meshes or mesh.WEIGHTS
+            decisive["meshes"] = _sha256(meshes) if meshes.is_file() else None
     return json.dumps(decisive, sort_keys=True)
 
 

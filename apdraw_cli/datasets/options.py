@@ -3,13 +3,17 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from engines.errors import ExitCode, OptionsError
 from engines.options import check, option
 
 MIN_AGREEMENT: Final = 0.45
 """A drawing that agrees less with its photo is left out, unless said otherwise; see `registration`."""
+
+
+Npr = Literal["artist", "filter"]
+"""What makes two-tone drawings: `train.artist`, which draws along a face mesh, or `train.npr`, a filter of tones."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,15 @@ class PairOptions:
     drawings: Path | None = option(
         None, "A folder of an artist's drawings, named like the photos.", metavar="DIR", shown="none"
     )
-    npr: bool = option(False, "Make two-tone drawings by filtering the photos, for pre-training.")
+    npr: Npr | None = option(
+        None,
+        "Make two-tone drawings, for pre-training: artist draws along a face mesh, filter goes by tones. --npr alone: "
+        "artist.",
+        shown="none",
+    )
+    meshes: Path | None = option(
+        None, "Face meshes for --npr artist: a NumPy file with names and points.", metavar="FILE", shown="found"
+    )
     min_agreement: float | None = option(
         None,
         "Leave out drawings that match their photo less than this: 1 is perfect, -1 takes all.",
@@ -39,10 +51,12 @@ class PairOptions:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.npr == (self.drawings is not None):
+        if (self.npr is None) == (self.drawings is None):
             raise OptionsError(
-                "say where the drawings come from: --drawings DIR for an artist's, or --npr to make them by filtering"
+                "say where the drawings come from: --drawings DIR for an artist's, or --npr to have them made"
             )
+        if self.meshes and self.npr != "artist":
+            raise OptionsError("--meshes is what --npr artist draws along: leave it out")
         if self.min_agreement is not None and self.npr:
             raise OptionsError("--min-agreement is about an artist's drawings: leave it out with --npr")
 

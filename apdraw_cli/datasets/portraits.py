@@ -11,22 +11,27 @@ import numpy as np
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.conversion.formats.png import encode_picture
 from apdraw_cli.conversion.plan import TRANSIENT_CODES
+from apdraw_cli.datasets.meshes import read_meshes
+from apdraw_cli.datasets.options import Npr
 from apdraw_cli.datasets.pairing import Task
 from apdraw_cli.datasets.records import Record, write
 from apdraw_cli.datasets.registration import register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, inside_photo, similarity, warp_labels, warp_photo
 from apdraw_cli.faces.detect import Detector
 from apdraw_cli.faces.detectors import open_detector
+from apdraw_cli.faces.mesh import LEAST_PLAUSIBLE, FaceMesher
 from apdraw_cli.faces.segment import PortraitSegmenter
 from engines.errors import ApdrawError, PhotoError, UnfitError
-from engines.landmarks_file import format_landmarks
+from engines.landmarks_file import format_landmarks, format_points
 from engines.portrait import SIZE, WHITE, Image, Landmarks
 from engines.regular_files import read_regular
-from train.data.layout import file_of
+from train.artist.drawing import draw_portrait
+from train.data.layout import LINES, MESHES, file_of
 from train.npr import drawing as npr
 from train.npr import quality as npr_quality
 from train.npr.face_parsing import FACE, PERSON
-from train.npr.line_map import NO_LINE
+from train.npr.line_map import NO_LINE, line_map
+from train.npr.parameters import NprParameters
 
 ROUND_SHARE: Final = 0.85
 """Of its enclosing circle is filled by a round cut-out: of 60 seen 0.92 at least, by people before a wall 0.6."""
@@ -39,6 +44,8 @@ POOR_DRAWING: Final = "its two-tone drawing came out badly"
 NO_FACE: Final = "no face"
 NO_LABELS: Final = "no label map of the photo's size"
 NO_FACE_LABEL: Final = "no face in the label map"
+NO_MESH: Final = "no mesh in the file of meshes"
+NO_MESH_FITS: Final = "no face mesh fits it"
 NO_MATCH: Final = "its drawing does not match it"
 BAD_DRAWING: Final = "its drawing cannot be read"
 NO_MEMORY: Final = "there was not enough memory for it"
@@ -53,13 +60,17 @@ class PortraitPreparer:
     Attributes:
         dataset: folder that is written.
         min_agreement: a drawing that agrees less with its photo is left out.
+        npr: how two-tone drawings are made; None where they are an artist's.
+        meshes: file of meshes for the procedural artist; None to have them found.
     """
 
     dataset: Path
     min_agreement: float
+    npr: Npr | None
+    meshes: Path | None
 
     def check(self) -> None:
-        """Opens the detector and the segmenter.
+        """Opens the detector and the other networks.
 
         Raises:
             UnfitError: they cannot be used here.
@@ -68,6 +79,8 @@ class PortraitPreparer:
         try:
             _detector().detect(np.zeros((SIZE, SIZE, 3), np.uint8))
             _segmenter()
+            if self.npr == "artist" and not self.meshes:
+                _mesher()
         except ApdrawError:
             raise
         except Exception as error:
@@ -102,9 +115,14 @@ class PortraitPreparer:
         # As if the photo went on beyond its rim, so that the rim leaves no line.
         endless = warp_photo(photo, transform, replicate=True)
         inside = inside_photo(photo.shape, transform) > 0
-        endless_labels = _labels(task.labels, photo, endless, transform)
+        if task.labels:
+            photo_labels = _read_labels(task.labels, photo)
+            endless_labels = warp_labels(photo_labels, transform, replicate=True)
+        else:
+            endless_labels = _segmenter().labels(endless)
+            photo_labels = _in_photo(endless_labels, transform, photo)
         labels = np.where(inside, endless_labels, 0).astype(np.uint8)
-        lines = None
+        lines, mesh, is_good = None, None, True
         if task.drawing:
             artists = _read_drawing(task.drawing)
             height, width = photo.shape[:2]
@@ -114,10 +132,18 @@ class PortraitPreparer:
                 detail = f"agreement {found.agreement:.2f}, under {self.min_agreement:g}"
                 return replace(record, left_out=NO_MATCH, detail=detail)
             drawing = warp_drawing(artists, found.transform)
+        elif not (labels == FACE).any():
+            return replace(record, left_out=NO_FACE_LABEL)
+        elif self.npr == "artist":
+            mesh = self._mesh(task, endless, transform)
+            drawn = draw_portrait(photo, transform, apply(_inverse(transform), mesh), photo_labels)
+            drawing, is_good = drawn.picture, drawn.is_good
+            usual = NprParameters()
+            lines = line_map(drawing, usual.line_width, usual.line_length)
         else:
-            if not (labels == FACE).any():
-                return replace(record, left_out=NO_FACE_LABEL)
             drawing, lines = npr.draw(endless, endless_labels, landmarks)
+            drawing = np.where(inside, drawing, WHITE).astype(np.uint8)
+            is_good = npr_quality.quality(drawing, labels, landmarks) >= LEAST_QUALITY
         pictures = {
             "photos": warp_photo(photo, transform)[..., ::-1],
             "drawings": np.where(inside, drawing, WHITE).astype(np.uint8),
@@ -125,17 +151,35 @@ class PortraitPreparer:
             "labels": labels,
         }
         if lines is not None:
-            pictures["lines"] = np.where(inside, lines, NO_LINE).astype(np.uint8)
-        self._write(task.name, pictures, landmarks)
+            pictures[LINES] = np.where(inside, lines, NO_LINE).astype(np.uint8)
+        self._write(task.name, pictures, landmarks, mesh)
         if task.drawing is None and has_round_frame(photo):
             return replace(record, left_out=ROUND_FRAME, written=True)
-        if task.drawing is None and npr_quality.quality(pictures["drawings"], labels, landmarks) < LEAST_QUALITY:
+        if not is_good:
             return replace(record, left_out=POOR_DRAWING, written=True)
         return replace(record, written=True)
 
-    def _write(self, name: str, pictures: dict[str, Image], landmarks: Landmarks) -> None:
+    def _mesh(self, task: Task, portrait: Image, transform: Transform) -> Landmarks:
+        """The face mesh in the aligned frame, float32 [478, 2].
+
+        Raises:
+            PhotoError: there is none in the file of meshes, or none that fits.
+        """
+        if self.meshes:
+            mesh = read_meshes(self.meshes).get(task.photo.name)
+            if mesh is None:
+                raise PhotoError("no_mesh", NO_MESH)
+            return apply(transform, mesh)
+        found = _mesher().find(portrait)
+        if found.plausibility < LEAST_PLAUSIBLE:
+            raise PhotoError("no_mesh", NO_MESH_FITS)
+        return found.points
+
+    def _write(self, name: str, pictures: dict[str, Image], landmarks: Landmarks, mesh: Landmarks | None) -> None:
         files = {file_of(self.dataset, folder, name): encode_picture(picture) for folder, picture in pictures.items()}
         files[file_of(self.dataset, "landmarks", name)] = format_landmarks(landmarks)
+        if mesh is not None:
+            files[file_of(self.dataset, MESHES, name)] = format_points(mesh)
         write(self.dataset, files)
 
 
@@ -166,10 +210,8 @@ def has_round_frame(photo: Image) -> bool:
     return int(filled.sum()) > ROUND_SHARE * int(circle.sum())
 
 
-def _labels(label_map: Path | None, photo: Image, endless: Image, transform: Transform) -> Image:
-    """The label map in the aligned frame, uint8 [512, 512], going on beyond the photo's rim."""
-    if label_map is None:
-        return _segmenter().labels(endless)
+def _read_labels(label_map: Path, photo: Image) -> Image:
+    """The label map of a photo, uint8 [H, W]."""
     try:
         data = np.frombuffer(read_regular(label_map), np.uint8)
     except OSError:
@@ -177,7 +219,19 @@ def _labels(label_map: Path | None, photo: Image, endless: Image, transform: Tra
     found = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     if found is None or found.shape != photo.shape[:2]:
         raise PhotoError("bad_labels", NO_LABELS)
-    return warp_labels(np.asarray(found, np.uint8), transform, replicate=True)
+    return np.asarray(found, np.uint8)
+
+
+def _inverse(transform: Transform) -> Transform:
+    """From aligned pixels to photo pixels."""
+    return np.asarray(cv2.invertAffineTransform(transform), np.float64)
+
+
+def _in_photo(labels: Image, transform: Transform, photo: Image) -> Image:
+    """A label map of the aligned frame in the photo's, uint8 [H, W]; beyond the frame its rim goes on."""
+    size = photo.shape[1::-1]
+    how = {"flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+    return np.asarray(cv2.warpAffine(labels, transform, size, **how), np.uint8)
 
 
 def _read_drawing(path: Path) -> Image:
@@ -190,6 +244,11 @@ def _read_drawing(path: Path) -> Image:
 @lru_cache(maxsize=1)
 def _detector() -> Detector:
     return open_detector()
+
+
+@lru_cache(maxsize=1)
+def _mesher() -> FaceMesher:
+    return FaceMesher()
 
 
 @lru_cache(maxsize=1)

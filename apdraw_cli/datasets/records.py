@@ -23,7 +23,8 @@ from engines.errors import UnfitError, UsageError
 from engines.journal import Journal, read_journal
 from engines.landmarks_file import read_landmarks
 from engines.regular_files import OutsideError, inside, is_empty, is_name, is_regular, is_text
-from train.data.layout import FOLDERS, INDEX, file_of
+from train.artist.mesh import POINTS
+from train.data.layout import FOLDERS, INDEX, MESHES, file_of
 
 UNFINISHED: Final = ".apdraw-prepare"
 JOURNAL: Final = "journal.jsonl"
@@ -99,11 +100,12 @@ def write(dataset: Path, files: dict[Path, bytes]) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a file of a data set may be replaced or removed: a regular file that `prepare` wrote.
 
-    Pictures carry the program's mark; an index is told by its first line, landmarks by being five points.
+    Pictures carry the program's mark; an index is told by its first line, landmarks by being five points, a
+    mesh by being 478.
     """
     try:
         if path.suffix == ".txt":
-            return is_regular(path) and len(read_landmarks(path)) > 0
+            return is_regular(path) and len(read_landmarks(path, POINTS if path.parent.name == MESHES else 5)) > 0
         if path.suffix == ".jsonl":
             first = next((line for _, line in read_journal(path)), None)
             return first is not None and _record(first) is not None

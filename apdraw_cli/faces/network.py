@@ -38,14 +38,15 @@ def read_network(onnx: Path, means: tuple[float, float, float] | None = None) ->
 
 
 class Network:
-    """A network compiled by OpenVINO for one thread; in bf16 where the processor computes in it, else in fp32.
+    """A network compiled by OpenVINO for one thread.
 
     Args:
         network: of `read_network`; stays as it is.
         size: height and width of the photos, if all are such squares; they are then through sooner. None for any.
+        single_precision: compute in fp32 always, not in bf16 where the processor computes in it.
     """
 
-    def __init__(self, network: Any, size: int | None = None) -> None:
+    def __init__(self, network: Any, size: int | None = None, *, single_precision: bool = False) -> None:
         core, capabilities = open_core()
         sized = network.clone()
         sized.reshape([1, *((-1, -1) if size is None else (size, size)), 3])
@@ -53,7 +54,7 @@ class Network:
             "INFERENCE_NUM_THREADS": 1,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities and not single_precision else "f32",
         }
         self._request = core.compile_model(sized, "CPU", config).create_infer_request()
 

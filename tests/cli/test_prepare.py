@@ -10,6 +10,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
 from apdraw_cli.datasets.pairing import split_of
 from apdraw_cli.datasets.portraits import has_round_frame
-from apdraw_cli.faces.align import similarity
+from apdraw_cli.faces.align import apply, similarity
 from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from apdraw_cli.folder_lock import FolderLock
 from engines.errors import DatasetError, UnfitError, UsageError
+from engines.landmarks_file import read_landmarks
 from engines.portrait import SIZE
+from train.artist.drawing import Drawing
+from train.artist.mesh import IRIS_CENTRES, POINTS
 from train.data.pairs import PortraitPairs
 from train.npr import drawing as npr
 from train.npr import quality
@@ -46,8 +50,8 @@ def interrupt(done: int, total: int) -> None:
 def run(
     photos: Path, dataset: Path, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> PrepareResult:
-    """In this process."""
-    pairs = PairOptions(**{"workers": 0, "npr": "drawings" not in options, **options})
+    """In this process, by the quicker way where drawings are to be made."""
+    pairs = PairOptions(**{"workers": 0, "npr": None if "drawings" in options else "filter", **options})
     return prepare(PrepareOptions(photos, dataset, pairs), progress or (lambda done, total: None))
 
 
@@ -248,8 +252,14 @@ def test_a_change_of_any_module_that_draws_renews_drawings(tmp_path: Path, monke
         module.write_text("WIDTH = 2")
         found.add(package_sha256("pens"))
     assert len(found) == 5
-    options = PrepareOptions(tmp_path, tmp_path, PairOptions(npr=True))
+    options = PrepareOptions(tmp_path, tmp_path, PairOptions(npr="artist"))
     assert package_sha256("train.npr") in _what_decides(options)
+    assert package_sha256("train.artist") in _what_decides(options)
+    by_filter = replace(options, pairs=PairOptions(npr="filter"))
+    assert package_sha256("train.artist") not in _what_decides(by_filter)
+    (tmp_path / "meshes.npz").write_bytes(b"others")
+    along_others = replace(options, pairs=PairOptions(npr="artist", meshes=tmp_path / "meshes.npz"))
+    assert _what_decides(along_others) != _what_decides(options)
 
 
 def test_a_photo_now_left_out_leaves_no_files(quick_npr: None, photos: Path, tmp_path: Path) -> None:
@@ -274,6 +284,94 @@ def test_a_two_tone_drawing_that_came_out_badly_is_left_out(
     assert result.prepared == 1
     assert result.reasons["its two-tone drawing came out badly"] == 1
     assert sorted(path.stem for path in (dataset / "drawings").iterdir()) == ["astronaut", "grace_hopper"]
+
+
+def test_the_procedural_artist_draws_along_a_mesh_it_finds(photos: Path, tmp_path: Path) -> None:
+    (photos / "grace_hopper.jpg").unlink()
+    dataset = tmp_path / "dataset"
+    assert run(photos, dataset, npr="artist").prepared == 1
+    mesh = read_landmarks(dataset / "meshes" / "astronaut.txt", POINTS)
+    landmarks = read_landmarks(dataset / "landmarks" / "astronaut.txt")
+    assert np.abs(mesh[list(IRIS_CENTRES)] - landmarks[:2]).max() < 6
+    pair = PortraitPairs(dataset, "train" if index(dataset)["astronaut.png"]["split"] == "train" else "val")[0]
+    assert 0.02 < (pair.drawing < 0).float().mean() < 0.4
+    x, y = (round(float(value)) for value in mesh[IRIS_CENTRES[0]])
+    assert (pair.drawing[0, y - 12 : y + 13, x - 25 : x + 26] < 0).float().mean() > 0.08  # an eye is drawn there
+    lines = cv2.imread(str(dataset / "lines" / "astronaut.png"), cv2.IMREAD_GRAYSCALE)
+    assert {0, 128} <= set(np.unique(lines))
+    assert run(photos, dataset, npr="artist").kept == 1
+    (dataset / "meshes" / "astronaut.txt").write_text("my notes")
+    (photos / "astronaut.png").touch()
+    with pytest.raises(UsageError, match=r"astronaut\.txt is in the way"):
+        run(photos, dataset, npr="artist")
+
+
+@pytest.fixture
+def quick_artist(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Draws nothing; what it was given."""
+    given: list[Any] = []
+
+    def draw(*arguments: Any) -> Drawing:
+        given.append(arguments)
+        return Drawing(np.full((SIZE, SIZE), 255, np.uint8), {"eyes": 1.0, "nose": 1.0, "mouth": float(len(given) < 3)})
+
+    monkeypatch.setattr("apdraw_cli.datasets.portraits.draw_portrait", draw)
+    return given
+
+
+def test_meshes_of_ones_own(quick_artist: list[Any], photos: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(50, 300, (3, POINTS, 3)).astype(np.float32)
+    names = np.array(["astronaut.png", "grace_hopper.jpg", "nobody.png"])
+    np.savez(tmp_path / "meshes.npz", names=names, points=points, valid=np.array([True, False, True]))
+    dataset = tmp_path / "dataset"
+    result = run(photos, dataset, npr="artist", meshes=tmp_path / "meshes.npz")
+    assert result.reasons["no mesh in the file of meshes"] == 1
+    ((photo, transform, mesh, labels),) = quick_artist
+    np.testing.assert_allclose(mesh, points[0, :, :2], atol=0.01)
+    assert labels.shape == photo.shape[:2]
+    assert set(np.unique(labels)) == {0, 1, 2}
+    aligned = cv2.warpAffine(labels, transform, (SIZE, SIZE), flags=cv2.INTER_NEAREST)
+    there = cv2.imread(str(dataset / "labels" / "astronaut.png"), cv2.IMREAD_GRAYSCALE)
+    assert (aligned != there).mean() < 0.02
+    stored = read_landmarks(dataset / "meshes" / "astronaut.txt", POINTS)
+    np.testing.assert_allclose(stored, apply(transform, points[0, :, :2]), atol=0.01)
+    run(photos, dataset)
+    assert list((dataset / "meshes").iterdir()) == []
+
+
+def test_portraits_that_the_artist_cannot_draw_are_left_out(
+    quick_artist: list[Any], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_artist.append(None)  # the third, here the second portrait's, has a bad mouth
+    assert run(photos, tmp_path / "dataset", npr="artist").reasons["its two-tone drawing came out badly"] == 1
+    monkeypatch.setattr("apdraw_cli.datasets.portraits.LEAST_PLAUSIBLE", 1.1)
+    with pytest.raises(UsageError, match="can be used"):
+        run(photos, tmp_path / "other", npr="artist")
+    assert index(tmp_path / "other")["astronaut.png"]["left_out"] == "no face mesh fits it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "npr"),
+    [
+        (["P", "D", "--npr"], "artist"),
+        (["--npr", "P", "D"], "artist"),
+        (["P", "D", "--npr", "--workers", "0"], "artist"),
+        (["P", "D", "--npr", "artist"], "artist"),
+        (["--npr", "filter", "P", "D"], "filter"),
+        (["P", "D", "--npr=filter"], "filter"),
+    ],
+)
+def test_npr_may_go_without_a_value(arguments: list[str], npr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PrepareOptions] = []
+
+    def refuse(options: PrepareOptions, progress: object) -> None:
+        asked.append(options)
+        raise UsageError("seen")
+
+    monkeypatch.setattr("apdraw_cli.commands.prepare.prepare", refuse)
+    assert "seen" in CliRunner().invoke(app, ["prepare", *arguments]).stderr
+    assert (asked[0].photos, asked[0].dataset, asked[0].pairs.npr) == (Path("P"), Path("D"), npr)
 
 
 def test_an_artists_drawings_replace_filtered_ones(
@@ -303,7 +401,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: str) -> None:
     photos.mkdir()
     for i in range(3):
         (photos / f"{i}.jpg").write_bytes((SAMPLES / "grace_hopper.jpg").read_bytes())
-    command = [sys.executable, "-m", "apdraw_cli", "prepare", str(photos), str(dataset), "--npr"]
+    command = [sys.executable, "-m", "apdraw_cli", "prepare", str(photos), str(dataset), "--npr", "filter"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--workers", workers], stderr=subprocess.DEVNULL, env=environment)
     journal = dataset / ".apdraw-prepare" / "journal.jsonl"
@@ -376,6 +474,8 @@ def test_the_command_tells_what_it_did(photos: Path, drawings: Path, tmp_path: P
         ([], "--drawings DIR for an artist's, or --npr"),
         (["--npr", "--drawings", "."], "--drawings DIR for an artist's, or --npr"),
         (["--npr", "--min-agreement", "0.2"], "leave it out with --npr"),
+        (["--npr", "filter", "--meshes", "m.npz"], "--meshes is what --npr artist draws along"),
+        (["--npr", "--meshes", "nowhere.npz"], "nowhere.npz holds no meshes"),
         (["--drawings", "nowhere"], "nowhere is no folder"),
     ],
 )

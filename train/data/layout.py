@@ -7,8 +7,11 @@ from engines.regular_files import OutsideError, is_name
 
 INDEX: Final = "index.jsonl"
 LINES: Final = "lines"
-FOLDERS: Final = ("photos", "drawings", "landmarks", "masks", "labels", LINES)
-"""Each holds one file a portrait, `lines` only of drawings made by filtering."""
+MESHES: Final = "meshes"
+FOLDERS: Final = ("photos", "drawings", "landmarks", "masks", "labels", LINES, MESHES)
+"""Each holds one file a portrait, `lines` only of two-tone drawings, `meshes` only of those drawn along a mesh."""
+TEXTS: Final = ("landmarks", MESHES)
+"""Folders of text files with points."""
 
 
 def file_of(dataset: Path, folder: str, name: str) -> Path:
@@ -19,4 +22,4 @@ def file_of(dataset: Path, folder: str, name: str) -> Path:
     """
     if not is_name(name):
         raise OutsideError(name)
-    return dataset / folder / f"{name}{'.txt' if folder == 'landmarks' else '.png'}"
+    return dataset / folder / f"{name}{'.txt' if folder in TEXTS else '.png'}"
