@@ -27,7 +27,7 @@ ROUNDS: Final = 6
 """Of expectation maximisation."""
 LEAST_SPREAD: Final = (5.0, 3.0, 3.0, 3.0)
 """Standard deviations added to each Gaussian, in units of the features."""
-WHITE: Final = 110
+WHITE: Final = 150
 """White headwear is lighter than this (L of 255), however dark the skin beside it."""
 UNLIKELY: Final = 3e-8
 """Density of what fits no class: there the place decides."""
