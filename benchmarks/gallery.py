@@ -33,6 +33,7 @@ import numpy as np
 
 from engines.portrait import WHITE, Image, PortraitBatch
 from engines.select import open_engine
+from train.contact_sheet import Row, contact_sheet
 from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
 
@@ -85,7 +86,7 @@ def sheet(given: argparse.Namespace) -> None:
     rows = []
     for index, name in enumerate(pairs.names):
         drawings = [_read(folder, name) for folder in given.drawings]
-        rows.append(_row(name, [pairs[index].portrait().photo, *drawings]))
+        rows.append(Row(name, [pairs[index].portrait().photo, *drawings]))
     _pages(given.out, rows)
 
 
@@ -99,7 +100,7 @@ def blind(given: argparse.Namespace) -> None:
         swapped = bool(random.integers(2))
         folders = [given.other, given.one] if swapped else [given.one, given.other]
         drawings = [_read(folder, name) for folder in folders]
-        rows.append(_row(str(number), [pairs[int(index)].portrait().photo, *drawings]))
+        rows.append(Row(str(number), [pairs[int(index)].portrait().photo, *drawings]))
         key.append({"number": number, "name": name, "left": str(folders[0]), "right": str(folders[1])})
     _pages(given.out, rows)
     (given.out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
@@ -187,7 +188,7 @@ def robustness(given: argparse.Namespace) -> None:
     for drawing in sorted(first.glob("*.png")):
         rest = [_read(folder, drawing.stem) for folder in folders.values() if (folder / drawing.name).exists()]
         if len(rest) == len(folders):
-            rows.append(_row(drawing.stem, [_read(first, drawing.stem), *rest]))
+            rows.append(Row(drawing.stem, [_read(first, drawing.stem), *rest]))
     _pages(given.out, rows)
 
 
@@ -212,21 +213,12 @@ def _read(folder: Path, name: str) -> Image:
     return np.asarray(drawing, np.uint8)
 
 
-def _row(title: str, pictures: Sequence[Image]) -> Image:
-    cells = []
-    for picture in pictures:
-        colour = picture[..., ::-1] if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-        small = cv2.resize(np.ascontiguousarray(colour), (CELL, CELL), interpolation=cv2.INTER_AREA)
-        cells.append(cv2.copyMakeBorder(small, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(200, 200, 200)))
-    cv2.putText(cells[0], title, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.9, (0, 0, 255), 2, cv2.LINE_AA)
-    return np.hstack(cells)
-
-
-def _pages(out: Path, rows: Sequence[Image]) -> None:
+def _pages(out: Path, rows: Sequence[Row]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for page in range(0, len(rows), ROWS):
         path = out / f"page-{page // ROWS:02}.png"
-        cv2.imwrite(str(path), np.vstack(rows[page : page + ROWS]))
+        sheet = contact_sheet(rows[page : page + ROWS], CELL, columns=1)
+        cv2.imwrite(str(path), sheet[..., ::-1])
     _tell(f"{-(-len(rows) // ROWS)} pages in {out}")
 
 

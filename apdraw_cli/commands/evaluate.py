@@ -87,7 +87,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         import torchmetrics  # noqa: F401
 
         from train.data.pairs import PortraitPairs
-        from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, contact_sheet
+        from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, sheet_of
         from train.evaluation.evaluate import evaluate as run
     except ImportError as error:
         raise UnfitError(f"evaluating needs {error.name}; install it with: {INSTALL}") from error
@@ -138,7 +138,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         worst=tuple(example.name for example in found.worst),
         portraits=found.portraits,
     )
-    return result, contact_sheet(found.worst)
+    return result, sheet_of(found.worst)
 
 
 def save(result: EvaluateResult, sheet: "Image", output: Path) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 
 from engines.errors import DatasetError, UsageError
 from engines.portrait import SIZE, WHITE, Image, Portrait, PortraitBatch
+from train.contact_sheet import Row, contact_sheet, shortened
 from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
 from train.evaluation.fid import Extractor
@@ -193,8 +193,8 @@ def score(drawing: Image, reference: Image, mask: Image) -> Scores:
     )
 
 
-def contact_sheet(examples: Sequence[Example], cell: int = SIZE // 2) -> Image:
-    """Photo, drawing and reference side by side with name and scores below, two portraits a row.
+def sheet_of(examples: Sequence[Example], cell: int = SIZE // 2) -> Image:
+    """Photo, drawing and reference of portraits side by side under name and scores, two portraits a row.
 
     Args:
         examples: one at least.
@@ -203,10 +203,7 @@ def contact_sheet(examples: Sequence[Example], cell: int = SIZE // 2) -> Image:
     Returns:
         uint8 [H, W, 3], RGB.
     """
-    tiles = [_tile(example, cell) for example in examples]
-    if len(tiles) % 2:
-        tiles.append(np.full_like(tiles[0], WHITE))
-    return np.vstack([np.hstack(pair) for pair in zip(tiles[::2], tiles[1::2], strict=True)])
+    return contact_sheet([_row(example) for example in examples], cell, columns=2)
 
 
 def _drawn(pairs: PortraitPairs, indices: range, draw: Draw, left_out: list[LeftOut]) -> list[Example]:
@@ -256,16 +253,7 @@ def _mean(scores: Sequence[Scores]) -> Scores:
     )
 
 
-def _tile(example: Example, cell: int) -> Image:
-    gap = cell // 16
-    tile = np.full((cell + 3 * gap, 3 * (cell + gap) + gap, 3), WHITE, np.uint8)
-    for column, picture in enumerate((example.photo, example.drawing, example.reference)):
-        small = cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_AREA)
-        left = gap + column * (cell + gap)
-        tile[gap : gap + cell, left : left + cell] = small if small.ndim == 3 else small[..., None]
-    name = example.name.encode("ascii", "replace").decode()  # OpenCV writes no other letters
-    text = (
-        f"{name}   Chamfer {example.scores.chamfer:.2f} px, SSIM {example.scores.ssim:.3f}: photo, drawing, data set's"
-    )
-    cv2.putText(tile, text, (gap, cell + 2 * gap), cv2.FONT_HERSHEY_SIMPLEX, cell / 512, (0, 0, 0), 1, cv2.LINE_AA)
-    return tile
+def _row(example: Example) -> Row:
+    scores = f"Chamfer {example.scores.chamfer:.2f} px, SSIM {example.scores.ssim:.3f}"
+    label = f"{shortened(example.name)}   {scores}: photo, drawing, data set's"
+    return Row(label, (example.photo, example.drawing, example.reference))

@@ -10,7 +10,7 @@ from scipy import linalg
 from engines.errors import FeaturesError, UsageError
 from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
-from train.evaluation.evaluate import WORST, LeftOut, contact_sheet, evaluate, score
+from train.evaluation.evaluate import WORST, LeftOut, evaluate, score, sheet_of
 from train.evaluation.fid import WEIGHTS, inception_features, usual_weights
 
 NAMES = ["a", "b", "c"]
@@ -178,24 +178,25 @@ def test_memory_does_not_grow_with_pictures(pairs, monkeypatch):
 
 def test_the_contact_sheet_shows_photo_drawing_and_reference(pairs):
     found = evaluate(pairs, altered(lambda page: 255 - page))
-    sheet = contact_sheet(found.worst, cell=128)
-    gap = 8
-    tile_height, tile_width = 128 + 3 * gap, 3 * (128 + gap) + gap
-    assert sheet.shape == (2 * tile_height, 2 * tile_width, 3)  # three portraits, two a row
+    sheet = sheet_of(found.worst, cell=128)
+    gap, letters = 8, 11
+    high, wide = letters + 3 * gap + 128, 3 * (128 + gap)
+    assert sheet.shape == (gap + 2 * high, gap + 2 * wide, 3)  # three portraits, two a row
     for index, example in enumerate(found.worst):
-        top, left = gap + index // 2 * tile_height, gap + index % 2 * tile_width
+        top, left = gap + index // 2 * high, gap + index % 2 * wide
+        assert (sheet[top : top + letters + gap, left : left + 200] < 128).any()  # the label
         for column, picture in enumerate((example.photo, example.drawing, example.reference)):
-            shown = sheet[top : top + 128, left + column * (128 + gap) :][:, :128]
+            shown = sheet[top + letters + gap :, left + column * (128 + gap) :][:128, :128]
             small = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
-            np.testing.assert_array_equal(shown, small if small.ndim == 3 else np.repeat(small[..., None], 3, 2))
-        assert (sheet[top + 128 : top + tile_height - gap, left : left + 200] < 128).any()  # the caption
-    assert (sheet[tile_height:, tile_width:] == 255).all()
+            small = small if small.ndim == 3 else np.repeat(small[..., None], 3, 2)
+            np.testing.assert_allclose(shown.astype(float), small, atol=1)
+    assert (sheet[gap + high :, gap + wide :] == 255).all()
 
 
 def test_names_in_any_script_are_captioned(tmp_path):
     folder = make_dataset(tmp_path / "dataset", ["Zoë 画"])
     found = evaluate(PortraitPairs(folder, "val"), lambda names, portraits: [drawing(0)])
-    assert contact_sheet(found.worst).shape[2] == 3
+    assert sheet_of(found.worst).shape[2] == 3
 
 
 def test_means_are_over_those_that_have_a_value(pairs):
