@@ -36,6 +36,7 @@ from engines.select import open_engine
 from train.contact_sheet import Row, contact_sheet
 from train.data.pairs import PortraitPairs
 from train.evaluation import metrics as measures
+from train.npr.quality import eye_ink
 
 CELL = 384
 ROWS = 4
@@ -128,7 +129,7 @@ def measure(given: argparse.Namespace) -> None:
         found["background"].append(float(WHITE) if background is None else background)
         found["two-tone"].append(measures.two_tone_share(drawing))
         found["smudge"].append(measures.largest_smudge(drawing))
-        found["eye"].append(min(measures.eye_ink(drawing, portrait.landmarks)))
+        found["eye"].append(min(eye_ink(drawing, portrait.landmarks)))
     for what, values, worst, wanted in (
         ("mean grey level outside the person", found["background"], min, lambda v: v > 250),
         ("share of two-tone pixels", found["two-tone"], min, lambda v: v >= 0.93),
