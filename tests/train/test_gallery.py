@@ -23,6 +23,10 @@ def run(monkeypatch, capsys):
     return run
 
 
+GAP, LETTERS = gallery.CELL // 16, gallery.CELL // 12
+"""Of a contact sheet with cells of that size."""
+
+
 def test_drawings_are_made_measured_and_shown_side_by_side(tiny_dataset, tmp_path, run):
     run("draw", tiny_dataset, shipped_model(), tmp_path / "drawn", "--split", "train")
     drawn = {path.name for path in (tmp_path / "drawn").iterdir()}
@@ -38,7 +42,7 @@ def test_drawings_are_made_measured_and_shown_side_by_side(tiny_dataset, tmp_pat
         "sheet", tiny_dataset, tmp_path / "sheet", tmp_path / "drawn", tiny_dataset / "drawings", "--split", "train"
     )
     page = cv2.imread(str(tmp_path / "sheet" / "page-00.png"))
-    assert page.shape[1] == 3 * (gallery.CELL + 8)
+    assert page.shape[1] == GAP + 3 * (gallery.CELL + GAP)
 
 
 def test_blind_verdicts_count_for_the_folder_that_was_shown(tiny_dataset, tmp_path, run):
@@ -49,11 +53,12 @@ def test_blind_verdicts_count_for_the_folder_that_was_shown(tiny_dataset, tmp_pa
     out = tmp_path / "blind"
     run("blind", tiny_dataset, out, black, tiny_dataset / "drawings", "--seed", "3", "--split", "train")
     key = json.loads((out / "key.json").read_text())
-    page, step = cv2.imread(str(out / "page-00.png"), cv2.IMREAD_GRAYSCALE), gallery.CELL + 8
+    page = cv2.imread(str(out / "page-00.png"), cv2.IMREAD_GRAYSCALE)
+    wide, high = gallery.CELL + GAP, LETTERS + 3 * GAP + gallery.CELL
     with (out / "verdicts.csv").open("w", newline="") as lines:
         for entry in key[: gallery.ROWS]:
-            row = page[entry["number"] * step :][:step]
-            left, right = row[:, step : 2 * step].mean(), row[:, 2 * step :].mean()
+            row = page[GAP + entry["number"] * high :][:high]
+            left, right = row[:, GAP + wide : GAP + 2 * wide].mean(), row[:, GAP + 2 * wide :].mean()
             csv.writer(lines).writerow([entry["number"], "left" if left > right else "right", "less black"])
     count = min(len(key), gallery.ROWS)
     assert run("verdicts", out) == f"{tiny_dataset / 'drawings'}: {count} of {count}, 100%\n"
