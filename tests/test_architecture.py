@@ -26,7 +26,7 @@ WALLS = {
     "train.networks": "engines train except engines.portrait train.networks",
     "train.npr": "train except train.npr",
     "train.artist": "train except train.artist train.npr",
-    "train.evaluation": "train except train.evaluation train.data",
+    "train.evaluation": "train except train.evaluation train.data train.contact_sheet",
     "apdraw_cli.faces": "train apdraw_cli except apdraw_cli.faces apdraw_cli.timing",
     "apdraw_cli.conversion": "train apdraw_cli.app apdraw_cli.cli apdraw_cli.commands apdraw_cli.console "
     "apdraw_cli.datasets apdraw_cli.progress",
