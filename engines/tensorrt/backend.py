@@ -19,19 +19,28 @@ DRIVERS: Final = "https://www.nvidia.com/drivers"
 
 
 def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
-    """Tells whether TensorRT and cuda-bindings are installed and there is a GPU; imports neither."""
-    flavor = library.installed_flavor()
-    version = None if flavor is None else f"{flavor} {library.installed_version(flavor)}"
-    reason, remedy = None, None
+    """Tells on which GPUs TensorRT draws, given what is installed and what builds for them; imports no TensorRT."""
+    flavors = [library.flavor_for(gpu.compute_capability) for gpu in gpus]
+    here = [flavor for flavor in (*flavors, *MODULES) if library.is_installed(flavor)]
+    version = f"{here[0]} {library.installed_version(here[0])}" if here else None
     if not gpus:
-        reason = "the NVIDIA driver shows no GPU here"
-    elif flavor is None:
-        reason, remedy = "neither tensorrt nor tensorrt_rtx is installed", library.INSTALL
-    elif not _has_cuda_bindings():
-        reason, remedy = "cuda-bindings is not installed", cuda.INSTALL
-    if reason is not None:
-        return EngineStatus(NAME, False, version, (), reason, remedy)
-    return EngineStatus(NAME, True, version, tuple(f"cuda:{number}" for number in range(len(gpus))))
+        return EngineStatus(NAME, False, version, (), "the NVIDIA driver shows no GPU here")
+    reason, remedy = None, None
+    for gpu, flavor in zip(gpus, flavors, strict=True):
+        if not library.is_installed(flavor):
+            reason, remedy = f"{MODULES[flavor]} is not installed", library.install_command(flavor)
+            if here:
+                reason += f", and {MODULES[here[0]]} does not build for {gpu.name}"
+            break
+    devices = tuple(f"cuda:{number}" for number, flavor in enumerate(flavors) if library.is_installed(flavor))
+    if devices and not _has_cuda_bindings():
+        devices, reason, remedy = (), "cuda-bindings is not installed", cuda.INSTALL
+    elif devices:
+        try:
+            cuda.device_count()
+        except EngineError as error:
+            devices, reason, remedy = (), f"{_reason(error)}; update the NVIDIA driver: {DRIVERS}", None
+    return EngineStatus(NAME, bool(devices), version, devices, reason, remedy)
 
 
 def open_engine(request: EngineRequest) -> TensorRTEngine:
@@ -59,15 +68,20 @@ def open_engine(request: EngineRequest) -> TensorRTEngine:
 
 def parts(gpus: tuple[Gpu, ...]) -> tuple[Part, ...]:
     """The two flavors of TensorRT, and the package through which CUDA is called."""
-    here = [flavor for flavor, module in MODULES.items() if importlib.util.find_spec(module)]
+    here = [flavor for flavor in MODULES if library.is_installed(flavor)]
     found = []
     for flavor, module in MODULES.items():
+        wanting = [gpu.name for gpu in gpus if library.flavor_for(gpu.compute_capability) == flavor]
         if flavor in here:
-            found.append(Part(module, library.installed_version(flavor), "builds engines and draws with them"))
+            idle = bool(gpus) and not wanting
+            use = "not used by the GPUs here" if idle else "builds engines and draws with them"
+            found.append(Part(module, library.installed_version(flavor), use))
+        elif wanting:
+            told = f"not installed; {wanting[0]} draws with it"
+            found.append(Part(module, None, told, library.install_command(flavor)))
         else:
-            remedy = library.INSTALL if gpus and not here and flavor == "tensorrt-rtx" else None
             instead = f"{MODULES[here[0]]} is there instead" if here else "one of the two will do"
-            found.append(Part(module, None, f"not installed; {instead}", remedy))
+            found.append(Part(module, None, f"not installed; {instead}"))
     return (*found, _cuda_bindings(bool(gpus)))
 
 
@@ -97,7 +111,7 @@ def usable_on(engine_file: Path, gpus: tuple[Gpu, ...]) -> str:
     """
     sidecar = read_sidecar(engine_file)
     flavor = library.installed_flavor(sidecar.flavor)
-    version = sidecar.version if flavor is None else library.installed_version(flavor)
+    version = library.installed_version(flavor) if library.is_installed(flavor) else sidecar.version
     fitting, failures = [], []
     for device, capability in [(f"cuda:{n}", gpu.compute_capability) for n, gpu in enumerate(gpus)] or [
         ("", sidecar.compute_capabilities[0])
@@ -106,7 +120,7 @@ def usable_on(engine_file: Path, gpus: tuple[Gpu, ...]) -> str:
             check_fits(
                 sidecar,
                 engine_file,
-                flavor=flavor or sidecar.flavor,
+                flavor=flavor,
                 version=version,
                 platform=this_platform(),
                 compute_capability=capability,
@@ -116,7 +130,7 @@ def usable_on(engine_file: Path, gpus: tuple[Gpu, ...]) -> str:
             failures.append(error)
     if not fitting:
         raise failures[0]
-    if flavor is None:
+    if not library.is_installed(flavor):
         raise EngineError(f"{engine_file} needs {sidecar.flavor} {sidecar.version}, which is not installed")
     if not gpus:
         kinds = ", ".join(sidecar.compute_capabilities)
@@ -133,6 +147,10 @@ def _has_cuda_bindings() -> bool:
         return False
 
 
+def _reason(error: EngineError) -> str:
+    return str(error).removesuffix("; see: apdraw doctor")
+
+
 def _cuda_bindings(has_gpu: bool) -> Part:
     purpose = "the tensorrt engine draws with it"
     version = installed.version_of("cuda-bindings")
@@ -143,8 +161,7 @@ def _cuda_bindings(has_gpu: bool) -> Part:
     try:
         return Part("cuda-bindings", version, f"{purpose}; GPUs found: {cuda.device_count()}")
     except EngineError as error:
-        reason = str(error).removesuffix("; see: apdraw doctor")
-        return Part("cuda-bindings", version, reason, f"update the NVIDIA driver: {DRIVERS}")
+        return Part("cuda-bindings", version, _reason(error), f"update the NVIDIA driver: {DRIVERS}")
 
 
 BACKEND: Final = Backend(

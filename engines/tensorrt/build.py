@@ -18,7 +18,7 @@ from engines.regular_files import read_regular
 from engines.tensorrt import cuda
 from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
 from engines.tensorrt.cuda import Gpu, find_gpus
-from engines.tensorrt.library import MODULES, import_library, installed_flavor
+from engines.tensorrt.library import MODULES, flavor_for, import_library, install_command, is_installed
 from engines.tensorrt.sidecar import Sidecar, sidecar_path, this_platform, write_sidecar
 
 
@@ -55,7 +55,7 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
     gpu = gpus[number] if number < len(gpus) else None
     flavor = _chosen_flavor(options, gpu)
     capabilities = _chosen_capabilities(flavor, options, gpu)
-    library = import_library(flavor)[1]
+    library = import_library(flavor)
     is_rtx = flavor == "tensorrt-rtx"
     if is_rtx:
         _check_known(capabilities, library)
@@ -108,16 +108,14 @@ def _chosen_flavor(options: BuildOptions, gpu: Gpu | None) -> str:
     flavor = options.flavor
     if flavor == "auto":
         only_rtx = gpu is None or options.compute_capabilities not in ((), (gpu.compute_capability,))
-        flavor = installed_flavor("tensorrt-rtx" if only_rtx else "tensorrt") or "tensorrt-rtx"
+        flavor = "tensorrt-rtx" if gpu is None or only_rtx else flavor_for(gpu.compute_capability)
     if flavor == "tensorrt" and gpu is None:
         raise EngineError(
             "TensorRT builds for the GPU of the machine that it runs on, and the NVIDIA driver shows none here; build "
             "there, or for GeForce RTX and RTX PRO GPUs with: --flavor tensorrt-rtx --compute-capability 8.9"
         )
-    if installed_flavor(flavor) != flavor:
-        raise EngineError(
-            f"{MODULES[flavor]} is not installed; install it with: python -m pip install 'apdraw[{flavor}]'"
-        )
+    if not is_installed(flavor):
+        raise EngineError(f"{MODULES[flavor]} is not installed; install it with: {install_command(flavor)}")
     return flavor
 
 

@@ -15,7 +15,7 @@ from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import check_batch
 from engines.tensorrt import cuda
 from engines.tensorrt.lane import Lane, Program
-from engines.tensorrt.library import import_library
+from engines.tensorrt.library import import_library, installed_flavor
 from engines.tensorrt.sidecar import Sidecar, check_fits, read_sidecar, rebuild_command, this_platform
 
 NAME: Final = "tensorrt"
@@ -64,7 +64,8 @@ class TensorRTEngine:
             raise EngineError(f"tensorrt cannot draw on {device}: CUDA finds {count} GPUs here; see: apdraw doctor")
         sidecar = read_sidecar(model)
         _check_options(model, sidecar, precision, batch_size)
-        flavor, library = import_library(sidecar.flavor)
+        flavor = installed_flavor(sidecar.flavor)
+        library = import_library(flavor)
         check_fits(
             sidecar,
             model,

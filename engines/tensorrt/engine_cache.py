@@ -17,7 +17,7 @@ from engines.errors import EngineError, ModelFileError, UnfitError
 from engines.model_info import ModelInfo, sha256
 from engines.options import BuildOptions
 from engines.tensorrt import build, cuda
-from engines.tensorrt.library import import_library
+from engines.tensorrt.library import flavor_for, import_library
 from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
 
 DURATIONS: Final = {"tensorrt": "several minutes", "tensorrt-rtx": "up to a minute"}
@@ -51,8 +51,9 @@ def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, bat
         EngineError: TensorRT is not installed, or the engine cannot be built or kept.
     """
     cuda.device_count()  # where this fails TensorRT may crash
-    flavor, library = import_library()
     capability = cuda.compute_capability(int(device.partition(":")[2]))
+    flavor = flavor_for(capability)
+    library = import_library(flavor)
     size = batch_size or GPU_BATCH_SIZE
     parts = {
         "onnx": sha256(onnx),

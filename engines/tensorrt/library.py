@@ -10,10 +10,11 @@ from typing import Any, Final
 from engines.base import one_line
 from engines.errors import EngineError
 
-INSTALL: Final = "python -m pip install 'apdraw[tensorrt-rtx]'"
-
 MODULES: Final = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""The Python module of each flavor; the first that is installed draws."""
+"""The Python module of each flavor, in the order in which they are preferred where both are installed and fit."""
+
+RTX_CAPABILITIES: Final = frozenset({"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"})
+"""Compute capabilities that TensorRT for RTX builds for: not H100, H200 (9.0), B200 (10.0) or B300 (10.3)."""
 
 _DISTRIBUTIONS: Final = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
@@ -21,10 +22,28 @@ _DISTRIBUTIONS: Final = {
 }
 
 
-def installed_flavor(preferred: str | None = None) -> str | None:
-    """The flavor of TensorRT that draws here: the preferred one if it is installed; imports nothing."""
-    here = [flavor for flavor, module in MODULES.items() if importlib.util.find_spec(module)]
-    return preferred if preferred in here else next(iter(here), None)
+def is_installed(flavor: str) -> bool:
+    """Whether a flavor's Python module is there; imports nothing."""
+    return importlib.util.find_spec(MODULES[flavor]) is not None
+
+
+def flavor_for(compute_capability: str) -> str:
+    """The flavor of TensorRT for a GPU: of those that build for it one that is installed, else the one to install.
+
+    TensorRT builds for every GPU. TensorRT for RTX does so for some, and is the smaller and quicker one to install.
+    """
+    fit = [flavor for flavor in MODULES if flavor == "tensorrt" or compute_capability in RTX_CAPABILITIES]
+    return next(filter(is_installed, fit), fit[-1])
+
+
+def installed_flavor(preferred: str) -> str:
+    """The preferred flavor, or the other one if only that is installed; imports nothing."""
+    return next(filter(is_installed, (preferred, *MODULES)), preferred)
+
+
+def install_command(flavor: str) -> str:
+    """What installs a flavor, with the package that CUDA is called through."""
+    return f"python -m pip install 'apdraw[{flavor}]'"
 
 
 def installed_version(flavor: str) -> str:
@@ -35,23 +54,19 @@ def installed_version(flavor: str) -> str:
     return "of unknown version"
 
 
-def import_library(preferred: str | None = None) -> tuple[str, Any]:
-    """Imports TensorRT; to be called where a GPU is known to be, for without one its calls can crash.
-
-    Args:
-        preferred: the flavor to import if both are installed.
+def import_library(flavor: str) -> Any:
+    """Imports a flavor of TensorRT; to be called where a GPU is known to be, for without one its calls can crash.
 
     Returns:
-        The flavor, and its module.
+        Its module.
 
     Raises:
-        EngineError: neither flavor can be imported.
+        EngineError: it is not installed, or cannot be imported.
     """
-    flavor = installed_flavor(preferred)
-    if flavor is None:
-        raise EngineError(f"neither tensorrt nor tensorrt_rtx is installed; install one with: {INSTALL}")
+    if not is_installed(flavor):
+        raise EngineError(f"{MODULES[flavor]} is not installed; install it with: {install_command(flavor)}")
     try:
-        return flavor, importlib.import_module(MODULES[flavor])
+        return importlib.import_module(MODULES[flavor])
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineError(
             f"{MODULES[flavor]} cannot be imported: {one_line(error)}; install it again, or see: apdraw doctor"

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from engines.tensorrt.cuda import RUNTIME, Gpu, find_gpus
-from engines.tensorrt.library import installed_flavor
+from engines.tensorrt.library import flavor_for, install_command, is_installed
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +23,9 @@ def cuda_bindings(gpu: Gpu) -> None:
 
 
 @pytest.fixture(scope="session")
-def tensorrt(cuda_bindings: None) -> str:
-    """The flavor that is installed."""
-    flavor = installed_flavor()
-    if flavor is None:
-        pytest.skip("needs TensorRT: python -m pip install 'apdraw[tensorrt-rtx]'")
+def tensorrt(gpu: Gpu, cuda_bindings: None) -> str:
+    """The flavor that draws on the first GPU."""
+    flavor = flavor_for(gpu.compute_capability)
+    if not is_installed(flavor):
+        pytest.skip(f"needs TensorRT: {install_command(flavor)}")
     return flavor

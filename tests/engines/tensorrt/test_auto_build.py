@@ -15,7 +15,7 @@ from engines.errors import EngineError, ModelFileError
 from engines.model_info import read_metadata
 from engines.registry import backends
 from engines.select import open_engine, survey
-from engines.tensorrt import build
+from engines.tensorrt import backend, build, library
 from engines.tensorrt import engine_cache as cache
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.sidecar import read_sidecar, sidecar_path
@@ -196,7 +196,8 @@ def test_a_gpu_whose_driver_is_too_old_is_told(gpu, builds, tiny_pair, caplog):
     gpu.fail["cudaGetDeviceCount"] = cudaError_t.cudaErrorInsufficientDriver
     with caplog.at_level(logging.WARNING):
         assert open_engine(tiny_pair).device == "cpu"
-    assert "tensorrt cannot draw" in caplog.text
+    assert "cannot draw with tensorrt on cuda:0: cudaGetDeviceCount failed" in caplog.text
+    assert "update the NVIDIA driver" in caplog.text
     assert "text of cudaErrorInsufficientDriver" in caplog.text
     assert builds == []
 
@@ -289,7 +290,7 @@ def test_an_engine_file_without_a_gpu_says_what_is_missing(monkeypatch, tmp_path
         ((), None, None),
         (
             ("tensorrt",),
-            "neither tensorrt nor tensorrt_rtx is installed",
+            "tensorrt_rtx is not installed",
             "python -m pip install 'apdraw[tensorrt-rtx]'",
         ),
         (("cuda.bindings.runtime",), "cuda-bindings is not installed", "python -m pip install cuda-bindings"),
@@ -301,6 +302,60 @@ def test_the_survey_tells_what_tensorrt_lacks(monkeypatch, tensorrt, hidden, rea
     (status,) = (status for status in survey() if status.name == "tensorrt")
     assert (status.reason, status.remedy, status.picked) == (reason, remedy, not hidden)
     assert status.devices == (() if hidden else ("cuda:0", "cuda:1"))
+
+
+L4, T4, H100, B200, RTX_3060 = (
+    Gpu("NVIDIA L4", "8.9"),
+    Gpu("NVIDIA T4", "7.5"),
+    Gpu("NVIDIA H100 80GB HBM3", "9.0"),
+    Gpu("NVIDIA B200", "10.0"),
+    Gpu("NVIDIA GeForce RTX 3060", "8.6"),
+)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "installed", "devices", "to_install"),
+    [
+        ((RTX_3060,), (), (), "tensorrt-rtx"),
+        ((T4,), ("tensorrt-rtx",), ("cuda:0",), None),
+        ((H100,), (), (), "tensorrt"),
+        ((H100,), ("tensorrt-rtx",), (), "tensorrt"),
+        ((B200,), ("tensorrt-rtx",), (), "tensorrt"),
+        ((H100,), ("tensorrt",), ("cuda:0",), None),
+        ((L4, H100), ("tensorrt-rtx",), ("cuda:0",), "tensorrt"),
+        ((L4, H100), ("tensorrt", "tensorrt-rtx"), ("cuda:0", "cuda:1"), None),
+    ],
+)
+def test_each_gpu_wants_the_flavor_that_builds_for_it(monkeypatch, gpus, installed, devices, to_install):
+    cuda = FakeCuda(capabilities=[gpu.compute_capability for gpu in gpus])
+    install(monkeypatch, cuda, FakeTensorRT(cuda))
+    for flavor, module in library.MODULES.items():
+        there = FakeTensorRT(cuda, flavor).module() if flavor in installed else None
+        monkeypatch.setitem(sys.modules, module, there)
+    status = backend.status(gpus)
+    assert (status.devices, status.runs_here) == (devices, bool(devices))
+    wanted = None if to_install is None else f"python -m pip install 'apdraw[{to_install}]'"
+    assert status.remedy == wanted
+    assert {part.remedy for part in backend.parts(gpus) if part.remedy} == ({wanted} if wanted else set())
+
+
+def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_drawn_without_it(monkeypatch, tmp_path, tiny_pair, caplog):
+    cuda = FakeCuda(capabilities=["9.0"])
+    install(monkeypatch, cuda, FakeTensorRT(cuda, "tensorrt-rtx"))
+    monkeypatch.setattr(select, "find_gpus", lambda: (H100,))
+    monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "cache"))
+    with caplog.at_level(logging.WARNING):
+        assert open_engine(tiny_pair).device == "cpu"
+    (record,) = caplog.records  # no build is announced that could only fail
+    assert "tensorrt_rtx does not build for NVIDIA H100 80GB HBM3" in record.getMessage()
+    assert record.getMessage().endswith("install it with: python -m pip install 'apdraw[tensorrt]'")
+    assert "--flavor" not in caplog.text
+
+
+def test_the_kinds_that_tensorrt_for_rtx_builds_for_are_its_own():
+    real = pytest.importorskip("tensorrt_rtx")
+    kinds = {name[2:] for name in real.ComputeCapability.__members__ if name.startswith("SM")}
+    assert {kind.replace(".", "") for kind in library.RTX_CAPABILITIES} == kinds
 
 
 def test_the_sidecar_of_a_kept_engine_names_its_model(tmp_path, builds, tiny_model):

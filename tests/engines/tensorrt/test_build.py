@@ -16,7 +16,7 @@ from engines.errors import EngineError, ModelFileError
 from engines.model_info import model_info, read_metadata, sha256
 from engines.options import BuildOptions
 from engines.select import shipped_model
-from engines.tensorrt import build
+from engines.tensorrt import build, library
 from engines.tensorrt import compile as tensorrt_builder
 from engines.tensorrt.build import build_engine
 from engines.tensorrt.compile import Plan, Settings, compile_graph, count_types
@@ -192,10 +192,11 @@ def test_a_graph_cut_short_is_refused(rtx, tiny_model, tmp_path):
     content = tiny_model.read_bytes()
     tiny_model.write_bytes(content[: len(content) // 2])
     assert isinstance(refused(tiny_model, tmp_path / "tiny.engine"), ModelFileError)
-    # All there, by the lengths of its fields, but the graph is none.
+    # All there, but the graph is none.
     proto = onnx.ModelProto(ir_version=10)
     helper.set_model_props(proto, METADATA)
-    tiny_model.write_bytes(proto.SerializeToString() + b"\x3a\x03\xff\xff\xff")
+    proto.graph.node.append(helper.make_node("Abs", ["nowhere"], ["drawing"]))
+    tiny_model.write_bytes(proto.SerializeToString())
     assert "cannot read" in str(refused(tiny_model, tmp_path / "tiny.engine"))
 
 
@@ -241,8 +242,7 @@ def test_tensorrt_for_rtx_keeps_no_timing_cache(rtx, tiny_model, tmp_path):
 @pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt-rtx"])
 def test_a_missing_package_is_named_with_the_command(tiny_model, tmp_path, monkeypatch, flavor):
     monkeypatch.setattr(build, "find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
-    other = {"tensorrt": "tensorrt-rtx", "tensorrt-rtx": "tensorrt"}[flavor]
-    monkeypatch.setattr(build, "installed_flavor", lambda preferred=None: other)
+    monkeypatch.setattr(build, "is_installed", lambda asked: asked != flavor)
     error = refused(tiny_model, tmp_path / "tiny.engine", BuildOptions(flavor=flavor))
     assert str(error).endswith(f"pip install 'apdraw[{flavor}]'")
 
@@ -313,8 +313,9 @@ def l4(monkeypatch):
         return Plan(b"plan", {"CONVOLUTION HALF": 1}, settings.timing_cache and settings.timing_cache + b"+")
 
     monkeypatch.setattr(build, "find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
-    monkeypatch.setattr(build, "installed_flavor", lambda preferred=None: preferred or "tensorrt")
-    monkeypatch.setattr(build, "import_library", lambda flavor: (flavor, types.SimpleNamespace(__version__="11.4")))
+    for module in (build, library):
+        monkeypatch.setattr(module, "is_installed", lambda flavor: True)
+    monkeypatch.setattr(build, "import_library", lambda flavor: types.SimpleNamespace(__version__="11.4"))
     monkeypatch.setattr(build, "compile_graph", compile_made_up)
     monkeypatch.setattr(build, "inspect", lambda library, engine: {"HALF": 3, "FLOAT": 2})
     return seen
