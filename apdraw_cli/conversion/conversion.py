@@ -15,7 +15,7 @@ from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
 from apdraw_cli.conversion.plan import Planner
 from apdraw_cli.conversion.sources import SourceSet
-from engines.errors import ApdrawError
+from engines.errors import ApdrawError, UnfitError
 
 MOST_FAILURES: Final = 10_000
 """So many photos that were not drawn are told of at the end; the manifest knows them all."""
@@ -42,9 +42,18 @@ class Tally:
         self.counts["remembered"] += outcome.remembered
         self.counts["drawings"] += len(outcome.outputs) * (outcome.status == "done")
         error = outcome.error
+        self.counts["out_of_memory"] += error is not None and error.code == "out_of_memory"
         if error is not None and len(self.failures) < MOST_FAILURES:
             self.failures.append(
                 Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)
+            )
+
+    def check_memory(self) -> None:
+        """Makes it the machine's fault if there was too little memory for every photo that was tried."""
+        tried = self.counts["done"] + self.counts["no_face"] + self.counts["failed"] - self.counts["remembered"]
+        if tried and self.counts["out_of_memory"] == tried:
+            self.error = self.error or UnfitError(
+                "there was too little memory for any photo: close other programs, or use fewer --workers"
             )
 
     def result(self, model: Path, output: Path, *, interrupted: bool) -> ConvertResult:
@@ -120,6 +129,7 @@ def run(
                         listener.waiting()
         except ApdrawError as error:
             tally.error = tally.error or error
+    tally.check_memory()
     return tally.result(model, sources.output, interrupted=stop.is_set())
 
 

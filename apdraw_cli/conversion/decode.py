@@ -5,18 +5,20 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-import simplejpeg
-from PIL import ExifTags, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from PIL import Image as Pillow
 
+from apdraw_cli.conversion.jpeg import Frame, decode_jpeg, read_frame
+from apdraw_cli.conversion.kinds import heif_or_avif, other_kind, webp_size
+from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel, is_want_of_memory
+from apdraw_cli.conversion.samples import check_tiff, grey_to_8_bits, is_deep, kind_of_tiff, low_bits
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
@@ -35,16 +37,39 @@ SRGB: Final = ImageCms.createProfile("sRGB")
 SIDEWAYS: Final = (5, 6, 7, 8)
 """EXIF orientations of pictures whose rows are stored as columns."""
 
-TIFF_PHOTOMETRIC: Final = 262
-WHITE_IS_ZERO: Final = 0
+JPEG_COLOURS: Final = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+"""What pixels of a mode are called by the decoder."""
 
-_PILLOWS_LIMIT: Final = threading.Lock()
-"""Held while Pillow's own limit is off: it is one for the whole process, which may not be ours."""
+JPEG_REDUCTIONS: Final = (1, 2, 4, 8)
 
-SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")
+PLAIN_JPEG: Final = 7
+"""Bytes a pixel that decoding takes where no colours are changed."""
+
+TURNS: Final[dict[int, Callable[[Image], Image]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: np.swapaxes(pixels, 0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.swapaxes(pixels[::-1, ::-1], 0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+"""By EXIF orientation, how the stored pixels are turned upright."""
+
+MAX_TEXT: Final = 64 * 1024**2
+"""Bytes of texts and of a profile in a PNG, unpacked, that are read; larger ones are passed over."""
+
+TEXT_LIMITS: Final = ("too large", "too much memory")
+"""What Pillow says where they are larger."""
+
+_PILLOWS_LIMITS: Final = threading.Lock()
+"""Held while Pillow's own limits are off: they are one for the whole process, which may not be ours."""
+
+JPEG_SIGNATURE: Final = b"\xff\xd8\xff"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SIGNATURES: Final = (JPEG_SIGNATURE, b"\x89PNG", *TIFF_SIGNATURES, b"GIF8")
 """How files begin that are photos, if anything further on can be read."""
-
-HEIF_BRANDS: Final = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 
 
 def read(path: Path | str) -> bytes:
@@ -97,7 +122,7 @@ def decode(data: bytes) -> Image:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        PhotoError: `not_an_image`, `needs_heif`, `too_large`, `truncated` or `damaged`.
+        PhotoError: `not_an_image`, `unsupported`, `needs_heif`, `too_large`, `truncated`, `damaged` or `out_of_memory`.
     """
     return _decoded(data, None).pixels
 
@@ -107,7 +132,7 @@ def decode_reduced(data: bytes, side: int) -> DecodedPhoto:
 
     Args:
         data: the whole file.
-        side: pixels that the longer side keeps at least, if it has so many.
+        side: pixels that the longer side keeps at least, if it has so many and memory allows.
 
     Raises:
         PhotoError: as `decode`.
@@ -118,71 +143,139 @@ def decode_reduced(data: bytes, side: int) -> DecodedPhoto:
 def _decoded(data: bytes, side: int | None) -> DecodedPhoto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata; the pixels are what counts
-        picture = _open(data)
         try:
-            with picture:
-                size = picture.size
-                longest = max(size)
-                if side is not None and longest >= 2 * side:
-                    width, height = (max(1, length * side // longest) for length in size)
-                    picture.draft(picture.mode, (width, height))  # does nothing but for JPEG
-                reduction = longest / max(picture.size)
-                if reduction == 1 and (pixels := _plain_jpeg(picture, data)) is not None:
-                    return DecodedPhoto(pixels, size, reduction)
-                with _without_pillows_limit() if picture.format == "TIFF" else contextlib.nullcontext():
-                    picture.load()  # which for this format asks for the limit again
-                lies_on_its_side = _turn_upright(picture)
-                return DecodedPhoto(_to_srgb(picture), size[::-1] if lies_on_its_side else size, reduction)
+            return _decoded_as_it_is(data, side)
+        except ValueError as error:
+            if not data.startswith(PNG_SIGNATURE) or not any(words in str(error).lower() for words in TEXT_LIMITS):
+                raise _why_not_decoded(error) from error
         except Exception as error:  # Pillow's decoders raise nearly everything on damaged files
-            raise _damaged(error) from error
+            raise _why_not_decoded(error) from error
+        try:
+            return _decoded_as_it_is(_without_texts(data), side)
+        except Exception as error:
+            raise _why_not_decoded(error) from error
 
 
-def _plain_jpeg(picture: Pillow.Image, data: bytes) -> Image | None:
-    """Pixels of a JPEG that is upright and in sRGB as it is: the same as Pillow's, in half the time.
+def _decoded_as_it_is(data: bytes, side: int | None) -> DecodedPhoto:
+    frame = read_frame(data) if data.startswith(JPEG_SIGNATURE) else None
+    with _open(data) as picture:
+        _check_number_of_pixels(picture.size)
+        if picture.format in ("JPEG", "MPO") and frame is not None:
+            return _decoded_jpeg(data, picture, frame, side)
+        check_tiff(picture)
+        deep = is_deep(picture)
+        _check_memory(picture.size, bytes_a_pixel(picture.format or "", picture.mode, deep=deep))
+        size = picture.size
+        with _without_pillows_limits() if picture.format in ("TIFF", "PNG") else contextlib.nullcontext():
+            picture.load()  # which for these formats asks for the limits again
+        if deep and (scaled := low_bits(data, picture)) is not None:
+            picture.im = Pillow.fromarray(scaled).im
+        lies_on_its_side = _turn_upright(picture)
+        return DecodedPhoto(_to_srgb(picture), size[::-1] if lies_on_its_side else size, 1)
 
-    Returns:
-        None for any other picture, and where Pillow is to tell what is wrong with it.
-    """
-    if (picture.format, picture.mode) != ("JPEG", "RGB"):
-        return None
-    with contextlib.suppress(Exception):  # damaged EXIF data or profile, or pixels
-        profile = picture.info.get("icc_profile")
-        upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        if upright and (not profile or _profile_transform(profile, "RGB") is None):
-            return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), np.uint8)
-    return None
+
+def _decoded_jpeg(data: bytes, picture: Pillow.Image, frame: Frame, side: int | None) -> DecodedPhoto:
+    """Decodes a JPEG, reduced where `side` allows and that is enough, or memory wants it."""
+    size, profile = picture.size, picture.info.get("icc_profile")
+    orientation = 1
+    with contextlib.suppress(Exception):  # damaged EXIF data
+        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    plain = picture.mode == "RGB" and not _changes_colours(profile, "RGB")
+    wanted = 1 if side is None else max(f for f in JPEG_REDUCTIONS if f == 1 or max(size) // side >= f)
+    for reduction in JPEG_REDUCTIONS:
+        reduced = (-(-size[0] // reduction), -(-size[1] // reduction))
+        kept = size[0] * size[1] * 2 * frame.components if frame.progressive else 0
+        need = kept + reduced[0] * reduced[1] * (PLAIN_JPEG if plain else bytes_a_pixel("JPEG", picture.mode))
+        if reduction >= wanted and (need <= BUDGET or side is None):
+            break
+    if need > BUDGET:
+        raise _too_much_memory(size, need)
+    pixels = decode_jpeg(data, JPEG_COLOURS[picture.mode], reduced)
+    if orientation in TURNS:
+        pixels = np.ascontiguousarray(TURNS[orientation](pixels))
+    if not plain:
+        inked = picture.mode == "CMYK"  # as Adobe stores it: 0 is full ink
+        colours = Pillow.frombytes(picture.mode, pixels.shape[1::-1], (255 - pixels if inked else pixels).tobytes())
+        pixels = np.array(_apply_profile(colours, profile), np.uint8)
+    return DecodedPhoto(pixels, size[::-1] if orientation in SIDEWAYS else size, max(size) / max(reduced))
+
+
+def _changes_colours(profile: bytes | None, mode: str) -> bool:
+    if not profile:
+        return False
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):  # a broken profile is none
+        return _profile_transform(profile, mode) is not None
+    return False
 
 
 def _open(data: bytes) -> Pillow.Image:
-    heif = data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
-    if heif and not _register_heif():
-        raise PhotoError("needs_heif", "a HEIC photo needs pillow-heif: pip install 'apdraw[heic]'")
+    kind = heif_or_avif(data)
+    if kind is not None:
+        name, brand = kind
+        if name == "HEIF" and not _register_heif():
+            raise PhotoError("needs_heif", "a HEIC photo needs pillow-heif: pip install 'apdraw[heic]'")
+        data = data[:8] + brand + data[12:]  # libraries look at the first one only
+    if (size := webp_size(data)) is not None:  # Pillow takes the memory when it opens it
+        _check_number_of_pixels(size)
+        _check_memory(size, bytes_a_pixel("WEBP", "RGB"))
     try:
-        with _without_pillows_limit():
-            picture = Pillow.open(io.BytesIO(data), formats=("HEIF",) if heif else FORMATS)
+        with _without_pillows_limits():
+            return Pillow.open(io.BytesIO(data), formats=FORMATS if kind is None else (kind[0],))
     except UnidentifiedImageError as error:
-        if data.startswith(SIGNATURES) or data[4:8] == b"ftyp":
-            raise PhotoError("damaged", "the file is damaged: it begins as a picture only") from error
-        raise PhotoError("not_an_image", "not a picture in a format that apdraw reads") from error
-    except Exception as error:
-        raise _damaged(error) from error
-    width, height = picture.size
+        raise _why_not_opened(data) from error
+
+
+def _why_not_opened(data: bytes) -> PhotoError:
+    if (kind := other_kind(data)) is not None and heif_or_avif(data) is None:
+        return PhotoError("not_an_image", f"{kind}, not a picture in a format that apdraw reads")
+    if data.startswith(TIFF_SIGNATURES) and (error := kind_of_tiff(data)) is not None:
+        return error
+    if data.startswith(SIGNATURES) or heif_or_avif(data) is not None:
+        return PhotoError("damaged", "the file is damaged: it begins as a picture only")
+    return PhotoError("not_an_image", "not a picture in a format that apdraw reads")
+
+
+def _check_number_of_pixels(size: tuple[int, int]) -> None:
+    width, height = size
     if width * height > MAX_PIXELS:
-        picture.close()
         limit = f"apdraw reads photos up to {MAX_PIXELS // 10**6} megapixels"
         raise PhotoError("too_large", f"{width} x {height} is too large: {limit}")
-    return picture
+
+
+def _check_memory(size: tuple[int, int], bytes_each: int) -> None:
+    need = size[0] * size[1] * bytes_each
+    if need > BUDGET:
+        raise _too_much_memory(size, need)
+
+
+def _too_much_memory(size: tuple[int, int], need: int) -> PhotoError:
+    reason = f"in this format it would take {need / 1e9:.1f} GB of memory; save it smaller"
+    return PhotoError("too_large", f"{size[0]} x {size[1]} is too large: {reason}")
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without texts and profile, for their size, which the pixels do not need."""
+    kept = [data[: len(PNG_SIGNATURE)]]
+    at = len(PNG_SIGNATURE)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 @contextlib.contextmanager
-def _without_pillows_limit() -> Iterator[None]:
+def _without_pillows_limits() -> Iterator[None]:
     """Lets Pillow open what it would warn of or refuse: photos of today's phones. `MAX_PIXELS` is checked instead."""
-    with _PILLOWS_LIMIT:
-        limit, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
+    with _PILLOWS_LIMITS:
+        before = Pillow.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+        Pillow.MAX_IMAGE_PIXELS = None
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
         try:
             yield
         finally:
-            Pillow.MAX_IMAGE_PIXELS = limit
+            Pillow.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
 @lru_cache(maxsize=1)
@@ -195,11 +288,13 @@ def _register_heif() -> bool:
     return True
 
 
-def _damaged(error: Exception) -> PhotoError:
+def _why_not_decoded(error: Exception) -> PhotoError:
+    if isinstance(error, PhotoError):
+        return error
+    if is_want_of_memory(error):
+        return PhotoError("out_of_memory", NO_MEMORY)
     if any(words in str(error).lower() for words in ("truncated", "end of file")):
         return PhotoError("truncated", "the file is cut off: its end is missing")
-    if isinstance(error, MemoryError):
-        return PhotoError("too_large", "not enough memory to decode it")
     reason = " ".join(str(error).split()) or type(error).__name__
     return PhotoError("damaged", f"the file is damaged: {reason}")
 
@@ -222,7 +317,7 @@ def _to_srgb(picture: Pillow.Image) -> Image:
         alpha = picture.getchannel("A")
         picture = picture.convert("RGB")
     elif picture.mode.startswith(("I", "F")):
-        picture = Pillow.fromarray(_to_8_bits(picture))
+        picture = Pillow.fromarray(grey_to_8_bits(picture))
     elif picture.mode not in ("L", "RGB", "CMYK", "LAB"):
         picture = picture.convert("RGB")
     picture = _apply_profile(picture, profile)
@@ -231,21 +326,6 @@ def _to_srgb(picture: Pillow.Image) -> Image:
         page.paste(picture, mask=alpha)
         picture = page
     return np.array(picture, np.uint8)
-
-
-def _to_8_bits(picture: Pillow.Image) -> Image:
-    """Grey samples of 16 or 32 bits or floats, scaled to 0 to 255 by the range that they are seen to use."""
-    samples: npt.NDArray[Any] = np.nan_to_num(np.asarray(picture).astype(np.float32), posinf=0, neginf=0)
-    top = float(samples.max(initial=0))
-    if picture.mode.startswith("I;16"):
-        full = 65535.0
-    elif picture.mode == "F" and top <= 1:
-        full = 1.0
-    else:
-        full = next((limit for limit in (255.0, 65535.0) if top <= limit), top)
-    grey = np.clip(samples * (255 / full) + 0.5, 0, 255).astype(np.uint8)
-    tags = getattr(picture, "tag_v2", {})
-    return 255 - grey if tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO else grey
 
 
 def _apply_profile(picture: Pillow.Image, profile: bytes | None) -> Pillow.Image:

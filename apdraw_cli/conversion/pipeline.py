@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 import numpy as np
 
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.memory import NO_MEMORY, is_want_of_memory
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.output import remove_files, write_files
@@ -51,8 +52,8 @@ def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:
     match error:
         case PhotoError():
             reason = PhotoError(error.code, error.message)  # the one caught keeps the photo in memory
-        case MemoryError():
-            reason = PhotoError("too_large", "there was not enough memory for it")
+        case _ if is_want_of_memory(error):
+            reason = PhotoError("out_of_memory", NO_MEMORY)
         case _:
             words = " ".join(str(error).split()) or type(error).__name__
             reason = PhotoError("internal", f"an error in apdraw, please report it: {words}")

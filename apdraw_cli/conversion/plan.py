@@ -15,7 +15,17 @@ from apdraw_cli.conversion.storage import Version, open_storage
 from engines.errors import PhotoError
 
 TRANSIENT_CODES: Final = frozenset(
-    ("not_found", "unreadable", "needs_heif", "leads_out", "bad_landmarks", "name_taken", "exists", "write_failed")
+    (
+        "not_found",
+        "unreadable",
+        "needs_heif",
+        "leads_out",
+        "bad_landmarks",
+        "name_taken",
+        "exists",
+        "write_failed",
+        "out_of_memory",
+    )
 )
 """Codes of failures whose cause is not the photo itself, and may be gone: such photos are always tried again."""
 

@@ -1,12 +1,13 @@
 """From a photo's file to aligned portraits: read, decode, detect, align, segment."""
 
 import contextlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from apdraw_cli.conversion.decode import decode, decode_reduced, read_from
+from apdraw_cli.conversion.decode import decode_reduced, read_from
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.recipe import landmarks_file
 from apdraw_cli.conversion.storage import Storage
@@ -82,8 +83,11 @@ def prepare_file(
             if found and all(_shows_enough(each.face) for each in found):
                 return Prepared(tuple(each.enlarged(photo.reduction) for each in found), photo.size, seconds)
     with timed(seconds, "decode"):
-        pixels = decode(data)
-    return prepare(pixels, extractor, seconds, landmarks)
+        photo = decode_reduced(data, sys.maxsize)
+    whole = prepare(photo.pixels, extractor, seconds, landmarks)
+    if photo.reduction == 1:
+        return whole
+    return Prepared(tuple(each.enlarged(photo.reduction) for each in whole.portraits), photo.size, seconds)
 
 
 def prepare(

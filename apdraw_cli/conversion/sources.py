@@ -23,7 +23,7 @@ from engines.errors import PhotoError, UsageError
 from engines.regular_files import NotRegularError
 
 EXTENSIONS: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".hif")
 )
 """What a photo's name ends in, in any case; a file named on the command line may end in anything."""
 

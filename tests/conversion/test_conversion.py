@@ -159,6 +159,26 @@ def test_a_photo_that_kills_its_worker_costs_only_itself(desk: Desk) -> None:
     assert desk.drawings() == {f"p{number}.png": 10 + number for number in range(8)}
 
 
+class OutOfMemory(FakeExtractor):
+    def extract(self, photo: Any, timings: Any, landmarks: Any = None) -> Any:
+        if photo.shape[0] == 512:  # not the small one that it is tried on
+            raise MemoryError
+        return super().extract(photo, timings, landmarks)
+
+
+def test_want_of_memory_for_all_photos_is_the_machines_fault_and_not_remembered(desk: Desk) -> None:
+    for number in range(2):
+        Pillow.new("RGB", (512, 512), (9, 9, 9)).save(desk.photos / f"p{number}.png")
+    result = desk.convert(extractor=OutOfMemory)
+    assert set(codes(result).values()) == {"out_of_memory"}
+    assert (result.exit_code, result.remembered) == (3, 0)
+    assert "memory" in str(result.error)
+    save_photo(desk.photos / "good.png", 10)
+    again = desk.convert(extractor=OutOfMemory)
+    assert (again.done, again.failed, again.remembered, again.exit_code) == (1, 2, 0, 1)
+    assert desk.convert().remembered == 0
+
+
 def test_the_second_run_draws_nothing(desk: Desk) -> None:
     for number in range(3):
         save_photo(desk.photos / f"p{number}.png")

@@ -1,6 +1,7 @@
 """The way of one photo in a worker: whatever happens is told in the result."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import retinaface_extractor
 from apdraw_cli.conversion import portraits
-from apdraw_cli.conversion.decode import decode
+from apdraw_cli.conversion.decode import decode_reduced
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.pipeline import PhotoReader
@@ -84,7 +85,11 @@ def test_a_large_jpeg_is_reduced_where_the_face_allows(
     path = tmp_path / "p.jpg"
     page.save(path, quality=92)
     decoded = []
-    monkeypatch.setattr(portraits, "decode", lambda data: decoded.append(1) or decode(data))
+    monkeypatch.setattr(
+        portraits,
+        "decode_reduced",
+        lambda data, side: (decoded.append(1) if side == sys.maxsize else None) or decode_reduced(data, side),
+    )
     whole = prepared(path, PhotoReader(retinaface_extractor, Recipe(FaceOptions(min_face=1))))
     assert decoded == [1]
     quick = prepared(path, PhotoReader(retinaface_extractor, Recipe()))
@@ -129,7 +134,7 @@ class OutOfMemory(FakeExtractor):
 
 
 def test_want_of_memory_costs_one_photo(tmp_path: Path) -> None:
-    assert code(failure(save_photo(tmp_path / "p.png"), PhotoReader(OutOfMemory, Recipe()))) == "too_large"
+    assert code(failure(save_photo(tmp_path / "p.png"), PhotoReader(OutOfMemory, Recipe()))) == "out_of_memory"
 
 
 def test_an_extractor_that_cannot_be_used_is_told_before_the_first_photo() -> None:
