@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("apdraw_cli", "train", "engines")
 
 ON_USE = """
-    cuda joblib lightning_fabric loky onnx onnxruntime onnxscript openvino pillow_heif retinaface rich safetensors
-    tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm
+    cloudpickle cuda joblib lightning_fabric onnx onnxruntime onnxscript openvino pillow_heif retinaface rich
+    safetensors tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm
 """
 """Libraries that are slow to import, or may be missing: `apdraw_cli` and `engines` import them where they use them."""
 

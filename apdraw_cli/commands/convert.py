@@ -86,6 +86,7 @@ def convert(
         lambda: open_engine(options.engine, model),
         open_extractor,
         workers=options.run.workers,
+        time_limit=options.run.time_limit,
         debug=debug,
     )
     with contextlib.closing(executor):

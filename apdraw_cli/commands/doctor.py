@@ -22,7 +22,7 @@ PARTS: Final = (
     ("cv2", "opencv-python-headless", "aligns faces", "opencv-python-headless", True),
     ("PIL", "pillow", "reads and writes pictures", "pillow", True),
     ("simplejpeg", "simplejpeg", "reads JPEG photos", "simplejpeg", True),
-    ("loky", "loky", "runs workers", "loky", True),
+    ("cloudpickle", "cloudpickle", "starts workers", "cloudpickle", True),
     ("joblib", "joblib", "counts processors", "joblib", True),
     ("pillow_heif", "pillow-heif", "reads HEIC photos", "'apdraw[heic]'", False),
     ("torch", "torch", "imports and exports models", "'apdraw[torch]'", False),

@@ -95,7 +95,7 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     """Makes portraits, and yields their records as they are finished."""
     if not tasks:
         return
-    from apdraw_cli.conversion.executors.process_pool import WorkerPool
+    from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
     from apdraw_cli.datasets.portraits import WORKER_DIED, PortraitPreparer, blank
 
     pairs = options.pairs
@@ -106,12 +106,12 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     progress(0, len(tasks))
     if workers == 0:
         preparer.check()
-        results: Iterable[tuple[Task, Record | None]] = ((task, preparer.prepare(task)) for task in tasks)
+        results: Iterable[tuple[Task, Record | Loss]] = ((task, preparer.prepare(task)) for task in tasks)
     else:
         pool: WorkerPool[Task, Record] = WorkerPool(preparer.prepare, preparer.check, workers, lambda: False)
         results = pool.results(iter(tasks))
     for done, (task, record) in enumerate(results, 1):
-        yield record or replace(blank(task), left_out=WORKER_DIED)
+        yield replace(blank(task), left_out=WORKER_DIED) if isinstance(record, Loss) else record
         progress(done, len(tasks))
 
 

@@ -26,7 +26,7 @@ from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
-from apdraw_cli.conversion.executors.process_pool import ThisProcess, WorkerPool
+from apdraw_cli.conversion.executors.process_pool import Loss, ThisProcess, WorkerPool
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_pages
@@ -82,6 +82,7 @@ class LocalExecutor:
         open_engine: opens the engine; is called when there is a photo to draw. May raise EngineError.
         open_extractor: opens the face extractor, in the workers; can be pickled.
         workers: number of processes, 0 for none, None for what suits engine and machine.
+        time_limit: seconds that a worker may take to read a photo; 0 for any.
         debug: let through what libraries print in workers, and print tracebacks of errors in this program.
     """
 
@@ -93,12 +94,14 @@ class LocalExecutor:
         open_extractor: Callable[[FaceOptions], Extractor],
         *,
         workers: int | None = None,
+        time_limit: float = 0.0,
         debug: bool = False,
     ) -> None:
         self._reader = PhotoReader(open_extractor, recipe)
         self._output = output
         self._open_engine = open_engine
         self._workers = workers
+        self._time_limit = time_limit
         self._debug = debug
         self._engine: Engine | None = None
 
@@ -179,7 +182,14 @@ class LocalExecutor:
     def _start_pool(self, workers: int, halt: _Halt, opened: contextlib.ExitStack) -> Pool:
         pool: Pool
         if workers:
-            pool = WorkerPool(self._reader.read, self._reader.check, workers, halt, quiet=not self._debug)
+            pool = WorkerPool(
+                self._reader.read,
+                self._reader.check,
+                workers,
+                halt,
+                limit=self._time_limit,
+                quiet=not self._debug,
+            )
         else:
             pool = ThisProcess(self._reader.read, self._reader.check, halt)
         pool.start()
@@ -220,7 +230,7 @@ class _Drawing:
                 if isinstance(prepared, Prepared):
                     self._threads.put(PendingPhoto(step, prepared))
                 else:
-                    self._tell(prepared or _worker_died(step))
+                    self._tell(_lost(step, prepared) if isinstance(prepared, Loss) else prepared)
         except BaseException:
             self._halt.ended.set()
             raise
@@ -264,8 +274,14 @@ def _unsettled(steps: Iterator[Step], halt: _Halt, tell: Tell) -> Iterator[Step]
             tell(step.settled)
 
 
-def _worker_died(step: Step) -> Outcome:
-    return failed(step, PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory"), {})
+def _lost(step: Step, loss: Loss) -> Outcome:
+    """What becomes of a photo that no worker could read, though it was tried twice."""
+    match loss:
+        case Loss.DIED:
+            error = PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory")
+        case Loss.OVERDUE:
+            error = PhotoError("time_limit", "it takes too long to read; give it more time with --time-limit")
+    return failed(step, error, {})
 
 
 def suitable_workers(device: str) -> int:

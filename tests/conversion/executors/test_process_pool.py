@@ -1,7 +1,10 @@
 """The worker pool outlives its workers, and leaves none behind."""
 
+import contextlib
 import os
+import pickle
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -9,10 +12,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, ThisProcess, WorkerPool
+from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, ThisProcess, WorkerPool
 from engines.errors import UnfitError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
@@ -40,6 +44,13 @@ def never() -> bool:
     return False
 
 
+def wait_for_files(folder: Path, count: int) -> list[Path]:
+    deadline = time.monotonic() + 60
+    while len(found := sorted(folder.iterdir())) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
 def test_results_of_all_tasks() -> None:
     pool = WorkerPool(double, fine, 2, never)
     assert dict(pool.results(iter(range(20)))) == {n: 2 * n for n in range(20)}
@@ -48,7 +59,7 @@ def test_results_of_all_tasks() -> None:
 def test_a_killed_worker_costs_only_its_task() -> None:
     numbers = [1, 2, -3, 4, 5, 6]
     results = dict(WorkerPool(double, fine, 1, never).results(iter(numbers)))
-    assert results == {n: None if n < 0 else 2 * n for n in numbers}
+    assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
 
 
 def killed_once(path: str) -> str:
@@ -63,6 +74,95 @@ def test_a_task_whose_worker_was_killed_by_chance_is_done(tmp_path: Path) -> Non
     Path(tasks[0]).touch()
     Path(tasks[2]).touch()
     assert dict(WorkerPool(killed_once, fine, 1, never).results(iter(tasks))) == {t: t for t in tasks}
+
+
+def half_sent(folder: Path, number: int) -> int:
+    """Sends half an answer and is killed: at negative numbers, and at multiples of 3 the first time."""
+    mark = folder / str(number)
+    if number < 0 or (number % 3 == 0 and not mark.exists()):
+        mark.touch()
+        for descriptor in range(3, 20):  # one of them is the pipe
+            with contextlib.suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                    os.write(descriptor, pickle.dumps(bytes(100_000))[:50_000])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def test_a_worker_killed_while_it_sends_costs_nothing_but_a_task_that_does_it_twice(tmp_path: Path) -> None:
+    numbers = [1, 2, 3, -4, 5, 6]
+    results = dict(WorkerPool(partial(half_sent, tmp_path), fine, 2, never).results(iter(numbers)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["-4", "3", "6"]
+    assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
+
+
+def frozen(folder: Path, number: int) -> int:
+    """Freezes at negative numbers, and at 0 the first time."""
+    if number < 0 or (number == 0 and not (folder / "0").exists()):
+        (folder / str(number)).touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return 2 * number
+
+
+def asleep(folder: Path, number: int) -> int:
+    """Like `frozen`, for a decoder that does not return."""
+    if number < 0 or (number == 0 and not (folder / "0").exists()):
+        (folder / str(number)).touch()
+        time.sleep(300)
+    return 2 * number
+
+
+@pytest.mark.parametrize("silent", [frozen, asleep])
+def test_a_silent_worker_is_replaced_and_a_task_that_silences_two_is_given_up(silent: Any, tmp_path: Path) -> None:
+    numbers = [1, 0, -3, 4, 5]
+    start = time.monotonic()
+    pool = WorkerPool(partial(silent, tmp_path), fine, 2, never, limit=3)
+    assert dict(pool.results(iter(numbers))) == {n: Loss.OVERDUE if n < 0 else 2 * n for n in numbers}
+    assert time.monotonic() - start < 100
+
+
+def dies_at_first(folder: Path, times: int) -> None:
+    if len(list(folder.iterdir())) < times:
+        leave_a_trace(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_killed_as_they_start_are_started_again(tmp_path: Path) -> None:
+    pool = WorkerPool(double, partial(dies_at_first, tmp_path, 3), 1, never)
+    assert dict(pool.results(iter(range(3)))) == {0: 0, 1: 2, 2: 4}
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_worker_killed_while_it_waits_costs_nothing(tmp_path: Path) -> None:
+    def tasks() -> Iterator[int]:
+        yield 1
+        (trace,) = wait_for_files(tmp_path, 1)
+        time.sleep(0.5)
+        os.kill(int(trace.name), signal.SIGKILL)
+        time.sleep(0.5)
+        yield 2
+
+    pool = WorkerPool(double, partial(leave_a_trace, tmp_path), 1, never)
+    assert dict(pool.results(tasks())) == {1: 2, 2: 4}
+
+
+def pid_after_a_while(number: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_after_twenty_kills_all_tasks_are_accounted_for() -> None:
+    done: list[int] = []
+    killed = set()
+    for number, pid in WorkerPool(pid_after_a_while, fine, 2, never, limit=30).results(iter(range(600))):
+        done.append(number)
+        if len(killed) < 20 and isinstance(pid, int) and pid not in killed and len(done) > 3 * len(killed):
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):  # its pool has ended
+                os.kill(pid, signal.SIGKILL)
+    assert sorted(done) == list(range(600))
+    assert len(killed) == 20
 
 
 def test_tasks_are_taken_up_as_they_are_needed() -> None:
@@ -115,10 +215,7 @@ def test_stopping_does_not_wait_for_workers() -> None:
 def test_workers_start_before_there_is_a_task(tmp_path: Path) -> None:
     pool = WorkerPool(killed_once, partial(leave_a_trace, tmp_path), 1, never)
     pool.start()
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (trace,) = tmp_path.iterdir()
+    (trace,) = wait_for_files(tmp_path, 1)
     assert dict(pool.results(iter([str(trace)]))) == {str(trace): str(trace)}
     assert list(tmp_path.iterdir()) == [trace]  # and no other worker was started
     pool.close()
@@ -131,8 +228,8 @@ def leave_a_trace(folder: Path) -> None:
 def test_workers_that_get_no_task_end(tmp_path: Path) -> None:
     pool = WorkerPool(double, partial(leave_a_trace, tmp_path), 1, never)
     pool.start()
+    (trace,) = wait_for_files(tmp_path, 1)
     pool.close()
-    (trace,) = tmp_path.iterdir()
     with pytest.raises(ProcessLookupError):
         os.kill(int(trace.name), 0)
 
@@ -215,3 +312,11 @@ def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> No
             return
         time.sleep(0.1)
     pytest.fail("the worker lives on without its parent")
+
+
+def test_this_process_is_left_alone_with_a_task_that_does_not_return() -> None:
+    start = time.monotonic()
+    pool = ThisProcess(slow, fine, lambda: time.monotonic() > start + 0.5)
+    assert list(pool.results(iter([1]))) == []
+    pool.close()
+    assert time.monotonic() - start < 20

@@ -1,0 +1,98 @@
+"""What a worker process runs: it reads tasks from its standard input and writes their answers to its standard output.
+
+Both are pipes that it shares with its parent alone, so that the answers of others come through whatever happens to it,
+and a half-written answer ends with the process. The messages are pickles. The first is an `Order`, answered by a call
+of `Order.check`; each of the others is a task, answered by a call of `Order.function`. An answer is an `Answer`.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from apdraw_cli.conversion.executors.malloc import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is to do.
+
+    Attributes:
+        function: is called with each task.
+        check: is called first.
+        quiet: keep what libraries write on standard error from the terminal.
+    """
+
+    function: Callable[[Any], Any]
+    check: Callable[[], None]
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call came to.
+
+    Attributes:
+        result: what it returned.
+        error: what it raised; None if nothing.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+
+
+def main() -> None:
+    """Works until the parent ends."""
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_IGN)
+    messages, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)  # libraries write there
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(messages, waiting), daemon=True).start()
+    order: Order = waiting.get()
+    if order.quiet:
+        os.dup2(nowhere, 2)
+    warnings.simplefilter("ignore")
+    keep_freed_memory()
+    _send(answers, order.check)
+    while True:
+        _send(answers, order.function, waiting.get())
+
+
+def ending_signals() -> set[signal.Signals]:
+    """The signals that end a command, which its workers leave to their parent."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return {signal.Signals[name] for name in names if hasattr(signal, name)}
+
+
+def _receive(messages: BinaryIO, waiting: "queue.SimpleQueue[Any]") -> None:
+    """Runs in a thread of its own, so that a worker ends with its parent, whatever it is at."""
+    try:
+        while True:
+            waiting.put(pickle.load(messages))
+    finally:
+        os._exit(1)
+
+
+def _send(answers: BinaryIO, function: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        message = pickle.dumps(Answer(function(*arguments)), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        try:
+            message = pickle.dumps(Answer(error=error))
+            pickle.loads(message)  # some errors can be written, but not read
+        except Exception:
+            message = pickle.dumps(Answer(error=RuntimeError(repr(error))))
+    try:
+        answers.write(message)
+        answers.flush()
+    except BrokenPipeError:
+        sys.exit(1)
