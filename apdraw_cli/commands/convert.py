@@ -13,7 +13,7 @@ from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.sources import gather
+from apdraw_cli.conversion.sources import SourceSet, gather
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UnfitError
 from engines.options import EngineOptions
@@ -78,7 +78,7 @@ def convert(
     """
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
-    sources = gather(options.sources, options.listed, options.output, follow_links=options.run.follow_links)
+    sources = _gathered(options)
     model, checksum = _model(options)
     executor = LocalExecutor(
         Recipe.of(options),
@@ -100,9 +100,19 @@ def plan(options: ConvertOptions) -> Iterator[Step]:
         UsageError: a source is missing, or the output folder cannot be used.
         UnfitError: the model cannot be read.
     """
-    sources = gather(options.sources, options.listed, options.output, follow_links=options.run.follow_links)
+    sources = _gathered(options)
     history = History(sources.output / NAME)
     yield from Planner(options, sources, history, _model(options)[1]).steps()
+
+
+def _gathered(options: ConvertOptions) -> SourceSet:
+    return gather(
+        options.sources,
+        options.listed,
+        options.output,
+        follow_links=options.run.follow_links,
+        exclude=options.run.exclude,
+    )
 
 
 def check_model(options: ConvertOptions) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.conversion.sources import EXTENSIONS
+from apdraw_cli.datasets.pairing import name_key
 from engines.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ authors and of Pix2Pix and CycleGAN."""
 
 
 def folder_drawer(folder: Path, names: Sequence[str]) -> "Draw":
-    """Opens a folder of drawings, each named like its portrait.
+    """Opens a folder of drawings, each named like its portrait: in any case, however its accents are stored.
 
     Args:
         folder: of 512 x 512 drawings, grey or in colour, in any format that photos may have; not the folders below it.
@@ -32,17 +33,24 @@ def folder_drawer(folder: Path, names: Sequence[str]) -> "Draw":
     files: dict[str, list[Path]] = {}
     try:
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in EXTENSIONS:
-                files.setdefault(path.stem, []).append(path)
+            if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
+                files.setdefault(name_key(path.stem), []).append(path)
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be read ({error.strerror}): name another") from error
-    if not any(name + ending in files for name in names for ending in ENDINGS):
+
+    def of(name: str) -> list[Path]:
+        keys = (name_key(name + ending) for ending in ENDINGS)
+        found = next((files[key] for key in keys if key in files), [])
+        exactly = [path for path in found if path.stem in {name + ending for ending in ENDINGS}]
+        return exactly if len(exactly) == 1 else found
+
+    if not any(map(of, names)):
         raise UsageError(
             f"{folder} holds no drawing of the data set's portraits: name each like its portrait, as in {names[0]}.png"
         )
 
     def draw(names: Sequence[str], portraits: "PortraitBatch") -> "list[Image | str]":
-        return [_read_drawing(next((files[name + e] for e in ENDINGS if name + e in files), [])) for name in names]
+        return [_read_drawing(of(name)) for name in names]
 
     return draw
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Final
 from apdraw_cli import __version__
 from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
-from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of
+from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of, with_both_splits
 from apdraw_cli.datasets.records import Record, Records
 from engines.errors import UsageError
 from train.data.layout import FOLDERS, LINES, MESHES
@@ -51,7 +52,8 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
     pairing = pair(options.photos, options.pairs.drawings, options.pairs.labels, _what_decides(options))
     sources = {task.photo.name for task in pairing.tasks}
     sources |= {record.source for record in pairing.left_out if record.source}
-    if splits and not splits.keys() & sources:
+    named = {_composed(source) for source in sources}
+    if splits and not splits.keys() & named:
         raise UsageError(f"the index {options.pairs.index} names none of the photos in {options.photos}: name another")
     if options.pairs.meshes:
         read_meshes(options.pairs.meshes)
@@ -71,9 +73,13 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
         except KeyboardInterrupt:
             return _result(options, pairing, list(made.values()), kept, None, interrupted=True)
         found = [
-            replace(record, split=splits.get(record.source or "") or split_of(record.name)) if record.source else record
-            for record in sorted([*made.values(), *pairing.left_out, *_absent(splits, sources)], key=_file)
+            replace(record, split=splits.get(_composed(record.source)) or split_of(record.name))
+            if record.source
+            else record
+            for record in sorted([*made.values(), *pairing.left_out, *_absent(splits, named)], key=_file)
         ]
+        if not splits:
+            found = with_both_splits(found)
         portraits = [record for record in found if not record.left_out]
         sheet = None
         if portraits:
@@ -158,6 +164,10 @@ def _sha256(path: Path) -> str:
 
 def _absent(splits: dict[str, str], sources: set[str]) -> list[Record]:
     return [Record(name, None, left_out=NOT_THERE) for name in splits if name not in sources]
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _file(record: Record) -> str:

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from apdraw_cli.conversion.outcome import Outcome, Status
+from apdraw_cli.conversion.sources import MANIFEST
 from apdraw_cli.folder_lock import FolderLock
 from engines.errors import UnfitError, UsageError
 from engines.journal import Journal, JournalIndex, read_journal
@@ -35,7 +36,7 @@ from engines.regular_files import is_name, is_text
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
 
-NAME: Final = "apdraw-manifest.jsonl"
+NAME: Final = MANIFEST
 
 STATUSES: Final = get_args(Status)
 

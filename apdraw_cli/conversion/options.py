@@ -70,6 +70,14 @@ class RunOptions:
     follow_links: bool = option(
         False, "Follow links in a folder of photos that lead out of it.", names=("--follow-links/--no-follow-links",)
     )
+    exclude: tuple[str, ...] = option(
+        (),
+        "Leave out files and folders of this name, or of this path below the source folder, as in '*_edited.*'; can be "
+        "given several times.",
+        metavar="GLOB",
+        shown="none",
+        parse=tuple,
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )

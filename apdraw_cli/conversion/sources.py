@@ -1,32 +1,60 @@
 """Finds the photos of a command, and decides where their drawings go.
 
 Folders are walked while the conversion runs, one folder's listing at a time, so that memory does not grow
-with their number. Skipped are names that begin with a dot, files without a photo's extension, and the output
-folder. A link found in a folder that leads out of all source folders is a photo that fails, unless links are to be
+with their number. Skipped are names that begin with a dot, folders that servers and systems keep for themselves,
+folders of earlier drawings, whatever `--exclude` names, and the output folder; files that are no photos are counted.
+A link found in a folder that leads out of all source folders is a photo that fails, unless links are to be
 followed: a folder that somebody sent could show any file of this machine. Links named as sources are followed.
 """
 
 # Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
 # ruff: noqa: PTH100, PTH112, PTH118, PTH119, PTH120, PTH122
 
+import codecs
 import errno
 import os
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
+from apdraw_cli.conversion.signatures import HEAD, is_picture
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError, UsageError
 from engines.regular_files import NotRegularError
 
 EXTENSIONS: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".hif")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"),
+        *(".hif", ".gif", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx", ".jpc"),
+    )
 )
-"""What a photo's name ends in, in any case; a file named on the command line may end in anything."""
+"""What a photo's name ends in, in any case. A file without any ending is a photo if it begins like one, and one named
+on the command line may end in anything."""
 
+MANIFEST: Final = "apdraw-manifest.jsonl"
+"""Name of the manifest, by which a folder of earlier drawings is known."""
+
+RESERVED: Final = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharesnap", "#recycle", "#snapshot", "__macosx"),
+        *("$recycle.bin", "recycler", "system volume information", "lost+found", "found.000"),
+    )
+)
+"""Folders, in small letters, in which servers and systems keep reduced copies, removed files and older versions. Others
+of the kind begin with a dot, as .thumbnails and .AppleDouble."""
+
+_SYSTEM_FILES: Final = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"))
+
+LONGEST_ENDING: Final = 10
+"""Letters; what is longer, after a dot, is part of a name."""
+
+MOST_ENDINGS: Final = 1000
+"""So many different endings are counted; files of others count as files without one."""
 
 LEADS_OUT: Final = PhotoError("leads_out", "a link that leads out of the folder: --follow-links follows it")
 
@@ -77,6 +105,26 @@ class _File:
     name: str
 
 
+@dataclass
+class PassedOver:
+    """What a walk has passed over so far.
+
+    Attributes:
+        files: number of files that are no photos, by ending, in small letters with the dot; empty for those without.
+        folders: names of folders of earlier drawings.
+    """
+
+    files: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Counts a file that is no photo."""
+        ending = os.path.splitext(name)[1].lower()
+        if len(ending) > LONGEST_ENDING + 1 or (ending not in self.files and len(self.files) >= MOST_ENDINGS):
+            ending = ""
+        self.files[ending] += 1
+
+
 @dataclass(frozen=True)
 class SourceSet:
     """The photos of one command.
@@ -86,19 +134,22 @@ class SourceSet:
         files: named one by one.
         output: absolute path of the output folder; never walked.
         follow_links: whether links that lead out of the source folders are followed.
+        exclude: patterns of files and folders that are left out, as `is_excluded` takes them.
     """
 
     folders: tuple[_Folder, ...]
     files: tuple[_File, ...]
     output: Path
     follow_links: bool = False
+    exclude: tuple[str, ...] = ()
 
-    def photos(self, suffix: str, several: bool) -> Iterator[Source]:
+    def photos(self, suffix: str, several: bool, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Finds the photos, in a fixed order.
 
         Args:
             suffix: of the drawings' files, such as `.png`.
             several: a photo may have several drawings.
+            passed_over: is told what is none, as the walk comes to it.
         """
         yield from self._named(suffix, several)
         for folder, below, found in self._walk():
@@ -106,16 +157,20 @@ class SourceSet:
             if isinstance(found, OSError):
                 yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
                 continue
+            if passed_over is not None:
+                for name in found.others:
+                    passed_over.add(name)
+                if found.has_manifest:
+                    passed_over.folders.append(prefix)
             root = open_storage(folder.root)
-            drawings = drawing_names(found.photos, found.folders + found.links, suffix, several)
+            drawings = drawing_names(found.photos, found.folders, suffix, several)
             for name in found.photos:
                 path = os.path.join(folder.path, below, name)
                 source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]))
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
-            for name in found.links:
-                if name in found.leading_out:
-                    path = os.path.join(folder.path, below, name)
-                    yield Source(path, folder.root, _joined(prefix, name), _joined(prefix, name), error=LEADS_OUT)
+            for name in sorted(found.leading_out.difference(found.photos)):
+                path = os.path.join(folder.path, below, name)
+                yield Source(path, folder.root, _joined(prefix, name), _joined(prefix, name), error=LEADS_OUT)
 
     def count(self) -> int:
         """How many photos there are: a walk that looks at names only."""
@@ -150,14 +205,53 @@ class SourceSet:
                 if identity is not None and (identity in seen or identity == output.identity("")):
                     continue
                 try:
-                    found = _contents(storage, below, roots, self.follow_links)
+                    found = self._contents(storage, below, roots)
                 except OSError as error:
                     yield folder, below, error
                     continue
                 if identity is not None:
                     seen.add(identity)
                 yield folder, below, found
-                waiting.extend(_joined(below, name) for name in sorted(found.folders + found.followed, reverse=True))
+                waiting.extend(_joined(below, name) for name in reversed(found.walked))
+
+    def _contents(self, storage: Storage, folder: str, roots: Sequence[str]) -> "_Contents":
+        """What a folder holds.
+
+        Args:
+            storage: where it lies.
+            folder: its name there.
+            roots: where the source folders lie, without links.
+        """
+        found = storage.listing(folder)
+        if folder and MANIFEST in found.files:  # a source folder itself was named, so its photos are wanted
+            return _Contents(has_manifest=True)
+
+        def wanted(name: str) -> bool:
+            return not (self.exclude and is_excluded(_joined(folder, name), self.exclude))
+
+        def leads_out(name: str) -> bool:
+            if self.follow_links or name not in found.links:
+                return False
+            return not _inside(storage.leads_to(_joined(folder, name)), roots)
+
+        photos, others = [], []
+        for name in filter(wanted, found.files):
+            ending = os.path.splitext(name)[1].lower()
+            if ending in EXTENSIONS or (
+                not ending and not leads_out(name) and _begins_as_picture(storage, folder, name)
+            ):
+                photos.append(name)
+            elif name.lower() not in _SYSTEM_FILES and name != MANIFEST:
+                others.append(name)
+        walked = [name for name in found.folders if name.lower() not in RESERVED and wanted(name)]
+        leading_out = frozenset(filter(leads_out, (*photos, *walked)))
+        return _Contents(
+            photos=photos,
+            folders=found.folders,
+            walked=[name for name in walked if name not in leading_out],
+            leading_out=leading_out,
+            others=others,
+        )
 
 
 @dataclass(frozen=True)
@@ -166,20 +260,22 @@ class _Contents:
 
     Attributes:
         photos: files.
-        folders: those that are no links.
-        links: to folders.
-        followed: those of them that are walked.
+        folders: all of them, and links to folders: no drawing takes the name of one.
+        walked: those that are to be looked into.
         leading_out: links to files and folders outside the source folders, which are not followed.
+        others: files that are no photos.
+        has_manifest: it is a folder of earlier drawings, and nothing else is told of it.
     """
 
-    photos: list[str]
-    folders: list[str]
-    links: list[str]
-    followed: list[str]
-    leading_out: frozenset[str]
+    photos: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    walked: list[str] = field(default_factory=list)
+    leading_out: frozenset[str] = frozenset()
+    others: list[str] = field(default_factory=list)
+    has_manifest: bool = False
 
     def count(self) -> int:
-        return len(self.photos) + sum(name in self.leading_out for name in self.links)
+        return len(self.leading_out.union(self.photos))
 
 
 def gather(
@@ -188,6 +284,7 @@ def gather(
     output: Path | None = None,
     *,
     follow_links: bool = False,
+    exclude: Sequence[str] = (),
 ) -> SourceSet:
     """Makes sense of the sources of a command.
 
@@ -201,6 +298,7 @@ def gather(
         listed: more of them from a list; a missing one becomes a photo that fails.
         output: the output folder; None for `<first folder>-drawings` beside it.
         follow_links: follow links in folders that lead out of them.
+        exclude: patterns of what is left out, as `is_excluded` takes them; folders that are sources are not.
 
     Raises:
         UsageError: a source is missing, there are none, or the output folder is one of them.
@@ -226,12 +324,52 @@ def gather(
         raise UsageError(f"the output folder {output} is a source: name another --output")
     own = set(listed)  # a list made by `find` names the drawings of the last run too
     files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
+    files = [path for path in files if not is_excluded(path, exclude)]
     laid_out = _laid_out_below_current_folder(files) if listed else _laid_out_files(files)
-    return SourceSet(tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links)
+    return SourceSet(
+        tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links, tuple(exclude)
+    )
+
+
+def is_excluded(path: str, patterns: Iterable[str]) -> bool:
+    """Whether one of some patterns, as in a shell, matches a file or folder.
+
+    A pattern with a slash is compared with the whole path, or with its end for a path from the top of the file system,
+    every other one with the name alone; `*` matches slashes too.
+
+    Args:
+        path: below a source folder, or absolute.
+        patterns: such as `*.gif`, `raw` or `2019/*/rejected`.
+    """
+    path = unicodedata.normalize("NFC", path)
+    name = path.rpartition("/")[2]
+    for pattern in patterns:
+        wanted = unicodedata.normalize("NFC", pattern).rstrip("/")
+        if "/" not in wanted:
+            found = fnmatchcase(name, wanted)
+        else:
+            found = fnmatchcase(path, wanted) or (path.startswith("/") and fnmatchcase(path, f"*/{wanted}"))
+        if found:
+            return True
+    return False
 
 
 def read_list(data: bytes) -> list[str]:
-    """The paths in a list, one a line, or separated by zero bytes (`find -print0`)."""
+    """The paths in a list, one a line, or separated by zero bytes (`find -print0`).
+
+    A byte order mark in front, as Windows writes it, is no part of the first path; a list in UTF-16 is read too.
+
+    Raises:
+        UsageError: it is a picture.
+    """
+    if is_picture(data[:HEAD]):
+        raise UsageError("standard input holds a picture, not a list of paths: save it to a file, and name that")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
+        try:
+            data = data.decode("utf-16").encode("utf-8")
+        except UnicodeError as error:
+            raise UsageError("the list on standard input is cut off, or not in UTF-16: write it in UTF-8") from error
+    data = data.removeprefix(codecs.BOM_UTF8)
     separator = b"\0" if b"\0" in data else b"\n"
     return [os.fsdecode(path) for line in data.split(separator) if (path := line.strip(b"\r\n"))]
 
@@ -288,31 +426,11 @@ def _common_parent(paths: list[str]) -> str:
         raise UsageError("sources of one name on different drives: convert them one by one") from error
 
 
-def _contents(storage: Storage, folder: str, roots: Sequence[str], follow_links: bool) -> _Contents:
-    """What a folder holds.
-
-    Args:
-        storage: where it lies.
-        folder: its name there.
-        roots: where the source folders lie, without links.
-        follow_links: follow links that lead out of them.
-    """
-    found = storage.listing(folder)
-    photos = [name for name in found.files if os.path.splitext(name)[1].lower() in EXTENSIONS]
-    links = [name for name in found.folders if name in found.links]
-    outside = {
-        name
-        for name in found.links.intersection((*photos, *links))
-        if not _inside(storage.leads_to(_joined(folder, name)), roots)
-    }
-    return _Contents(
-        photos=photos,
-        folders=[name for name in found.folders if name not in found.links],
-        links=links,
-        # What a link to a folder shows of the sources themselves is found at its own place.
-        followed=[name for name in links if name in outside] if follow_links else [],
-        leading_out=frozenset() if follow_links else frozenset(outside),
-    )
+def _begins_as_picture(storage: Storage, folder: str, name: str) -> bool:
+    try:
+        return is_picture(storage.read(_joined(folder, name), HEAD))
+    except OSError:
+        return False
 
 
 def _source(path: str, root: Storage, name: str, drawing: str) -> Source:

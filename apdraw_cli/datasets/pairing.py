@@ -7,14 +7,17 @@ import json
 import unicodedata
 import zlib
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from apdraw_cli.conversion.drawing_names import LONGEST_NAME, fitting
+from apdraw_cli.conversion.signatures import HEAD, is_picture
 from apdraw_cli.conversion.sources import EXTENSIONS
 from apdraw_cli.datasets.records import Record
 from engines.errors import UsageError
-from engines.regular_files import read_regular
+from engines.regular_files import open_regular, read_regular
 
 VALIDATION_SHARE: Final = 0.1
 """Share of the photos put aside for validation where no index says which."""
@@ -63,8 +66,8 @@ class Pairing:
 def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str) -> Pairing:
     """Pairs photos with drawings and label maps of the same name.
 
-    Names are compared without their endings, in any case. Of photos of one name the first is taken; a photo with
-    several drawings is left out, since a wrong pair would be worse than none.
+    Names are compared without their endings, in any case and however their accents are stored. Of photos of one name
+    the first is taken; a photo with several drawings is left out, since a wrong pair would be worse than none.
 
     Args:
         photos: folder of photos.
@@ -76,6 +79,7 @@ def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str)
         UsageError: a folder cannot be read or holds nothing.
     """
     sources = _pictures(photos, "photos")
+    label_maps = _label_maps(labels) if labels else {}
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for path in _pictures(drawings, "drawings") if drawings else []:
         by_name[_key(path)].append(path)
@@ -93,9 +97,9 @@ def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str)
             left_out.append(Record(photo.stem, photo.name, left_out=SEVERAL_DRAWINGS, detail=detail))
         else:
             drawing = found[0] if found else None
-            label_map = labels / f"{photo.stem}.png" if labels else None
+            label_map = label_maps.get(key, labels / f"{photo.stem}.png") if labels else None
             fingerprint = _fingerprint(options, photo, drawing, label_map)
-            tasks.append(Task(photo.stem, photo, drawing, label_map, fingerprint))
+            tasks.append(Task(portrait_name(photo), photo, drawing, label_map, fingerprint))
         seen.add(key)
     for key, paths in by_name.items():
         if key not in seen:
@@ -104,13 +108,48 @@ def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str)
     return Pairing(tuple(tasks), tuple(left_out), unread)
 
 
+def name_key(name: str) -> str:
+    """The same for names that differ only in case, or in how accents are stored, which some systems do apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def portrait_name(photo: Path) -> str:
+    """The name of a photo's portrait: its own, or the beginning of one that would be too long with another ending."""
+    return fitting(photo.stem, LONGEST_NAME - len(".png"), photo.name)
+
+
+def with_both_splits(records: Sequence[Record]) -> list[Record]:
+    """Records of which, where there are two portraits or more, at least one is in each split.
+
+    A few photos may all be for training by their names: then the portrait goes to validation that comes first in an
+    order which is the same for any number of others.
+    """
+    portraits = sorted((record for record in records if not record.left_out), key=lambda record: _place(record.name))
+    moved: dict[str, str] = {}
+    if len(portraits) > 1:
+        splits = {record.split for record in portraits}
+        if "val" not in splits:
+            moved[portraits[0].name] = "val"
+        elif "train" not in splits:
+            moved[portraits[-1].name] = "train"
+    return [
+        replace(record, split=moved[record.name]) if record.name in moved and not record.left_out else record
+        for record in records
+    ]
+
+
 def split_of(name: str) -> str:
     """`val` for a tenth of all names, always the same ones, else `train`."""
-    return "val" if zlib.crc32(name.encode(errors="surrogateescape")) % 1000 < VALIDATION_SHARE * 1000 else "train"
+    return "val" if _place(name) < VALIDATION_SHARE * 1000 else "train"
+
+
+def _place(name: str) -> int:
+    """A number under 1000 that depends on the name alone."""
+    return zlib.crc32(name.encode(errors="surrogateescape")) % 1000
 
 
 def read_splits(index: Path) -> dict[str, str]:
-    """The split of each photo's file that an index names.
+    """The split of each photo's file that an index names, in Unicode's composed form (NFC).
 
     Raises:
         UsageError: it is no such index.
@@ -131,7 +170,7 @@ def read_splits(index: Path) -> dict[str, str]:
             raise UsageError(
                 f"the index {index} puts {row['file']} into the split {row['split']!r}: write train or val"
             )
-    return {row["file"]: row["split"] for row in rows}
+    return {unicodedata.normalize("NFC", row["file"]): row["split"] for row in rows}
 
 
 def _pictures(folder: Path, what: str) -> list[Path]:
@@ -140,19 +179,33 @@ def _pictures(folder: Path, what: str) -> list[Path]:
     except OSError as error:
         reason = f"{folder} is no folder" if not folder.is_dir() else f"{folder} cannot be read ({error.strerror})"
         raise UsageError(f"{reason}: name one with {what}") from error
-    found = [
-        path
-        for path in names
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
-    ]
+    found = [path for path in names if not path.name.startswith(".") and not path.is_dir() and _is_picture(path)]
     if not found:
         raise UsageError(f"there are no {what} in {folder}: name a folder of {what}")
     return found
 
 
+def _is_picture(path: Path) -> bool:
+    if path.suffix:
+        return path.suffix.lower() in EXTENSIONS
+    try:
+        with open_regular(path) as file:
+            return is_picture(file.read(HEAD))
+    except OSError:
+        return False
+
+
+def _label_maps(folder: Path) -> dict[str, Path]:
+    """The label maps in a folder, by the key of their names."""
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read ({error.strerror}): name a folder of label maps") from error
+    return {name_key(path.stem): path for path in reversed(found)}
+
+
 def _key(path: Path) -> str:
-    # Some systems store accents apart from their letters.
-    return unicodedata.normalize("NFC", path.stem).casefold()
+    return name_key(path.stem)
 
 
 def _fingerprint(options: str, *paths: Path | None) -> str:

@@ -10,6 +10,7 @@ from evaluation_fakes import drawing, grid_features, make_dataset, write
 from typer.testing import CliRunner, Result
 
 from apdraw_cli.app import app
+from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from engines.errors import EngineError, FeaturesError
 from engines.select import shipped_model
 from train.evaluation.fid import WEIGHTS
@@ -295,3 +296,13 @@ def test_names_are_shown_without_what_would_drive_a_terminal(tmp_path: Path) -> 
     assert not {character for character in result.stdout + result.stderr if ord(character) < 32} - {"\n"}
     assert "\x9b" not in result.stdout
     assert "two\N{REPLACEMENT CHARACTER}three" in result.stdout
+
+
+def test_drawings_elsewhere_are_paired_in_any_case_and_however_accents_are_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for name in ("ANNE\u0301", "Bob_FAKE_b", "carl"):
+        write(folder / f"{name}.PNG", drawing(0))
+    draw = folder_drawer(folder, ["anne\u0301", "bob", "carl", "dora"])
+    found = draw(["ann\u00e9", "bob", "carl", "dora"], None)  # type: ignore[arg-type]
+    assert [isinstance(each, np.ndarray) for each in found] == [True, True, True, False]

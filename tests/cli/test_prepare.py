@@ -24,8 +24,9 @@ from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import _what_decides, package_sha256, prepare
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
-from apdraw_cli.datasets.pairing import split_of
+from apdraw_cli.datasets.pairing import split_of, with_both_splits
 from apdraw_cli.datasets.portraits import has_round_frame
+from apdraw_cli.datasets.records import Record
 from apdraw_cli.faces.align import apply, similarity
 from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from apdraw_cli.folder_lock import FolderLock
@@ -639,6 +640,33 @@ def test_a_round_frame_shows_in_the_corners_and_is_no_plain_wall() -> None:
     assert not has_round_frame(wall)
     wall[40:, 70:130] = 90  # a head and shoulders, as far as the corners can tell
     assert not has_round_frame(wall)
+
+
+def test_names_as_long_as_a_file_system_has_them_are_prepared(quick_npr: None, photos: Path, tmp_path: Path) -> None:
+    folder, dataset = tmp_path / "long", tmp_path / "dataset"
+    folder.mkdir()
+    japanese = f"{'あ' * 80}.png"
+    assert len(japanese.encode()) == 244
+    for name in (japanese, "a" * 255, f"{'b' * 251}.png"):
+        shutil.copy(photos / "astronaut.png", folder / name)
+    result = run(folder, dataset)
+    assert (result.prepared, result.left_out) == (3, ())
+    assert run(folder, dataset).kept == 3
+    assert len(PortraitPairs(dataset, "train")) + len(PortraitPairs(dataset, "val")) == 3
+
+
+def test_a_small_set_has_portraits_of_both_splits() -> None:
+    names = [name for name in map(str, range(100)) if split_of(name) == "train"]
+    records = [Record(name, f"{name}.jpg", split="train") for name in names[:9]]
+    records.append(Record("bad", "bad.jpg", split="train", left_out="no face"))
+    for some in (records, [replace(record, split="val") for record in records]):
+        given = some[0].split
+        found = with_both_splits(some)
+        (moved,) = [record for record in found if record.split != given]
+        assert moved.left_out is None
+        assert [replace(record, split=given) for record in found] == some
+        assert with_both_splits(some[::-1]) == found[::-1]
+    assert with_both_splits(records[:1]) == records[:1]
 
 
 def test_a_tenth_is_put_aside_always_the_same() -> None:

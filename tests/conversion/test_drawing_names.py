@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from apdraw_cli.conversion.drawing_names import drawing_names
 
 
@@ -55,3 +57,16 @@ def test_nothing_clashes_whatever_the_names_are() -> None:
         files = [f"{name}{n}.png".casefold() for name in names.values() for n in ("", *[".2", ".3"] * several)]
         assert len(set(files)) == len(files)
         assert not {"p.png", "p.2.png"} & set(files)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "あ", "👩"])
+def test_names_fit_the_file_system_however_long_the_photos_are(letter: str) -> None:
+    stem = letter * ((255 - len(".jpg")) // len(letter.encode()))
+    photos = [f"{stem}.jpg", f"{stem}.png", letter * (255 // len(letter.encode())), "p.jpg"]
+    for several in (False, True):
+        names = drawing_names(photos, (), ".tiff", several)
+        assert len(set(names.values())) == len(photos)
+        assert names["p.jpg"] == "p"
+        for name in names.values():
+            assert len(f"{name}{'.999' * several}.tiff".encode()) <= 255
+        assert names == drawing_names(photos[::-1], (), ".tiff", several)

@@ -1,12 +1,14 @@
 """What counts as a photo, where its drawing goes, and that odd folders upset nothing."""
 
+import io
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image as Pillow
 
-from apdraw_cli.conversion.sources import Source, SourceSet, gather, read_list
+from apdraw_cli.conversion.sources import PassedOver, Source, SourceSet, gather, is_excluded, read_list
 from engines.errors import UsageError
 
 
@@ -229,3 +231,64 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     (photo,) = found(gather([str(tmp_path / "in")]))
     assert os.fsencode(photo.name) == b"\xff\xfe.jpg"
     assert photo.error is None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    for encoding in ("utf-8-sig", "utf-16"):
+        assert read_list("é.jpg\r\nb.jpg\r\n".encode(encoding)) == ["é.jpg", "b.jpg"]
+    with pytest.raises(UsageError, match="UTF-16"):
+        read_list("a.jpg".encode("utf-16")[:-1])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
+def test_a_picture_in_place_of_a_list_is_told(kind: str) -> None:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (8, 8)).save(buffer, kind)
+    with pytest.raises(UsageError, match="holds a picture, not a list of paths: save it to a file"):
+        read_list(buffer.getvalue())
+
+
+def test_folders_of_servers_and_of_earlier_drawings_are_not_walked(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg", tmp_path / "in/@eaDir/p.jpg/SYNOPHOTO_THUMB_M.jpg", tmp_path / "in/#recycle/old.jpg")
+    touch(tmp_path / "in/.thumbnails/p.jpg", tmp_path / "in/a/__MACOSX/p.jpg", tmp_path / "in/Lost+Found/p.jpg")
+    touch(tmp_path / "in/d/drawings/p.png", tmp_path / "in/d/drawings/apdraw-manifest.jsonl")
+    sources, passed_over = gather([str(tmp_path / "in")]), PassedOver()
+    assert [photo.name for photo in sources.photos(".png", several=False, passed_over=passed_over)] == ["p.jpg"]
+    assert sources.count() == 1
+    assert passed_over.folders == ["d/drawings"]
+    assert not passed_over.files
+    named = gather([str(tmp_path / name) for name in ("in/@eaDir", "in/d/drawings")])
+    assert set(drawings(named)) == {"@eaDir/p.jpg/SYNOPHOTO_THUMB_M.jpg", "drawings/p.png"}
+
+
+def test_files_that_are_no_photos_are_counted_by_ending(tmp_path: Path) -> None:
+    names = ("a.CR2", "b.cr2", "c.pdf", "notes", "Thumbs.db", ".hidden.pdf", "p.jpg", "v.a long sentence", "s/d.mp4")
+    touch(*(tmp_path / "in" / name for name in names))
+    passed_over = PassedOver()
+    photos = gather([str(tmp_path / "in")]).photos(".png", several=False, passed_over=passed_over)
+    assert [photo.name for photo in photos] == ["p.jpg"]
+    assert passed_over.files == {".cr2": 2, ".pdf": 1, "": 2, ".mp4": 1}
+
+
+def test_a_file_without_an_ending_is_a_photo_if_it_begins_like_one(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "in/photo", "PNG")
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "away", "PNG")
+    (tmp_path / "in/linked").symlink_to("../away")
+    touch(tmp_path / "in/film", tmp_path / "in/p.gif", tmp_path / "in/p.jp2")
+    (tmp_path / "in/film").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41")
+    assert drawings(gather([str(tmp_path / "in")])) == {"p.gif": "p.gif", "p.jp2": "p.jp2", "photo": "photo"}
+    assert "linked" in drawings(gather([str(tmp_path / "in")], follow_links=True))
+
+
+def test_what_is_excluded_is_no_photo(tmp_path: Path) -> None:
+    touch(tmp_path / "in/p.jpg", tmp_path / "in/p_edited.jpg", tmp_path / "in/raw/q.jpg", tmp_path / "in/a/raw/r.jpg")
+    folder = str(tmp_path / "in")
+    assert set(drawings(gather([folder], exclude=["*_edited.*", "raw"]))) == {"p.jpg"}
+    assert set(drawings(gather([folder], exclude=["raw/", "a/raw/*"]))) == {"p.jpg", "p_edited.jpg"}
+    assert set(drawings(gather([folder], exclude=["a/*"]))) == {"p.jpg", "p_edited.jpg", "raw/q.jpg"}
+    assert drawings(gather([str(tmp_path / "in/p.jpg")], [str(tmp_path / "in/raw/q.jpg")], exclude=["raw/*"])) == {
+        "p.jpg": "p"
+    }
+    assert is_excluded("a/e\u0301.jpg", ["\u00e9.jpg"])
+    assert not is_excluded("a/P.jpg", ["p.jpg"])
