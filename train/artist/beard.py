@@ -24,6 +24,10 @@ LEAST_SHARE: Final = 0.45
 """Share of a half of the moustache's or the chin's zone that must look bearded."""
 ALONE: Final = 0.85
 """Share that a moustache without a beard, or a beard without a moustache, needs: a shaded lip or chin has less."""
+BOTH: Final = (0.20, 0.80)
+"""Least share of either, and least sum, of moustache and chin that are a thin beard together."""
+LEAST_BLACK: Final = 0.06
+"""Share of a beard that a black part of it has."""
 FULL: Final = 0.72
 """Share of the chin from which a beard is full and may hang below it."""
 STUBBLE: Final = 0.30
@@ -60,12 +64,12 @@ def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
     if max(on_lip, on_chin) < LEAST_SHARE:
         return None
     mask = zone & (signs > 0.35)
-    if on_lip < 0.6 * LEAST_SHARE:
+    if on_lip < BOTH[0]:
         mask &= ~moustache
-    if on_chin < 0.6 * LEAST_SHARE:
+    if on_chin < BOTH[0]:
         mask &= moustache | (place.y < place.mouth)
     if on_chin < FULL:
-        mask &= (place.y < place.chin + 0.2) & ((place.depth > 0) | (np.abs(place.x) < 0.7 * place.half))
+        mask &= place.depth > -0.03
     mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(9)) > 0
     mask = _joined(mask & zone, (moustache | chin) & marked)
     if mask.sum() < 900:
@@ -73,7 +77,8 @@ def find_beard(sitter: Sitter, regions: Regions) -> Beard | None:
     darkness = float(np.percentile(tone[mask], 60))
     if darkness < STUBBLE and max(on_lip, on_chin) < SURE:
         return None
-    if min(on_lip, on_chin) < LEAST_SHARE and max(on_lip, on_chin) < ALONE:
+    thin = min(on_lip, on_chin) >= BOTH[0] and on_lip + on_chin >= BOTH[1]
+    if min(on_lip, on_chin) < LEAST_SHARE and max(on_lip, on_chin) < ALONE and not thin:
         return None
     return Beard(soften(mask.astype(np.float32), 2.5), tone, darkness, (on_lip, on_chin))
 
@@ -84,21 +89,21 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     if box is None:
         return 0.0
     within, light = beard.mask[box.window], np.ascontiguousarray(sitter.light[box.window])
-    darkness = np.ascontiguousarray(beard.tone[box.window])
+    darkness = _evenly_lit(sitter, beard)[box.window]
     flow = _growth(sitter, light, (box.left, box.top))
     fine = difference_across(light, flow, 1.4)
-    tone, fine = np.moveaxis(smooth_along(np.dstack([darkness, fine]), flow, 6.0, 1.5), -1, 0)
+    tone, fine = np.moveaxis(smooth_along(np.dstack([darkness, fine]), flow, 6.0, 2.0), -1, 0)
     usual = np.maximum(weighted_mean(np.abs(fine), within, 20), 0.008)
     strands = np.clip(fine / usual, -4, 4).astype(np.float32)
     frayed = smooth_along(within, flow, 4.0, 2.0)
     # Black where the photo is nearly as dark as pupils; hairs fray the rim.
     level = np.minimum(tone - 0.06 * strands - 0.62, 0.8 * (frayed - 0.55) - 0.06 * strands)
-    # A half that is black only because it lies in shade is drawn by its hairs, as the lit one.
-    level = np.minimum(level, _other_half(soften(level, 12), _middle(sitter) - box.left) + np.float32(0.05))
     if min(beard.shares) < LEAST_SHARE:  # a moustache or a beard alone: hairs only, black would be a blot
         level[:] = -1
     level[within < 0.08] = -1
-    ground = without_specks(on_sheet(level.astype(np.float32)) > 0, 500)
+    # Small black parts are shade, under the nose mostly.
+    least = max(500, int(4 * LEAST_BLACK * (within > 0.5).sum()))
+    ground = without_specks(on_sheet(level.astype(np.float32)) > 0, least)
     ground = ~without_specks(~ground, 60)
     canvas.ink[box.sheet_window][ground] = 255
     small = cv2.resize(ground.astype(np.uint8), within.shape[::-1], interpolation=cv2.INTER_AREA) > 0
@@ -170,6 +175,14 @@ def _other_half(plane: Plane, middle: float) -> Plane:
     return np.asarray(cv2.resize(cv2.dilate(small, _disc(15)), (width, height)), np.float32)
 
 
+def _evenly_lit(sitter: Sitter, beard: Beard) -> Plane:
+    """The beard's tone as if both halves had the light of the lighter one: a half in shade is no blacker."""
+    wide = weighted_mean(beard.tone, beard.mask, 40)
+    matrix = np.array([[-1, 0, 2 * _middle(sitter)], [0, 1, 0]], np.float64)
+    other = cv2.warpAffine(wide, matrix, wide.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    return (beard.tone - np.maximum(wide - other, 0)).astype(np.float32)
+
+
 def _middle(sitter: Sitter) -> float:
     return float(sitter.at((mesh.NOSE_BASE, mesh.CHIN, *mesh.MOUTH_MIDDLE))[:, 0].mean())
 
@@ -188,10 +201,21 @@ def _zones(sitter: Sitter, regions: Regions, place: Place) -> tuple[Mask, Mask, 
     )
     chin = free & (aside < 0.8 * reach) & (place.y > lower + 0.05) & (place.depth > 0.03)
     below = (place.depth <= 0) & (place.y > place.chin - 0.35) & (aside < 0.95 * place.half)
-    below &= (regions.cloth < 0.5) | (aside < 0.6 * place.half)
+    below &= (regions.cloth < 0.5) | (aside < 0.6 * place.half) | _coloured_as(sitter, chin)
     beside = (place.y > place.nose - 0.5) & (place.depth > 0.0) & (place.depth < 0.20)
     zone = free & (((place.y > place.nose) & (place.depth > -0.06)) | beside | (below & (place.y < place.chin + 1.4)))
     return moustache, chin, zone
+
+
+def _coloured_as(sitter: Sitter, where: Mask) -> Mask:
+    """Where the portrait has the hue of a zone and a lightness within its range: a long beard, no cloth."""
+    if not where.any():
+        return np.zeros_like(where)
+    colour = soften(np.asarray(sitter.lab, np.float32), 4)
+    own = colour[where]
+    low, high = np.percentile(own[:, 0], (5, 95))
+    hue = np.hypot(*(colour[..., k] - np.median(own[:, k]) for k in (1, 2)))
+    return np.asarray((hue < 11) & (colour[..., 0] > low - 12) & (colour[..., 0] < high + 12))
 
 
 def _lesser_half(marked: Mask, zone: Mask, place: Place) -> float:

@@ -89,6 +89,17 @@ def on_sheet(plane: npt.NDArray[np.generic], smooth: bool = True) -> Plane:
     return np.asarray(cv2.resize(plane.astype(np.float32), size, interpolation=method), np.float32)
 
 
+def halved(plane: Plane) -> Plane:
+    """A plane at half its size, by area: wide filters cost a quarter there."""
+    size = (max(1, plane.shape[1] // 2), max(1, plane.shape[0] // 2))
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def restored(plane: Plane, shape: tuple[int, ...], method: int = cv2.INTER_LINEAR) -> Plane:
+    """A halved plane at its former shape, (H, W)."""
+    return np.asarray(cv2.resize(plane, shape[1::-1], interpolation=method), np.float32)
+
+
 class Canvas:
     """Ink on a sheet.
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from train.artist import mesh
-from train.artist.canvas import Box, Canvas, box_of, grown, on_sheet, without_specks
+from train.artist.canvas import Box, Canvas, box_of, grown, halved, on_sheet, restored, without_specks
 from train.artist.curves import taper
 from train.artist.regions import Regions
 from train.artist.sitter import Sitter
@@ -23,6 +23,8 @@ LIGHTEST_BLACK: Final = 0.42
 """Cloth lighter than this is never black."""
 DARK_HEADWEAR: Final = 0.34
 """Headwear of a lower median lightness is black as a whole, other headwear white."""
+FAR_APART: Final = 0.30
+"""Two tones of headwear that differ by more are drawn both."""
 APART: Final = 0.12
 """Two tones of one cloth differ by at least this."""
 
@@ -79,11 +81,12 @@ def _weave(sitter: Sitter, regions: Regions) -> _Weave | None:
     # At the person's rim the photo mixes with the background: tones are carried there from inside.
     solid = grown(sitter.person, -5)[window].astype(np.float32)
     light = np.where(solid > 0, sitter.light[window], weighted_mean(sitter.light[window], solid, 5)).astype(np.float32)
-    light = np.asarray(cv2.bilateralFilter(light, 9, 0.08, 5), np.float32)
-    flow = tangent_flow(soften(light, 2), 6)
-    folds = difference_across(light, flow, 2.5)
-    light, folds = np.moveaxis(smooth_along(np.dstack([light, folds]), flow, 8, 2), -1, 0)
-    return _Weave(mask[window], box, flow, np.ascontiguousarray(light), np.ascontiguousarray(folds))
+    light = np.asarray(cv2.bilateralFilter(halved(light), 5, 0.08, 2.5), np.float32)
+    flow = tangent_flow(soften(light, 1), 3)
+    folds = difference_across(light, flow, 1.25)
+    smooth = smooth_along(np.dstack([light, folds]), flow, 4)
+    light, folds = (restored(np.ascontiguousarray(smooth[..., k]), solid.shape) for k in (0, 1))
+    return _Weave(mask[window], box, restored(flow, solid.shape, cv2.INTER_NEAREST), light, folds)
 
 
 def _black(weave: _Weave, worn: Mask, headwear_end: int) -> Mask:
@@ -93,23 +96,32 @@ def _black(weave: _Weave, worn: Mask, headwear_end: int) -> Mask:
     """
     level = np.where(worn, weave.light + weave.folds - _threshold(weave.light[worn]), np.float32(1))
     if headwear_end > 0:
-        # Hats and scarves are even: light and shade would tear them.
+        # Hats and scarves are even, for light and shade would tear them, unless they have a band or a pattern.
         _, parts = cv2.connectedComponents(worn.astype(np.uint8))
         for part in np.unique(parts[:headwear_end][worn[:headwear_end]]):
             one = parts == part
-            level[one] = float(np.median(weave.light[one])) - DARK_HEADWEAR
+            dark, light = _two_tones(weave.light[one])
+            if light - dark > FAR_APART and dark < DARKEST:
+                level[one] = weave.light[one] - (dark + light) / 2
+            else:
+                level[one] = float(np.median(weave.light[one])) - DARK_HEADWEAR
     black = without_specks(on_sheet(soften(level.astype(np.float32), 2.5)) < 0, 12000)
     return ~without_specks(~black, 8000)
 
 
 def _threshold(values: Plane) -> float:
     """Between the cloth's two tones (two means); one tone is black or white as a whole."""
-    low, high = (float(value) for value in np.percentile(values, (10, 90)))
-    for _ in range(8):
-        middle = (low + high) / 2
-        dark = values <= middle
-        low = float(values[dark].mean()) if dark.any() else low
-        high = float(values[~dark].mean()) if not dark.all() else high
+    low, high = _two_tones(values)
     if high - low < APART:
         return LIGHTEST_BLACK if float(np.median(values)) < DARKEST else 0.15
     return min((low + high) / 2, LIGHTEST_BLACK) if low < DARKEST else 0.15
+
+
+def _two_tones(values: Plane) -> tuple[float, float]:
+    """Mean lightness of the darker and of the lighter part (two means)."""
+    low, high = (float(value) for value in np.percentile(values, (5, 95)))
+    for _ in range(8):
+        dark = values <= (low + high) / 2
+        low = float(values[dark].mean()) if dark.any() else low
+        high = float(values[~dark].mean()) if not dark.all() else high
+    return low, high

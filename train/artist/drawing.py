@@ -66,6 +66,8 @@ def draw(sitter: Sitter, width: float = 1.0) -> Drawing:
     cover = _cover(sitter, regions, hair, beard)
     draw_cloth(sitter, regions, canvas)
     hair_quality = 0.0 if hair is None else draw_hair(hair, canvas)
+    if beard is not None:  # a long beard hides the collar
+        canvas.erase((beard.mask > 0.5) & ~sitter.oval)
     beard_quality = 0.0 if beard is None else draw_beard(sitter, beard, canvas)
     draw_skin_lines(sitter, cover, canvas)
     jaw = draw_jaw(sitter, cover, canvas)

@@ -72,7 +72,7 @@ def find_hair(sitter: Sitter, regions: Regions) -> Hair | None:
     flow = flow_of(tone, within)
     tone = (within * tone + (1 - within) * weighted_mean(tone, within, 6)).astype(np.float32)
     across = difference_across(tone, flow, 1.5)
-    streaks, fine = np.moveaxis(smooth_along(np.dstack([tone, across]), flow, 9.0, 2.0), -1, 0)
+    streaks, fine = np.moveaxis(smooth_along(np.dstack([tone, across]), flow, 9.0, 3.0), -1, 0)
     usual = np.maximum(weighted_mean(np.abs(fine), within, 30), 0.010)
     face = float(np.median(sitter.skin_light[sitter.face])) if sitter.face.any() else 0.6
     own = float(np.percentile(sitter.light[box.window][sure], 45))
@@ -122,9 +122,12 @@ def flow_of(tone: Plane, mask: Plane) -> Flow:
 
 
 def _hair_mask(sitter: Sitter, regions: Regions) -> Plane:
-    """The region without brows, eyes and mouth, unless a fringe covers the brow."""
+    """The region without brows, eyes and mouth, unless a fringe covers the brow, and without a bald crown."""
     mask = regions.hair.copy()
     place = place_of(sitter, len(mask))
+    if regions.bald:  # what is left of the hair grows at the sides
+        crown = (place.y < place.brow) & (np.abs(place.x) < 0.8 * place.half)
+        mask *= 1 - soften(crown.astype(np.float32), 2)
     lower = (place.depth > 0.04) & (place.y > place.nose - 0.1)
     mask *= 1 - soften(lower.astype(np.float32), 2)
     for side in (0, 1):

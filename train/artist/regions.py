@@ -132,11 +132,13 @@ def find_regions(sitter: Sitter) -> Regions:
     prior = _with_fringe(prior, mixture, features, person, place)
     first = _chances(mixture, features, prior, person)
     chances = _chances(mixture, features, _with_falls(prior, first[..., HAIR], person, place), person)
+    crown = person & (place.y < place.brow - 0.2) & (place.depth < 0) & (np.abs(place.x) < 0.7 * place.half)
+    bald = bald and not (crown.any() and float(chances[..., HAIR][crown].mean()) > 0.4)
     headwear = not bald and _is_headwear(features, chances[..., HAIR], person, place)
     if headwear:
         chances[..., CLOTH] += chances[..., HAIR]
         chances[..., HAIR] = 0
-    chances = _off_forehead(_hanging(chances, place), place)
+    chances = _off_neck(_off_forehead(_hanging(chances, place), place), place)
     fine = _refined(sitter, chances)
     fine *= sitter.person[..., None] / np.maximum(fine.sum(axis=-1, keepdims=True), np.float32(1e-3))
     skin, hair, cloth = (np.ascontiguousarray(fine[..., owner], np.float32) for owner in (SKIN, HAIR, CLOTH))
@@ -284,6 +286,14 @@ def _with_fringe(
     prior = prior.copy()
     deep = (place.depth > 0.08) & (place.y < place.brow + 0.1)
     prior[..., HAIR] *= np.where(deep, 0.1 + 0.9 * ramp(apart, 0.3, 0.5), 1)
+    # Light on the forehead of a head with dark hair is shine: as light and as smooth as skin.
+    light = float(np.median(features[(place.depth > 0.12) & (place.y < place.nose) & person][:, 0]))
+    smooth = float(np.median(features[forehead][:, 3]))
+    dark = sum(part.share for part in mixture if part.owner == HAIR and part.mean[0] < 0.6 * light)
+    if dark > 0.2 * sum(shares):
+        shine = (place.depth > -0.5) & (place.y < place.brow) & (np.abs(place.x) < place.half) & person
+        shine &= (features[..., 0] > 0.75 * light) & (features[..., 3] < smooth + 6)
+        prior[..., HAIR] *= np.where(shine, 1e-4, 1)
     return prior
 
 
@@ -318,23 +328,27 @@ def _without_scalp(
     forehead = core & (place.y < place.brow - 0.15)
     if not core.any():
         return mixture, False
-    skin = np.median(features[core], axis=0)
-    smooth = float(np.median(features[forehead if forehead.sum() > 20 else core][:, 3]))
+    bare = [np.median(features[where], axis=0) for where in (core, forehead) if where.sum() > 20 or where is core]
+    smooth = float(bare[-1][3])
     found, scalp, hair = [], 0.0, 0.0
     for part in mixture:
         if part.owner != HAIR or part.share < 1e-3:
             found.append(part)
             continue
-        lit = float(part.mean[0] / max(skin[0], 1.0))
-        red, yellow = part.mean[1:3] - skin[1:3] * np.clip(lit, 0.3, 1.25)
-        rough = float(part.mean[3]) - smooth
-        alike = lit > 0.42 and rough < (4.5 if lit > 0.75 else 2.5) and -13 < red < 14 and -14 < yellow < 16
+        alike = any(_is_scalp(part.mean, skin, float(part.mean[3]) - smooth) for skin in bare)
         found.append(part._replace(owner=SKIN) if alike else part)
         if alike:
             scalp += part.share
         else:
             hair += part.share
     return found, scalp > hair
+
+
+def _is_scalp(mean: Floats, skin: Floats, rougher: float) -> bool:
+    """Whether a mean of features has the hue of skin, in another light, and is as smooth."""
+    lit = float(mean[0] / max(skin[0], 1.0))
+    red, yellow = mean[1:3] - skin[1:3] * np.clip(lit, 0.3, 1.25)
+    return bool(lit > 0.42 and rougher < (4.5 if lit > 0.75 else 2.5) and -13 < red < 14 and -14 < yellow < 16)
 
 
 def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> bool:
@@ -350,7 +364,7 @@ def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> b
     rough -= float(np.median(features[forehead if forehead.any() else core][:, 3]))
     redder, yellower = (float(np.median(features[core][:, 1 + k])) / (1.6, 1.4)[k] for k in (0, 1))
     redder, yellower = red - redder, yellow - yellower
-    blue = (light > 0.45 and (yellow < -6.5 or red < -6)) or (light > 0.65 and yellow < -4)
+    blue = (light > 0.45 and (yellow < -11 or red < -6)) or (light > 0.65 and yellow < -4)
     vivid = redder > 15 or (light > 0.7 and redder > 4 and yellower > 8)
     white = white and light > 1.25 and rough < 1 and np.hypot(red, yellow) < 8
     return bool(blue or vivid or white)
@@ -374,6 +388,21 @@ def _off_forehead(chances: npt.NDArray[np.float32], place: Place) -> npt.NDArray
     shade = below_skin & (place.depth > 0.14)
     chances[..., SKIN] += np.where(shade, chances[..., HAIR], 0)
     chances[..., HAIR] = np.where(shade, 0, chances[..., HAIR])
+    return chances
+
+
+def _off_neck(chances: npt.NDArray[np.float32], place: Place) -> npt.NDArray[np.float32]:
+    """Gives the skin slivers of hair beside the jaw, and spots of cloth on the neck: rims of shade and of beards."""
+    hair = chances[..., HAIR] > 0.5
+    opened = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8)) > 0
+    slivers = hair & ~grown(opened, 3) & (place.y > place.nose) & (place.depth > -0.5)
+    cloth = chances[..., CLOTH] > 0.5
+    _, components = cv2.connectedComponents(cloth.astype(np.uint8))
+    neck = (place.y > place.mouth) & (place.y < place.chin + 0.45) & (np.abs(place.x) < place.half)
+    spots = cloth & ~np.isin(components, np.unique(components[cloth & ~neck]))
+    for owner, wrong in ((HAIR, slivers), (CLOTH, spots)):
+        chances[..., SKIN] += np.where(wrong, chances[..., owner], 0)
+        chances[..., owner] = np.where(wrong, 0, chances[..., owner])
     return chances
 
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from train.artist.canvas import Box
+from train.artist.canvas import Box, halved, restored
 from train.artist.curves import Curve, Floats, normals, sample_on, smoothed
 from train.artist.tracing import Flow
 from train.npr.edge_flow import Plane, smooth_along, soften, tangent_flow
@@ -40,7 +40,7 @@ def depth_along(darkness: Plane, curve: Curve, aside: float) -> Floats:
 
 
 def folds(darkness: Plane, flow_sigma: float, aside: float, along: float) -> tuple[Plane, Flow]:
-    """Where a plane is darker than both sides across its own flow, and that flow.
+    """Where a plane is darker than both sides across its own flow, and that flow; measured at half size.
 
     Args:
         darkness: any part of a portrait, [H, W].
@@ -48,8 +48,9 @@ def folds(darkness: Plane, flow_sigma: float, aside: float, along: float) -> tup
         aside: distance of the sides, pixels.
         along: mean along the flow, pixels.
     """
-    flow = tangent_flow(soften(darkness, 1.5), flow_sigma)
-    calm = smooth_along(soften(darkness, 1.0), flow, along, 2.0)
+    shape, darkness, aside = darkness.shape, halved(darkness), aside / 2
+    flow = tangent_flow(soften(darkness, 0.75), flow_sigma / 2)
+    calm = smooth_along(soften(darkness, 0.5), flow, along / 2)
     y, x = np.mgrid[0 : darkness.shape[0], 0 : darkness.shape[1]].astype(np.float32)
     steps = [
         calm
@@ -63,4 +64,4 @@ def folds(darkness: Plane, flow_sigma: float, aside: float, along: float) -> tup
         for side in (-1, 1)
     ]
     depth = np.minimum(*steps) + ONE_SIDED * np.clip(np.maximum(*steps), 0, None)
-    return depth.astype(np.float32), flow
+    return restored(depth.astype(np.float32), shape), restored(flow, shape, cv2.INTER_NEAREST)
