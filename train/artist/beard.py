@@ -28,6 +28,8 @@ BOTH: Final = (0.20, 0.80)
 """Least share of either, and least sum, of moustache and chin that are a thin beard together."""
 LEAST_BLACK: Final = 0.06
 """Share of a beard that a black part of it has."""
+LEAST_HALF: Final = 0.3
+"""Black of a beard's lesser half over that of the other; with less, it is the shade of one side."""
 FULL: Final = 0.72
 """Share of the chin from which a beard is full and may hang below it."""
 STUBBLE: Final = 0.30
@@ -105,6 +107,10 @@ def draw_beard(sitter: Sitter, beard: Beard, canvas: Canvas) -> float:
     least = max(500, int(4 * LEAST_BLACK * (within > 0.5).sum()))
     ground = without_specks(on_sheet(level.astype(np.float32)) > 0, least)
     ground = ~without_specks(~ground, 60)
+    middle = int(np.clip(2 * (_middle(sitter) - box.left), 0, ground.shape[1]))
+    halves = sorted((int(ground[:, :middle].sum()), int(ground[:, middle:].sum())))
+    if halves[0] < LEAST_HALF * halves[1]:
+        ground[:] = False
     canvas.ink[box.sheet_window][ground] = 255
     small = cv2.resize(ground.astype(np.uint8), within.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     dark = np.asarray(-strands * grown(within > 0.3, 5), np.float32)
@@ -180,7 +186,7 @@ def _evenly_lit(sitter: Sitter, beard: Beard) -> Plane:
     wide = weighted_mean(beard.tone, beard.mask, 40)
     matrix = np.array([[-1, 0, 2 * _middle(sitter)], [0, 1, 0]], np.float64)
     other = cv2.warpAffine(wide, matrix, wide.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-    return (beard.tone - np.maximum(wide - other, 0)).astype(np.float32)
+    return np.asarray(beard.tone - np.maximum(wide - other, 0), np.float32)
 
 
 def _middle(sitter: Sitter) -> float:

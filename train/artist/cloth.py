@@ -119,7 +119,7 @@ def _threshold(values: Plane) -> float:
 
 def _two_tones(values: Plane) -> tuple[float, float]:
     """Mean lightness of the darker and of the lighter part (two means)."""
-    low, high = (float(value) for value in np.percentile(values, (5, 95)))
+    low, high = (float(value) for value in np.percentile(values, (10, 90)))
     for _ in range(8):
         dark = values <= (low + high) / 2
         low = float(values[dark].mean()) if dark.any() else low

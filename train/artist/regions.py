@@ -328,8 +328,13 @@ def _without_scalp(
     forehead = core & (place.y < place.brow - 0.15)
     if not core.any():
         return mixture, False
-    bare = [np.median(features[where], axis=0) for where in (core, forehead) if where.sum() > 20 or where is core]
-    smooth = float(bare[-1][3])
+    bare = [np.median(features[core], axis=0)]
+    smooth = float(bare[0][3])
+    if forehead.sum() > 20:
+        lit = np.median(features[forehead], axis=0)
+        smooth = float(lit[3])
+        if lit[0] > 1.4 * bare[0][0]:  # a face in the shade of its own head
+            bare.append(lit)
     found, scalp, hair = [], 0.0, 0.0
     for part in mixture:
         if part.owner != HAIR or part.share < 1e-3:
@@ -364,7 +369,7 @@ def _is_headwear(features: Floats, hair: Plane, person: Mask, place: Place) -> b
     rough -= float(np.median(features[forehead if forehead.any() else core][:, 3]))
     redder, yellower = (float(np.median(features[core][:, 1 + k])) / (1.6, 1.4)[k] for k in (0, 1))
     redder, yellower = red - redder, yellow - yellower
-    blue = (light > 0.45 and (yellow < -11 or red < -6)) or (light > 0.65 and yellow < -4)
+    blue = (light > 0.45 and (yellow < -11 or red < -6)) or (light > 0.65 and yellow < -4 and rough < 12)
     vivid = redder > 15 or (light > 0.7 and redder > 4 and yellower > 8)
     white = white and light > 1.25 and rough < 1 and np.hypot(red, yellow) < 8
     return bool(blue or vivid or white)

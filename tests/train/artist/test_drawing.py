@@ -1,31 +1,8 @@
-import cv2
 import numpy as np
 import pytest
 
 from train.artist.drawing import Drawing, draw, draw_portrait
 from train.artist.sitter import seat
-
-SYNTHETIC = "0012"
-"""A face that nobody has (faker-js, CC0)."""
-
-
-@pytest.fixture(scope="module")
-def portrait(shared):
-    """Photo, transform, mesh and labels of a synthetic face."""
-    folder = shared / "portraits"
-    photo = cv2.cvtColor(cv2.imread(str(folder / "photos" / f"{SYNTHETIC}.jpg")), cv2.COLOR_BGR2RGB)
-    labels = cv2.imread(str(folder / "labels" / f"{SYNTHETIC}.png"), cv2.IMREAD_GRAYSCALE)
-    meshes = np.load(folder / "mesh478.npz")
-    mesh = meshes["points"][list(meshes["names"]).index(f"{SYNTHETIC}.jpg")]
-    eyes = mesh[[468, 473], :2]
-    scale = 110 / np.linalg.norm(eyes[1] - eyes[0])
-    shift = np.array([256, 250]) - scale * eyes.mean(axis=0)
-    return photo, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), mesh, labels
-
-
-@pytest.fixture(scope="module")
-def sitter(portrait):
-    return seat(*portrait)
 
 
 @pytest.fixture(scope="module")
