@@ -1,5 +1,6 @@
 """The interfaces of drawing: an `Engine` is an open model that draws, a `Backend` a library that opens engines."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ class EngineRequest:
         batch_size: portraits in a call; None for the engine's default.
         threads: CPU threads of all calls together; None for the library's choice.
         load_module: reads a `.safetensors` file into a torch module; None where the caller has no torch.
+        stop: ends the compilation of an engine once it is set, by KeyboardInterrupt.
     """
 
     model: Path
@@ -110,6 +112,7 @@ class EngineRequest:
     batch_size: int | None = None
     threads: int | None = None
     load_module: Callable[[Path], Any] | None = None
+    stop: threading.Event | None = None
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class MultiGpuEngine:
 
     @property
     def batch_size(self) -> int:
-        """The smallest of them: GPUs may have to go on with less."""
-        return min(engine.batch_size for engine in self._engines)
+        """The largest of them: a GPU that had to go on with less takes a batch in parts, and the others stay busy."""
+        return max(engine.batch_size for engine in self._engines)
 
     def draw(self, batch: PortraitBatch) -> Image:
         """Draws a batch; see `Engine.draw`."""

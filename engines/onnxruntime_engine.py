@@ -6,6 +6,9 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from engines import installed
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
@@ -83,16 +86,33 @@ class OnnxRuntimeEngine:
             if session is None:
                 raise EngineError(f"the onnxruntime engine with {self._model} is closed; open it again")
             try:
-                drawing: Image = session.run(["drawing"], inputs)[0]
+                drawing = self._run(session, inputs, len(batch))
             except Exception as error:  # the library's errors have no other class in common
                 raise EngineError(
                     f"onnxruntime failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
                 ) from error
         return drawing
 
+    def _run(self, session: Any, inputs: dict[str, npt.NDArray[Any]], count: int) -> Image:
+        """Draws a batch; on a GPU in batches of one size, since it would choose kernels anew for each other size."""
+        if self.device == "cpu":
+            whole: Image = session.run(["drawing"], inputs)[0]
+            return whole
+        drawings = []
+        for start in range(0, count, self.batch_size):
+            parts = {name: array[start : start + self.batch_size] for name, array in inputs.items()}
+            missing = self.batch_size - len(parts["photo"])
+            padded = {name: _padded(array, missing) for name, array in parts.items()}
+            drawings.append(session.run(["drawing"], padded)[0][: self.batch_size - missing])
+        return np.concatenate(drawings)
+
     def close(self) -> None:
         """Frees the model once the calls in flight are done."""
         self._session = None
+
+
+def _padded(array: npt.NDArray[Any], missing: int) -> npt.NDArray[Any]:
+    return np.concatenate((array, np.repeat(array[-1:], missing, axis=0))) if missing else array
 
 
 def _choose_precision(asked: str, info: ModelInfo, device: str) -> str:
@@ -110,8 +130,8 @@ def _open_session(model: Path, device: str, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # errors
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    if threads is not None or device != "cpu":
+        options.intra_op_num_threads = threads or 1  # beside a GPU more would only spin
     providers: list[Any] = [CPU]
     if device != "cpu":
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import logging
 import re
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,7 @@ from engines.model_info import PRECISIONS, ModelInfo, read_metadata, sha256
 from engines.multi_gpu import MultiGpuEngine
 from engines.registry import ENGINES, backend, backends
 from engines.shipped import shipped_model
-from engines.tensorrt.cuda import Gpu, find_gpus
+from engines.tensorrt.cuda import Gpu, driver_fault, find_gpus
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
 
@@ -80,6 +82,7 @@ def open_engine(
     batch_size: int | None = None,
     threads: int | None = None,
     load_module: Callable[[Path], Any] | None = None,
+    stop: threading.Event | None = None,
 ) -> Engine:
     """Opens a model in an engine. What is asked for by name is what is used, or an error.
 
@@ -101,6 +104,7 @@ def open_engine(
         batch_size: portraits in a call, None for the engine's default.
         threads: CPU threads, None for the engine's default; TensorRT takes no notice.
         load_module: reads a `.safetensors` file for torch; see `engines.torch_engine.TorchEngine`.
+        stop: ends the compilation of an engine once it is set, by KeyboardInterrupt.
 
     Raises:
         EngineError: the model or what was asked for cannot be used here; one line that says what to do.
@@ -109,12 +113,14 @@ def open_engine(
     info = read_model(model)
     gpus = find_gpus()
     asked_for = EngineRequest(
-        model, info, precision=precision, batch_size=batch_size, threads=threads, load_module=load_module
+        model, info, precision=precision, batch_size=batch_size, threads=threads, load_module=load_module, stop=stop
     )
+    if not gpus and device == "auto" and (fault := driver_fault()):
+        logging.getLogger(__name__).warning("drawing on the CPU: %s", fault)
     no_file: list[UnfitError] = []
     not_here: list[UnfitError] = []
     failed: list[UnfitError] = []
-    passed_over: list[UnfitError] = []
+    passed_over: list[str] = []
     for each, devices in _candidates(_asked(engine, model), _named_device(device, gpus), gpus):
         reasons = no_file
         try:
@@ -126,14 +132,22 @@ def open_engine(
         except UnfitError as error:  # also a file that cannot be written
             if isinstance(error, ModelFileError) and reasons is failed:
                 raise
+            _let_go(error)
             reasons.append(error)
             if devices != "cpu":
-                passed_over.append(error)
+                passed_over.append(str(error))
             continue
         if passed_over:
             logging.getLogger(__name__).warning("drawing with %s on %s: %s", each.name, devices, passed_over[0])
         return opened
     raise (failed + not_here + no_file)[0]
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clears the local variables that an error's traceback holds: a failed engine among them stays on the GPU."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _asked(engine: str, model: Path) -> tuple[Backend, ...]:
@@ -269,7 +283,9 @@ def _named_device(device: str, gpus: tuple[Gpu, ...]) -> str:
     if not re.fullmatch(r"cuda|cuda:\d+(,cuda:\d+)*", device):
         raise EngineError(f"there is no device {device!r}: choose auto, cpu, cuda, cuda:N or cuda:N,cuda:M")
     if not gpus:
-        raise EngineError(f"cannot draw on {device}: the NVIDIA driver shows no GPU here; use --device cpu")
+        raise EngineError(
+            f"cannot draw on {device}: {driver_fault() or 'the NVIDIA driver shows no GPU here'}; use --device cpu"
+        )
     here = [f"cuda:{number}" for number in range(len(gpus))]
     asked = list(dict.fromkeys(device.split(","))) if device != "cuda" else here
     for each in asked:

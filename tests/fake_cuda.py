@@ -12,6 +12,7 @@ import functools
 import importlib.machinery
 import inspect
 import itertools
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.tensorrt.cuda import RUNTIME
+from engines.tensorrt.cuda import RUNTIME, UTILS
 
 GARBAGE_NEW, GARBAGE_FREED = 0xCD, 0xDD
 
@@ -54,6 +55,12 @@ CONSTANTS = {
 }
 
 ENUMS = (cudaError_t, cudaMemcpyKind, cudaDeviceAttr, cudaStreamCaptureMode)
+
+
+def install(monkeypatch, cuda: "FakeCuda") -> None:
+    """Makes it what a program finds when it imports CUDA."""
+    monkeypatch.setitem(sys.modules, RUNTIME, cuda.module())
+    monkeypatch.setitem(sys.modules, UTILS, cuda.utils())
 
 
 class Memory:
@@ -95,9 +102,6 @@ class Handle:
         self.number = next(self.numbers)
         self.destroyed = False
 
-    def __int__(self) -> int:
-        return self.number
-
 
 class Stream(Handle):
     def __init__(self, device: int) -> None:
@@ -135,12 +139,14 @@ class FakeCuda:
     Attributes:
         capabilities: of its GPUs.
         room: bytes of memory of each GPU.
+        spills: whether more than that is given, from the host's memory, as on Windows.
         fail: error codes by function, for its next call and all after it.
         calls: names of the functions called so far.
     """
 
     capabilities: list[str] = field(default_factory=lambda: ["8.9"])
     room: int = 1 << 30
+    spills: bool = False
     fail: dict[str, cudaError_t] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
@@ -161,6 +167,12 @@ class FakeCuda:
             setattr(module, kind.__name__, kind)
         for name, value in CONSTANTS.items():
             setattr(module, name, value)
+        return module
+
+    def utils(self) -> types.ModuleType:
+        """What is to be found as `cuda.bindings.utils`."""
+        module = types.ModuleType(UTILS)
+        module.get_cuda_native_handle = lambda obj: obj.number
         return module
 
     def functions(self) -> dict[str, Callable[..., tuple[Any, ...]]]:
@@ -219,13 +231,13 @@ class FakeCuda:
                         raise Fault("two streams work on the same thing at once")
 
     def handle(self, number: Any, kind: type) -> Any:
-        found = self.handles.get(int(number))
+        found = self.handles.get(number.number if isinstance(number, Handle) else number)
         if not isinstance(found, kind) or found.destroyed:
             raise Fault(f"no {kind.__name__} {number}")
         return found
 
     def _add(self, handle: Handle) -> tuple[Any, ...]:
-        self.handles[int(handle)] = handle
+        self.handles[handle.number] = handle
         return cudaError_t.cudaSuccess, handle
 
     def _destroy(self, number: Any, kind: type) -> tuple[Any, ...]:
@@ -256,11 +268,16 @@ class FakeCuda:
         return cudaError_t.cudaSuccess, int(self.capabilities[device].split(".")[part])
 
     def cudaMalloc(self, size):
+        if self.in_use + size > self.room and self.spills:
+            raise Fault("memory of the host in place of the GPU's, ten times as slow")
         if self.in_use + size > self.room:
             return cudaError_t.cudaErrorMemoryAllocation, None
         address, self._next = self._next, self._next + (size + 511) // 256 * 256
         self.memory.append(Memory(address, np.empty(size, np.uint8), self.current))
         return cudaError_t.cudaSuccess, address
+
+    def cudaMemGetInfo(self):
+        return cudaError_t.cudaSuccess, self.room - self.in_use, self.room
 
     def cudaFree(self, devPtr):
         return self._free(devPtr, on_gpu=True)

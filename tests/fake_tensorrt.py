@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fake_cuda
 import numpy as np
 import onnxruntime
 from fake_cuda import FakeCuda, Fault, Stream, Work
 
 from engines.model_info import read_metadata, sha256
-from engines.tensorrt.cuda import RUNTIME
 from engines.tensorrt.sidecar import Sidecar, this_platform, write_sidecar
 
 
@@ -53,6 +53,12 @@ class CudaGraphStrategy(enum.Enum):
     WHOLE_GRAPH_CAPTURE = 1
 
 
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY = 0
+    EAGER = 1
+    NONE = 2
+
+
 class ILogger:
     Severity = Severity
 
@@ -71,6 +77,7 @@ class FakeTensorRT:
         fail: results by method, with what the log is told then.
         deserialised: how many engines were loaded.
         graph_strategies: of the contexts made, where one was given.
+        compiled: how many kernels TensorRT for RTX had to compile, for want of them in a context's cache.
     """
 
     def __init__(self, cuda: FakeCuda, flavor: str = "tensorrt", version: str = "11.4.0") -> None:
@@ -79,6 +86,8 @@ class FakeTensorRT:
         self.fail: dict[str, tuple[Any, str]] = {}
         self.deserialised = 0
         self.graph_strategies: list[CudaGraphStrategy] = []
+        self.compiled = 0
+        self.logger: Any = None
 
     def module(self) -> types.ModuleType:
         name = self.flavor.replace("-", "_")
@@ -91,6 +100,7 @@ class FakeTensorRT:
             setattr(module, kind.__name__, kind)
         if self.flavor == "tensorrt-rtx":
             module.CudaGraphStrategy = CudaGraphStrategy
+            module.DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
         return module
 
 
@@ -115,6 +125,9 @@ class Runtime:
             raise Fault("TensorRT was called without a GPU")
         if not (isinstance(logger, ILogger) and logger.ready):
             raise Fault("a logger whose base class was not initialised")
+        if library.logger not in (None, logger):
+            raise Fault("a second logger, which TensorRT would ignore")
+        library.logger = logger
         self.library, self.logger = library, logger
 
     @failing
@@ -127,13 +140,38 @@ class Runtime:
             return None
 
 
+class IRuntimeCache:
+    def __init__(self, library: FakeTensorRT) -> None:
+        self.library = library
+        self.kernels: set[int] = set()
+
+    def deserialize(self, blob):
+        version, _, kernels = bytes(blob).decode(errors="replace").partition(":")
+        if version != self.library.version:
+            return False
+        self.kernels = {int(size) for size in kernels.split(",")}
+        return True
+
+    def serialize(self):
+        return f"{self.library.version}:{','.join(map(str, sorted(self.kernels)))}".encode()
+
+
 class IRuntimeConfig:
-    def __init__(self) -> None:
+    def __init__(self, library: FakeTensorRT) -> None:
+        self.library, self.cache = library, None
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
         self.strategy = ExecutionContextAllocationStrategy.STATIC
         self.cuda_graph_strategy = CudaGraphStrategy.DISABLED
 
     def set_execution_context_allocation_strategy(self, strategy):
         self.strategy = strategy
+
+    def create_runtime_cache(self):
+        return IRuntimeCache(self.library)
+
+    def set_runtime_cache(self, cache):
+        self.cache = cache
+        return True
 
 
 class ICudaEngine:
@@ -159,21 +197,27 @@ class ICudaEngine:
 
     @failing
     def create_runtime_config(self):
-        return IRuntimeConfig()
+        return IRuntimeConfig(self.library)
 
     @failing
     def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
+        cache = None
+        if self.library.flavor == "tensorrt-rtx" and not isinstance(strategy, IRuntimeConfig):
+            raise Fault("kernels that are compiled at every start")
         if isinstance(strategy, IRuntimeConfig):
+            cache = strategy.cache
+            if strategy.dynamic_shapes_kernel_specialization_strategy.name != "EAGER" or cache is None:
+                raise Fault("slow kernels at first, or kernels that are compiled at every start")
             self.library.graph_strategies.append(strategy.cuda_graph_strategy)
             strategy = strategy.strategy
         if strategy is not ExecutionContextAllocationStrategy.USER_MANAGED:
             raise Fault("a context that takes the memory of the largest batch")
-        return IExecutionContext(self)
+        return IExecutionContext(self, cache)
 
 
 class IExecutionContext:
-    def __init__(self, engine: ICudaEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: ICudaEngine, cache: IRuntimeCache | None) -> None:
+        self.engine, self.cache = engine, cache
         self.library, self.logger = engine.library, engine.logger
         self.profile: int | None = None
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -223,6 +267,9 @@ class IExecutionContext:
         if self.scratch is None or self.scratch[1] < max(self._needed(), 1):
             raise Fault("a context without the memory that it needs")
         count = next(iter(self.shapes.values()))[0]
+        if self.cache is not None and count not in self.cache.kernels:
+            self.library.compiled += 1
+            self.cache.kernels.add(count)
         tensors = {name: self._tensor(name, count, stream.device) for name in self.engine.ports}
         scratch = cuda.find(*self.scratch, stream.device)
         outputs = [port.name for port in self.engine.session.get_outputs()]
@@ -256,7 +303,7 @@ class IExecutionContext:
 
 def install(monkeypatch, cuda: FakeCuda, library: FakeTensorRT) -> None:
     """Makes them what a program finds when it imports CUDA and TensorRT."""
-    monkeypatch.setitem(sys.modules, RUNTIME, cuda.module())
+    fake_cuda.install(monkeypatch, cuda)
     for flavor in ("tensorrt", "tensorrt-rtx"):
         module = library.module() if flavor == library.flavor else None
         monkeypatch.setitem(sys.modules, flavor.replace("-", "_"), module)

@@ -35,8 +35,8 @@ def retinaface_extractor(options: FaceOptions) -> "Extractor":
     )
 
 
-def generator_engine(options: EngineOptions, model: Path) -> "Engine":
-    """Opens a model in the engine asked for, or the fastest here.
+def generator_engine(options: EngineOptions, model: Path, stop: threading.Event | None = None) -> "Engine":
+    """Opens a model in the engine asked for, or the fastest here; `stop` ends the compilation of an engine.
 
     Raises:
         EngineError: it cannot be used here.
@@ -50,6 +50,7 @@ def generator_engine(options: EngineOptions, model: Path) -> "Engine":
         precision=options.precision,
         batch_size=options.batch_size,
         load_module=_torch_module,
+        stop=stop,
     )
 
 
@@ -58,7 +59,7 @@ def convert(
     listener: Listener,
     *,
     stop: threading.Event | None = None,
-    open_engine: "Callable[[EngineOptions, Path], Engine]" = generator_engine,
+    open_engine: "Callable[[EngineOptions, Path], Engine] | None" = None,
     open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
     debug: bool = False,
 ) -> ConvertResult:
@@ -68,7 +69,7 @@ def convert(
         options: what to do.
         listener: is told how it goes.
         stop: ends it early when it is set; what is being drawn is finished first.
-        open_engine: opens the engine; is called only if there is something to draw.
+        open_engine: opens the engine, None for `generator_engine`; is called only if there is something to draw.
         open_extractor: opens the face extractor in each worker; can be pickled.
         debug: let through what libraries print in workers.
 
@@ -83,7 +84,7 @@ def convert(
     executor = LocalExecutor(
         Recipe.of(options),
         open_storage(str(sources.output)),
-        lambda: open_engine(options.engine, model),
+        lambda: open_engine(options.engine, model) if open_engine else generator_engine(options.engine, model, stop),
         open_extractor,
         workers=options.run.workers,
         time_limit=options.run.time_limit,

@@ -139,7 +139,12 @@ def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Part, ...]:
     from engines.tensorrt import cuda
 
     driver = cuda.driver_version()
-    if driver is None:
+    fault = cuda.driver_fault()
+    if fault is not None:
+        state = fault
+    elif driver is None and cuda.in_container():
+        state = "none was found; this is a container: start it with --gpus all, on a machine with an NVIDIA driver"
+    elif driver is None:
         state = f"none was found; if an NVIDIA GPU is here, install its driver: {DRIVERS}"
     else:
         state = f"shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"

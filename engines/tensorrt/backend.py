@@ -24,7 +24,7 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     here = [flavor for flavor in (*flavors, *MODULES) if library.is_installed(flavor)]
     version = f"{here[0]} {library.installed_version(here[0])}" if here else None
     if not gpus:
-        return EngineStatus(NAME, False, version, (), "the NVIDIA driver shows no GPU here")
+        return EngineStatus(NAME, False, version, (), cuda.driver_fault() or "the NVIDIA driver shows no GPU here")
     reason, remedy = None, None
     for gpu, flavor in zip(gpus, flavors, strict=True):
         if not library.is_installed(flavor):
@@ -60,7 +60,9 @@ def open_engine(request: EngineRequest) -> TensorRTEngine:
                     f"and name it with --model"
                 )
             assert request.gpu is not None
-            model = engine_cache.engine_file_for(model, request.info, request.device, request.gpu, batch_size)
+            model = engine_cache.engine_file_for(
+                model, request.info, request.device, request.gpu, batch_size, request.stop
+            )
         return TensorRTEngine(model, device=request.device, precision=precision, batch_size=batch_size)
     except CudaError as error:
         raise EngineError(f"tensorrt cannot draw {model} on {request.device}: {error}") from error

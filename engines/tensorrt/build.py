@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from engines.tensorrt.library import MODULES, flavor_for, import_library, instal
 from engines.tensorrt.sidecar import Sidecar, sidecar_path, this_platform, write_sidecar
 
 
-def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progress | None = None) -> Sidecar:
+def build_engine(
+    onnx: Path,
+    out: Path,
+    options: BuildOptions,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Sidecar:
     """Builds an engine and writes it with its sidecar; a sidecar there before never outlives its engine.
 
     Ctrl-C stops the build, and nothing is written.
@@ -32,14 +39,16 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
         out: the engine file; replaced where it exists.
         options: what it is built for, and how.
         progress: is told how many steps of how many are done, from other threads too.
+        stop: ends the build as Ctrl-C does, once it is set.
 
     Returns:
         What was written beside the engine.
 
     Raises:
         ModelFileError: the model is damaged, no portrait generator, or nothing that TensorRT can read.
-        EngineError: TensorRT is not installed or cannot build this here, a graph in fp16 has no half layers, or a
-            file cannot be written.
+        EngineError: TensorRT is not installed or cannot build this here, a graph in fp16 has no half layers or its
+            engine has none, or a file cannot be written.
+        KeyboardInterrupt: it was stopped.
     """
     info = read_metadata(onnx)
     if options.precision not in (None, info.precision):
@@ -66,7 +75,14 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
         options.optimization_level,
         _read_timing_cache(flavor, options.timing_cache),
     )
-    plan = _compile(library, onnx, settings, progress or (lambda done, total: None), number if gpu else 0)
+    inspects = gpu is not None and gpu.compute_capability in capabilities
+    compiling = _Compiling(library, onnx, settings, number if gpu else 0, inspects)
+    plan, counts = compiling.done(progress or (lambda done, total: None), stop)
+    if info.precision == "fp16" and counts and not counts.get("HALF"):
+        raise EngineError(
+            f"TensorRT made an engine without half layers of a graph in fp16, so {out} was not written; "
+            f"use --precision fp32, or another version of TensorRT"
+        )
     if info.precision == "fp16" and not plan.layers.get("CONVOLUTION HALF"):
         raise EngineError(
             f"{onnx} says that it computes in fp16, and TensorRT finds no convolution in half precision in it; "
@@ -81,13 +97,11 @@ def build_engine(onnx: Path, out: Path, options: BuildOptions, progress: Progres
         engine_sha256=hashlib.sha256(plan.content).hexdigest(),
         batch_size=options.batch_size,
         precision=info.precision,
-        layers=plan.layers,
+        layers=plan.layers | {f"engine {dtype}": count for dtype, count in counts.items()},
         options=_texts(options),
         model=_model_texts(info),
     )
     _write(out, plan, sidecar)
-    if gpu is not None and gpu.compute_capability in capabilities:
-        sidecar = _inspected(library, out, sidecar)
     if options.timing_cache is not None and plan.timing_cache is not None:
         write_atomically(options.timing_cache, plan.timing_cache)
     return sidecar
@@ -158,34 +172,57 @@ def _read_timing_cache(flavor: str, path: Path | None) -> bytes | None:
     return b""
 
 
-def _compile(library: Any, onnx: Path, settings: Settings, progress: Progress, device: int) -> Plan:
-    """Compiles in a thread of its own: TensorRT's calls last for minutes, in which Ctrl-C would not be heeded."""
-    result: Future[Plan | None] = Future()
-    cancelled = threading.Event()
+@dataclass(frozen=True)
+class _Compiling:
+    """A build in a thread of its own: TensorRT's calls last for minutes, in which Ctrl-C would not be heeded.
 
-    def work() -> None:
+    Attributes:
+        device: the number of the GPU to build on; 0 where there is none.
+        inspects: whether the engine can be loaded on that GPU, and so inspected.
+    """
+
+    library: Any
+    onnx: Path
+    settings: Settings
+    device: int
+    inspects: bool
+
+    def done(self, progress: Progress, stop: threading.Event | None) -> tuple[Plan, dict[str, int]]:
+        """Builds, and returns the engine and the data types in it, as `inspect` counts them."""
+        result: Future[tuple[Plan, dict[str, int]] | None] = Future()
+        cancelled = threading.Event()
+
+        def work() -> None:
+            try:
+                result.set_result(self._work(progress, cancelled))
+            except BaseException as error:
+                result.set_exception(error)
+
+        thread = threading.Thread(target=work, name="build", daemon=True)
         try:
-            if device:
-                cuda.call("cudaSetDevice", device)  # holds for this thread
-            result.set_result(compile_graph(library, onnx, settings, progress, cancelled))
-        except BaseException as error:
-            result.set_exception(error)
+            thread.start()
+            while not result.done():
+                wait((result,), timeout=0.2)  # on Windows an endless wait would not be interrupted
+                if stop is not None and stop.is_set():
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            cancelled.set()
+            if thread.ident is not None:  # a thread of TensorRT's that outlived Python would crash the program
+                wait((result,))
+            raise
+        built = result.result()
+        if built is None:
+            raise KeyboardInterrupt
+        progress(STEPS, STEPS)
+        return built
 
-    thread = threading.Thread(target=work, name="build", daemon=True)
-    try:
-        thread.start()
-        while not result.done():
-            wait((result,), timeout=0.2)  # on Windows an endless wait would not be interrupted
-    except KeyboardInterrupt:
-        cancelled.set()
-        if thread.ident is not None:  # a thread of TensorRT's that outlived Python would crash the program
-            wait((result,))
-        raise
-    plan = result.result()
-    if plan is None:
-        raise KeyboardInterrupt
-    progress(STEPS, STEPS)
-    return plan
+    def _work(self, progress: Progress, cancelled: threading.Event) -> tuple[Plan, dict[str, int]] | None:
+        if self.device:
+            cuda.call("cudaSetDevice", self.device)  # holds for this thread, in which GPU 0 is current at first
+        plan = compile_graph(self.library, self.onnx, self.settings, progress, cancelled)
+        if plan is None:
+            return None
+        return plan, inspect(self.library, plan.content) if self.inspects else {}
 
 
 def _write(out: Path, plan: Plan, sidecar: Sidecar) -> None:
@@ -196,26 +233,6 @@ def _write(out: Path, plan: Plan, sidecar: Sidecar) -> None:
         raise EngineError(f"cannot replace {sidecar_path(out)}: {error.strerror or error}; check its folder") from error
     write_atomically(out, plan.content)
     write_sidecar(out, sidecar)
-
-
-def _inspected(library: Any, engine: Path, sidecar: Sidecar) -> Sidecar:
-    """Adds what the engine's inspector tells of its layers, as `engine HALF`, ... to the sidecar.
-
-    Raises:
-        EngineError: a graph in fp16 has become an engine without half layers; it is removed.
-    """
-    counts = inspect(library, engine)
-    if sidecar.precision == "fp16" and counts and not counts.get("HALF"):
-        for file in (sidecar_path(engine), engine):
-            file.unlink(missing_ok=True)
-        raise EngineError(
-            f"TensorRT made an engine without half layers of a graph in fp16, so {engine} was not kept; "
-            f"use --precision fp32, or another version of TensorRT"
-        )
-    layers = sidecar.layers | {f"engine {dtype}": count for dtype, count in counts.items()}
-    sidecar = dataclasses.replace(sidecar, layers=layers)
-    write_sidecar(engine, sidecar)
-    return sidecar
 
 
 def _texts(options: BuildOptions) -> dict[str, str]:

@@ -17,7 +17,7 @@ from engines.base import one_line
 from engines.errors import EngineError, ModelFileError
 from engines.regular_files import read_regular
 from engines.signature import INPUTS, Port, check_signature
-from engines.tensorrt.library import new_log
+from engines.tensorrt.library import log_of
 
 Progress = Callable[[int, int], None]
 """Told how many steps of how many are done; called from other threads too, one at a time."""
@@ -83,7 +83,7 @@ def compile_graph(
         ModelFileError: TensorRT cannot read the graph, or it is no portrait generator.
         EngineError: TensorRT cannot compile it here.
     """
-    log = new_log(library)
+    log = log_of(library)
     try:
         builder = _checked(library.Builder(log), log, "start its builder")
         strongly_typed = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -96,6 +96,7 @@ def compile_graph(
         monitor = config.progress_monitor = _new_monitor(library, progress, cancelled)
         serialized = builder.build_serialized_network(network, config)
         if cancelled.is_set():
+            log.forget()  # TensorRT tells of it as an error
             return None
         content = bytes(_checked(serialized, log, f"compile {onnx}"))
         measured = None
@@ -109,8 +110,12 @@ def compile_graph(
     return Plan(content, layers, measured)
 
 
-def inspect(library: Any, engine_file: Path) -> dict[str, int]:
-    """Counts the outputs of an engine's layers by data type, as its inspector tells them; needs the GPU.
+def inspect(library: Any, content: bytes) -> dict[str, int]:
+    """Counts the outputs of an engine's layers by data type, as its inspector tells them.
+
+    Args:
+        library: the module `tensorrt` or `tensorrt_rtx`.
+        content: of an engine file; the current GPU must be one that it was built for.
 
     Returns:
         Nothing where the inspector does not tell them.
@@ -118,15 +123,17 @@ def inspect(library: Any, engine_file: Path) -> dict[str, int]:
     Raises:
         EngineError: TensorRT cannot load what it has compiled.
     """
-    log = new_log(library)
+    log = log_of(library)
     try:
         runtime = _checked(library.Runtime(log), log, "start its runtime")
-        loaded = _checked(runtime.deserialize_cuda_engine(read_regular(engine_file)), log, f"load {engine_file}")
-        inspector = _checked(loaded.create_engine_inspector(), log, f"inspect {engine_file}")
+        loaded = _checked(runtime.deserialize_cuda_engine(content), log, "load the engine that it has built")
+        inspector = _checked(loaded.create_engine_inspector(), log, "inspect the engine that it has built")
         text = inspector.get_engine_information(library.LayerInformationFormat.JSON)
         return count_types(text)
     except _FAILURES as error:
-        raise EngineError(f"tensorrt cannot inspect {engine_file}: {one_line(error)}; see: apdraw doctor") from error
+        raise EngineError(
+            f"tensorrt cannot inspect the engine that it has built: {one_line(error)}; see: apdraw doctor"
+        ) from error
 
 
 def count_types(text: str) -> dict[str, int]:
@@ -208,6 +215,7 @@ def _checked(result: Any, log: Any, what: str) -> Any:
     if result is None or result is False or (isinstance(result, int) and result < 0):
         said = " ".join(log.take()) or "it did not say why"
         raise EngineError(f"tensorrt cannot {what}: {said}; see: apdraw doctor")
+    log.forget()
     return result
 
 

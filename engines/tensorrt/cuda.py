@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,19 @@ from engines.base import one_line
 from engines.errors import CudaError, EngineError, OutOfGpuMemoryError
 
 RUNTIME: Final = "cuda.bindings.runtime"
+UTILS: Final = "cuda.bindings.utils"
 INSTALL: Final = "python -m pip install cuda-bindings"
+
+_NO_GPU: Final = 100
+"""What the driver answers, as an error code, where all is well but there is no GPU."""
+
+_FAULTS: Final = {
+    802: "start the fabric manager: sudo systemctl start nvidia-fabricmanager",
+    803: "restart the computer: the driver was updated and the old one is still running",
+    804: "this GPU does not run the newer CUDA of this container: update the host's driver, or take another image",
+    999: "load the module again: sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm; or restart the computer",
+}
+"""What to do about errors that the driver starts with."""
 
 _CAPABILITY_MAJOR: Final = 75  # of the driver's CUdevice_attribute
 _CAPABILITY_MINOR: Final = 76
@@ -52,6 +65,27 @@ def find_gpus() -> tuple[Gpu, ...]:
         return ()
 
 
+def driver_fault() -> str | None:
+    """Why a driver that is installed does not start, and what to do; None if it does, or if there is none."""
+    text = ctypes.c_char_p()
+    try:
+        driver = _driver()
+        code = driver.cuInit(0)
+        if code in (0, _NO_GPU):
+            return None
+        driver.cuGetErrorString(code, ctypes.byref(text))
+    except (OSError, AttributeError):
+        return None
+    said = (text.value or b"unknown error").decode(errors="replace")
+    remedy = _FAULTS.get(code, "see whether nvidia-smi works, and restart the computer")
+    return f"the NVIDIA driver does not start: {said} (CUDA error {code}); {remedy}"
+
+
+def in_container() -> bool:
+    """Whether this is a container of Docker or Podman, where a driver comes from outside."""
+    return any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+
+
 def driver_version() -> str | None:
     """The driver's version and the newest CUDA that it runs: `580.65 (CUDA 13.0)`; None without a driver."""
     cuda = ctypes.c_int()
@@ -72,7 +106,11 @@ def driver_version() -> str | None:
 
 
 def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    if sys.platform == "win32":
+        return ctypes.CDLL("nvcuda.dll")
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL("libcuda.so.1")
+    return ctypes.CDLL("/usr/lib/wsl/lib/libcuda.so.1")  # of Windows, often on no library path
 
 
 def _gpu(driver: ctypes.CDLL, number: int) -> Gpu:
@@ -104,7 +142,7 @@ def call(function: str, *arguments: Any) -> Any:
     """Calls a function of CUDA's runtime.
 
     Returns:
-        What it returns beside its error code: None, or one value.
+        What it returns beside its error code: None, one value, or a tuple of several.
 
     Raises:
         OutOfGpuMemoryError: there is too little memory on the GPU.
@@ -119,7 +157,7 @@ def call(function: str, *arguments: Any) -> Any:
             module.cudaGetLastError()  # or the next call of whoever asks would report it again
         kind = OutOfGpuMemoryError if out_of_memory else CudaError
         raise kind(function, code.name, text.decode() if isinstance(text, bytes) else str(text))
-    return results[0] if results else None
+    return tuple(results) if len(results) > 1 else next(iter(results), None)
 
 
 def device_count() -> int:
@@ -158,7 +196,8 @@ class Stream:
 
     def __int__(self) -> int:
         """Its handle, as TensorRT takes it."""
-        return int(self._stream)
+        handle: int = importlib.import_module(UTILS).get_cuda_native_handle(self._stream)
+        return handle
 
     def upload(self, buffer: "Buffer") -> None:
         """Copies a buffer to the GPU; its host side may be written again after `wait`."""
@@ -241,7 +280,14 @@ def allocate(owner: contextlib.ExitStack, size: int) -> int:
 
     Returns:
         Its address.
+
+    Raises:
+        OutOfGpuMemoryError: it is not free. On Windows CUDA would take the host's memory then, which is far slower.
     """
+    free, _ = call("cudaMemGetInfo")
+    if size > free:
+        told = f"{size / 1e6:,.0f} MB are wanted, {free / 1e6:,.0f} MB are free"
+        raise OutOfGpuMemoryError("cudaMalloc", "cudaErrorMemoryAllocation", told)
     address = call("cudaMalloc", size)
     owner.callback(_free, "cudaFree", address)
     return int(address)

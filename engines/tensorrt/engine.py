@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -31,7 +32,7 @@ class TensorRTEngine:
     """A generator compiled by TensorRT for one GPU. See `Engine`.
 
     A batch is padded to `batch_size`, so that every call has one shape. Where the GPU's memory does not hold two
-    of them, the batch size is halved until it does, also in the middle of the work.
+    of them, the batch size is halved until it does; if that shows in the middle of the work, in that lane only.
 
     Args:
         model: the `.engine` file, with its sidecar beside it.
@@ -86,8 +87,9 @@ class TensorRTEngine:
         self._lanes: list[Lane] = []
         try:
             program = Program(flavor, library, model, cuda_graph)
-            self._lanes = [Lane(program) for _ in range(LANES)]
+            self._lanes = [Lane(program, self.batch_size) for _ in range(LANES)]
             self._prepare_lanes()
+            program.keep_kernels()
         except ModelFileError:
             raise
         except (EngineError, *_LIBRARY_ERRORS) as error:
@@ -108,13 +110,13 @@ class TensorRTEngine:
             cuda.call("cudaSetDevice", self._number)
             start = 0
             while start < len(batch):
-                part = slice(start, start + self.batch_size)
+                part = slice(start, start + lane.limit)
                 try:
-                    lane.prepare(part.stop - part.start)
+                    lane.prepare(lane.limit)
                     drawing[part] = lane.draw({name: array[part] for name, array in inputs.items()})
                 except OutOfGpuMemoryError as error:
                     lane.close()
-                    self._halve(part.stop - part.start, error)
+                    self._halve(lane.limit, (lane,), error)
                 else:
                     start = part.stop
         except (EngineError, *_LIBRARY_ERRORS) as error:
@@ -139,23 +141,25 @@ class TensorRTEngine:
         while True:
             try:
                 for lane in self._lanes:
-                    lane.prepare(self.batch_size)
+                    lane.prepare(lane.limit)
             except OutOfGpuMemoryError as error:
                 for lane in self._lanes:
                     lane.close()
-                self._halve(self.batch_size, error)
+                self._halve(self.batch_size, self._lanes, error)
             else:
                 return
 
-    def _halve(self, size: int, error: OutOfGpuMemoryError) -> None:
-        """Goes on with smaller batches than `size`, for which memory was short."""
+    def _halve(self, size: int, lanes: Sequence[Lane], error: OutOfGpuMemoryError) -> None:
+        """Goes on in these lanes with smaller batches than `size`, for which memory was short."""
         with self._halving:
             if size == 1:
                 raise EngineError(
                     "its memory does not hold one portrait; end other programs that use this GPU, "
                     "or choose another --device"
                 ) from error
-            self.batch_size = min(self.batch_size, size // 2)
+            for lane in lanes:
+                lane.limit = size // 2
+            self.batch_size = max(lane.limit for lane in self._lanes)
             if self._warned:
                 return
             self._warned = True

@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +20,14 @@ from engines.model_info import ModelInfo, sha256
 from engines.options import BuildOptions
 from engines.tensorrt import build, cuda
 from engines.tensorrt.library import flavor_for, import_library
-from engines.tensorrt.sidecar import check_fits, read_sidecar, this_platform
+from engines.tensorrt.sidecar import SUFFIX, check_fits, read_sidecar, this_platform
 
 DURATIONS: Final = {"tensorrt": "several minutes", "tensorrt-rtx": "up to a minute"}
 """How long a build is expected to take, by flavor."""
+
+
+ABANDONED_SECONDS: Final = 24 * 60 * 60
+"""After so long the folder of a build is taken to be that of a killed one."""
 
 
 def cache_folder() -> Path:
@@ -32,7 +38,9 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("apdraw", appauthor=False) / "engines"
 
 
-def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None) -> Path:
+def engine_file_for(
+    onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, batch_size: int | None, stop: threading.Event | None = None
+) -> Path:
     """The engine of a model for a GPU: the one in the cache, else one built now, which is announced.
 
     Two processes that build the same engine at once do not disturb each other: the first to finish wins.
@@ -43,12 +51,14 @@ def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, bat
         device: `cuda:0`, ...
         gpu: what the driver tells of it.
         batch_size: portraits in a call; None for the default.
+        stop: ends a build once it is set.
 
     Returns:
         The `.engine` file, its sidecar beside it.
 
     Raises:
         EngineError: TensorRT is not installed, or the engine cannot be built or kept.
+        KeyboardInterrupt: the build was stopped.
     """
     cuda.device_count()  # where this fails TensorRT may crash
     capability = cuda.compute_capability(int(device.partition(":")[2]))
@@ -85,17 +95,31 @@ def engine_file_for(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, bat
         # For this user's eyes and hands alone: it is code that is run without asking.
         with tempfile.TemporaryDirectory(prefix=".", dir=entry.parent, ignore_cleanup_errors=True) as folder:
             _announce(onnx, info, device, gpu, flavor, entry.parent)
-            _build(onnx, Path(folder) / "built" / engine.name, BuildOptions(flavor, size, device=device))
+            _build(onnx, Path(folder) / "built" / engine.name, BuildOptions(flavor, size, device=device), stop)
             try:
                 (Path(folder) / "built").rename(entry)
             except OSError:
                 if not engine.exists():  # or else another process was faster
                     raise
+        _sweep(entry.parent, flavor, library.__version__)
     except OSError as error:
         raise EngineError(
             f"cannot keep engines in {entry.parent}: {error.strerror or error}; name another folder in APDRAW_CACHE"
         ) from error
     return engine
+
+
+def _sweep(folder: Path, flavor: str, version: str) -> None:
+    """Removes engines that other versions of this flavor have built, and what builds that were killed left behind."""
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError, UnfitError):
+            if entry.name.startswith("."):
+                outdated = time.time() - entry.stat().st_mtime > ABANDONED_SECONDS
+            else:
+                sidecars = [read_sidecar(engine) for engine in entry.glob(f"*{SUFFIX}")]
+                outdated = any(each.flavor == flavor and each.version != version for each in sidecars)
+            if outdated:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _announce(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, flavor: str, folder: Path) -> None:
@@ -110,9 +134,9 @@ def _announce(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, flavor: s
     )
 
 
-def _build(onnx: Path, engine: Path, options: BuildOptions) -> None:
+def _build(onnx: Path, engine: Path, options: BuildOptions, stop: threading.Event | None) -> None:
     engine.parent.mkdir(mode=0o700)
     try:
-        build.build_engine(onnx, engine, options)
+        build.build_engine(onnx, engine, options, stop=stop)
     except ModelFileError as error:  # other engines may well draw what TensorRT cannot build
         raise EngineError(str(error)) from error

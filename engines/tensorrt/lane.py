@@ -1,19 +1,23 @@
 """Runs a deserialised engine on one GPU: `Lane`s, each with a stream and buffers of its own, share one `Program`."""
 
 import contextlib
+import logging
 import re
+import threading
 from pathlib import Path
 from typing import Any, Final
 
 import numpy.typing as npt
 
-from engines.errors import CudaError, EngineError, OutOfGpuMemoryError
+from engines.atomic_files import write_atomically
+from engines.errors import CudaError, EngineError, FileWriteError, OutOfGpuMemoryError
 from engines.portrait import Image
 from engines.regular_files import read_regular
 from engines.signature import INPUTS, OUTPUT, Port, check_signature
 from engines.tensorrt import cuda
 from engines.tensorrt.cuda import Buffer, Graph, Stream
-from engines.tensorrt.library import new_log
+from engines.tensorrt.library import log_of
+from engines.tensorrt.sidecar import runtime_cache_path
 
 _DTYPES: Final = {"UINT8": "uint8", "FLOAT": "float32"}
 
@@ -35,9 +39,14 @@ class Program:
     def __init__(self, flavor: str, library: Any, model: Path, cuda_graph: bool) -> None:
         self.library = library
         # TensorRT for RTX captures graphs on its own if told to; for TensorRT the lanes do it.
-        self.captures = cuda_graph and flavor == "tensorrt"
-        self._captures_itself = cuda_graph and flavor == "tensorrt-rtx"
-        self._log = new_log(library)
+        self._is_rtx = flavor == "tensorrt-rtx"
+        self.captures = cuda_graph and not self._is_rtx
+        self._captures_itself = cuda_graph and self._is_rtx
+        self._kernels_file = runtime_cache_path(model)
+        self._kernels_read = b""
+        self._kernels: Any = None  # must outlive all contexts
+        self._making = threading.Lock()  # TensorRT promises that contexts, but not engines, may be used at once
+        self._log = log_of(library)
         self._runtime = self.checked(library.Runtime(self._log), "start its runtime")
         engine = self._runtime.deserialize_cuda_engine(read_regular(model))
         self._engine: Any = self.checked(engine, f"load {model}")
@@ -48,25 +57,65 @@ class Program:
         """An execution context, to which memory for its batch size is still to be given."""
         # Its own memory would be that of the largest batch, whatever the batch.
         strategy = self.library.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self._captures_itself:
-            config = self.checked(self._engine.create_runtime_config(), "configure its runtime")
-            config.set_execution_context_allocation_strategy(strategy)
-            config.cuda_graph_strategy = self.library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            context = self._engine.create_execution_context(config)
-        else:
-            context = self._engine.create_execution_context(strategy)
-        return self.checked(context, "make an execution context")
+        with self._making:
+            given = self._runtime_config(strategy) if self._is_rtx else strategy
+            return self.checked(self._engine.create_execution_context(given), "make an execution context")
 
-    def checked(self, result: Any, what: str) -> Any:
-        """A call's result, unless it tells of a failure: None, False or a negative number.
+    def _runtime_config(self, strategy: Any) -> Any:
+        """How TensorRT for RTX is to run: its kernels are compiled here, before the first batch, and kept."""
+        config = self.checked(self._engine.create_runtime_config(), "configure its runtime")
+        config.set_execution_context_allocation_strategy(strategy)
+        # LAZY, the default, draws with slower kernels while a thread of its own compiles better ones.
+        config.dynamic_shapes_kernel_specialization_strategy = (
+            self.library.DynamicShapesKernelSpecializationStrategy.EAGER
+        )
+        if self._captures_itself:
+            config.cuda_graph_strategy = self.library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._kernels is None:
+            self._kernels = self.checked(config.create_runtime_cache(), "make a cache for its kernels")
+            with contextlib.suppress(OSError):
+                self._kernels_read = read_regular(self._kernels_file)
+            if not (self._kernels_read and self._kernels.deserialize(self._kernels_read)):
+                logging.getLogger(__name__).warning(
+                    "compiling kernels for this GPU, which can take half a minute; they are kept in %s",
+                    self._kernels_file,
+                )
+        self.checked(config.set_runtime_cache(self._kernels), "use a cache for its kernels")
+        return config
+
+    def keep_kernels(self) -> None:
+        """Writes the kernels compiled so far beside the engine, for the next start; to be called after a warm-up."""
+        if self._kernels is None:
+            return
+        content = bytes(self.checked(self._kernels.serialize(), "keep its kernels"))
+        if content != self._kernels_read:
+            try:
+                write_atomically(self._kernels_file, content)
+            except FileWriteError as error:
+                logging.getLogger(__name__).warning("%s; the next start will compile kernels again", error)
+            self._kernels_read = content
+
+    def scratch(self, context: Any) -> int:
+        """How many bytes of GPU memory a context needs for the batch that it was told of."""
+        size: int = self.checked(
+            context.update_device_memory_size_for_shapes(), "tell how much memory it needs", zero=True
+        )
+        return max(size, 1)  # a context wants memory even where it needs none
+
+    def checked(self, result: Any, what: str, *, zero: bool = False) -> Any:
+        """A call's result, unless it tells of a failure: None or False, or with `zero` a 0 of which the log tells.
 
         Raises:
             OutOfGpuMemoryError: it failed for want of memory.
             EngineError: it failed for another reason, which TensorRT told its log.
         """
-        said = " ".join(self._log.take()) or "it did not say why"
-        if result is not None and result is not False and not (isinstance(result, int) and result < 0):
+        if result is not None and result is not False and not (zero and result == 0):
+            self._log.forget()
             return result
+        said = " ".join(self._log.take())
+        if zero and not said:
+            return result
+        said = said or "it did not say why"
         if re.search(r"out.?of.?memory", said, re.IGNORECASE):
             raise OutOfGpuMemoryError(f"TensorRT's attempt to {what}", "OutOfMemory", said)
         raise EngineError(f"it cannot {what}: {said}")
@@ -84,9 +133,14 @@ class Program:
 
 
 class Lane:
-    """Draws one batch at a time: a CUDA stream, an execution context, and buffers for input, output and scratch."""
+    """Draws one batch at a time: a CUDA stream, an execution context, and buffers for input, output and scratch.
 
-    def __init__(self, program: Program) -> None:
+    Attributes:
+        limit: the most portraits that it is to draw at once.
+    """
+
+    def __init__(self, program: Program, limit: int) -> None:
+        self.limit = limit
         self._program = program
         self._size = 0
         self._owner = contextlib.ExitStack()
@@ -114,8 +168,7 @@ class Lane:
             checked(context.set_input_shape(name, buffer.host.shape), f"take {size} portraits at once")
         for name, buffer in (*self._inputs.items(), (OUTPUT.name, self._output)):
             checked(context.set_tensor_address(name, buffer.device), f"take the memory of {name}")
-        scratch = checked(context.update_device_memory_size_for_shapes(), "tell how much memory it needs")
-        scratch = max(scratch, 1)  # a context wants memory even where it needs none
+        scratch = self._program.scratch(context)
         context.set_device_memory(cuda.allocate(self._owner, scratch), scratch)
         # Kernels are made and memory is taken at the first run: better now than amid the user's photos.
         self._enqueue(stream)

@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import threading
 from typing import Any, Final
 
 from engines.base import one_line
@@ -73,29 +74,58 @@ def import_library(flavor: str) -> Any:
         ) from error
 
 
-_logs: Final[list[Any]] = []
-"""Every logger made. TensorRT uses the first one of a process for good, and holds no reference to it."""
+_LOGS: Final[dict[Any, Any]] = {}
+"""The logger of each flavor. TensorRT uses the first one of a process for good, and holds no reference to it."""
+
+_KEPT: Final = 20  # errors of a thread that nobody has asked for
 
 
-def new_log(library: Any) -> Any:
-    """A logger for TensorRT: hands its warnings to ours, and keeps its errors for our messages."""
+def log_of(library: Any) -> Any:
+    """The logger of a flavor: hands its warnings to ours, and keeps its errors for our messages.
+
+    Errors are kept by the thread that TensorRT told them in, so that calls of several threads do not mix them up:
+    `forget` drops those of this thread after a call that went well, `take` gives them after one that failed, or else
+    those of TensorRT's own threads.
+    """
+    if library.ILogger not in _LOGS:
+        _LOGS[library.ILogger] = _new_log(library)
+    return _LOGS[library.ILogger]
+
+
+def _new_log(library: Any) -> Any:
     kinds = library.ILogger.Severity
 
     class Log(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             library.ILogger.__init__(self)
-            self._errors: list[str] = []
+            self._errors: dict[int, list[str]] = {}
+            self._callers: set[int] = set()
+            self._turn = threading.Lock()
 
         def log(self, severity: Any, msg: str) -> None:
+            if severity not in (kinds.WARNING, kinds.ERROR, kinds.INTERNAL_ERROR):
+                return  # some ten thousand in a build
             text = one_line(ValueError(msg))
-            if severity in (kinds.ERROR, kinds.INTERNAL_ERROR):
-                self._errors.append(text)
-            elif severity == kinds.WARNING and "one already registered" not in text:  # an engine's own logger
+            if severity == kinds.WARNING:
                 logging.getLogger(__name__).warning("tensorrt: %s", text)
+                return
+            with self._turn:
+                told = self._errors.setdefault(threading.get_ident(), [])
+                told.append(text)
+                del told[:-_KEPT]
+
+        def forget(self) -> None:
+            with self._turn:
+                self._callers.add(threading.get_ident())
+                self._errors.pop(threading.get_ident(), None)
 
         def take(self) -> list[str]:
-            said, self._errors = list(dict.fromkeys(self._errors)), []
-            return said
+            with self._turn:
+                self._callers.add(threading.get_ident())
+                told = self._errors.pop(threading.get_ident(), [])
+                if not told:
+                    for thread in [each for each in self._errors if each not in self._callers]:
+                        told += self._errors.pop(thread)
+            return list(dict.fromkeys(told))
 
-    _logs.append(Log())
-    return _logs[-1]
+    return Log()

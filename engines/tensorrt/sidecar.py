@@ -69,6 +69,11 @@ def sidecar_path(engine_file: Path) -> Path:
     return engine_file.with_name(f"{engine_file.name}.json")
 
 
+def runtime_cache_path(engine_file: Path) -> Path:
+    """Where TensorRT for RTX keeps the kernels of an engine that it has compiled on a GPU: `OUT.engine.cache`."""
+    return engine_file.with_name(f"{engine_file.name}.cache")
+
+
 def write_sidecar(engine_file: Path, sidecar: Sidecar) -> None:
     """Writes the sidecar of an engine file, whole or not at all.
 

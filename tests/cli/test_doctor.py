@@ -34,6 +34,7 @@ def section(text: str, title: str) -> dict[str, str]:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without a driver, a GPU or a library for one; returns an empty folder."""
+    monkeypatch.setattr(cuda, "in_container", lambda: False)
     for module in ("tensorrt", "tensorrt_rtx", cuda.RUNTIME):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("engines.installed.version_of", lambda name: None if "cuda" in name else "1.0")
@@ -77,6 +78,20 @@ def test_on_a_machine_without_a_gpu_nothing_is_missing_for_drawing(bare: Path) -
     assert str(bare) in section(result.stdout, "Folders")["output"]
     assert [*bare.iterdir()] == []
     assert not (bare.parent / "cache").exists()
+
+
+def test_a_container_without_a_driver_is_told_how_to_start_it(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setattr(cuda, "in_container", lambda: True)
+    told = section(doctor().stdout, "GPU")["NVIDIA"]
+    assert "--gpus all" in told
+    assert "install its driver" not in told
+
+
+def test_a_driver_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setattr(cuda, "driver_fault", lambda: "the NVIDIA driver does not start: why 803; restart")
+    stdout = doctor().stdout
+    assert "why 803; restart" in section(stdout, "GPU")["NVIDIA"]
+    assert "why 803; restart" in section(stdout, "Engines")["tensorrt"]
 
 
 def test_on_a_machine_with_a_gpu_and_nothing_for_it_the_commands_are_told(

@@ -152,6 +152,8 @@ class LocalExecutor:
                 self._draw(first, to_draw, halt, events.put)
         except ApdrawError as failure:
             error = failure
+        except KeyboardInterrupt:
+            pass  # asked to stop while an engine was compiled
         except Exception as failure:
             if self._debug:
                 traceback.print_exc()

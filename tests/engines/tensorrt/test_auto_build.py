@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import logging
+import os
 import sys
 import threading
+import time
 
 import pytest
 from fake_cuda import FakeCuda, cudaError_t
@@ -43,7 +45,7 @@ def builds(monkeypatch, gpu, tensorrt):
     """The options of the builds so far; they are done by the fake."""
     done = []
 
-    def build_engine(onnx, out, options, *rest):
+    def build_engine(onnx, out, options, **rest):
         done.append(options)
         capability = gpu.capabilities[int(options.device[-1])]
         changes = {"version": tensorrt.version, "flavor": options.flavor, "batch_size": options.batch_size}
@@ -93,6 +95,35 @@ def test_everything_that_matters_makes_another_engine(monkeypatch, builds, tenso
     assert opened() == 6
 
 
+def test_engines_of_other_versions_and_killed_builds_are_removed(
+    tmp_path, builds, tensorrt, tiny_model, gpu, monkeypatch
+):
+    open_engine(tiny_model).close()
+    folder = tmp_path / "cache" / "engines"
+    for name, age in ((".killed", 2), (".at_work", 0)):
+        (folder / name).mkdir()
+        then = time.time() - age * cache.ABANDONED_SECONDS
+        os.utime(folder / name, (then, then))
+    tensorrt.version = "11.5.0"
+    install(monkeypatch, gpu, tensorrt)
+    open_engine(tiny_model).close()
+    assert len(builds) == 2
+    left = [entry for entry in folder.iterdir() if entry.name[0] != "."]
+    assert [read_sidecar(entry / "tiny.engine").version for entry in left] == ["11.5.0"]
+    assert [entry.name for entry in folder.glob(".*")] == [".at_work"]
+
+
+def test_a_driver_that_does_not_start_is_told(monkeypatch, tiny_pair, caplog):
+    monkeypatch.setattr(select, "driver_fault", lambda: "the NVIDIA driver does not start: 802")
+    with caplog.at_level(logging.WARNING):
+        assert open_engine(tiny_pair).device == "cpu"
+    assert [record.getMessage() for record in caplog.records] == [
+        "drawing on the CPU: the NVIDIA driver does not start: 802"
+    ]
+    with pytest.raises(EngineError, match="cannot draw on cuda: the NVIDIA driver does not start: 802; use"):
+        open_engine(tiny_pair, device="cuda")
+
+
 def test_half_precision_is_built_from_a_half_graph_only(builds, tiny_model, write_model, caplog):
     with pytest.raises(EngineError, match=r"apdraw export MODEL.safetensors OUT.onnx --precision fp16, and name it"):
         open_engine(tiny_model, engine="tensorrt", precision="fp16")
@@ -123,7 +154,7 @@ def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_p
     both = threading.Barrier(2)
     write = build.build_engine
 
-    def build_engine(onnx, out, options, *rest):
+    def build_engine(onnx, out, options, **rest):
         both.wait(30)
         return write(onnx, out, options)
 
@@ -149,7 +180,7 @@ def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_p
 
 @pytest.mark.parametrize("error", [EngineError("no builder"), ModelFileError("node X is not supported")])
 def test_auto_says_when_a_build_failed_and_goes_on(monkeypatch, tmp_path, tensorrt, tiny_pair, error, caplog):
-    def build_engine(*arguments):
+    def build_engine(*arguments, **options):
         raise error
 
     monkeypatch.setattr(build, "build_engine", build_engine)
@@ -176,7 +207,7 @@ def test_auto_takes_the_next_gpu_engine_first(monkeypatch, tensorrt, tiny_pair, 
     monkeypatch.setattr(select, "backends", lambda: others)
     monkeypatch.setattr(select, "_check_status", lambda status, device: None)
     tensorrt.fail["execute_async_v3"] = (False, "it broke")
-    monkeypatch.setattr(build, "build_engine", lambda onnx, out, *rest: write_engine(out, onnx))
+    monkeypatch.setattr(build, "build_engine", lambda onnx, out, *rest, **options: write_engine(out, onnx))
     message = ""
     try:
         open_engine(tiny_pair, load_module=load_tiny)

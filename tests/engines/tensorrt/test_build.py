@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
 import pytest
+from fake_cuda import FakeCuda, install
 from onnx import TensorProto, helper
 
 from engines.errors import EngineError, ModelFileError
@@ -21,7 +23,7 @@ from engines.tensorrt import compile as tensorrt_builder
 from engines.tensorrt.build import build_engine
 from engines.tensorrt.compile import Plan, Settings, compile_graph, count_types
 from engines.tensorrt.cuda import Gpu
-from engines.tensorrt.library import new_log
+from engines.tensorrt.library import log_of
 from engines.tensorrt.sidecar import check_fits, read_sidecar, sidecar_path, this_platform
 from train.author_weights import load_author_generator
 from train.export.to_onnx import export_onnx
@@ -111,7 +113,7 @@ class Spied:
 
 
 def test_there_is_one_profile_of_1_to_n_best_at_n(rtx):
-    log = new_log(rtx)
+    log = log_of(rtx)
     builder = Spied(rtx.Builder(log))
     settings = Settings(16, ("8.9", "12.0"), workspace_mib=300, optimization_level=1)
     config = tensorrt_builder._configured(rtx, builder, settings, log)
@@ -248,7 +250,7 @@ def test_a_missing_package_is_named_with_the_command(tiny_model, tmp_path, monke
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_build(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "_compile", lambda *arguments: pytest.fail("it was built"))
+    monkeypatch.setattr(build, "compile_graph", lambda *arguments: pytest.fail("it was built"))
     assert "cannot write" in str(refused(tiny_model, tmp_path / "none" / "tiny.engine"))
     (tmp_path / "folder.engine").mkdir()
     assert "it is a folder" in str(refused(tiny_model, tmp_path / "folder.engine"))
@@ -292,7 +294,7 @@ def test_a_cancelled_build_comes_to_nothing(rtx, tiny_model):
 
 
 def test_the_library_s_warnings_go_to_our_log(rtx, caplog):
-    log = new_log(rtx)
+    log = log_of(rtx)
     log.log(rtx.ILogger.WARNING, "mind\nthe gap")
     log.log(rtx.ILogger.INFO, "chatter")
     log.log(rtx.ILogger.ERROR, "broken\nhere")
@@ -356,6 +358,34 @@ def test_an_engine_in_which_half_was_lost_is_not_kept(l4, write_model, tmp_path,
     monkeypatch.setattr(build, "inspect", lambda library, engine: {"FLOAT": 5})
     model = write_model(metadata=METADATA | {"precision": "fp16"})
     assert "without half layers" in str(refused(model, tmp_path / "tiny.engine", BuildOptions()))
+
+
+def test_an_engine_is_inspected_on_its_gpu_before_anything_is_written(l4, tiny_model, tmp_path, monkeypatch):
+    cuda, seen, out = FakeCuda(capabilities=["8.9", "12.0"]), [], tmp_path / "tiny.engine"
+    install(monkeypatch, cuda)
+    monkeypatch.setattr(build, "find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA RTX 5090", "12.0")))
+
+    def inspect(library, content):
+        seen.append((content, cuda.current, threading.current_thread().name, [*tmp_path.glob("tiny.engine*")]))
+        return {}
+
+    monkeypatch.setattr(build, "inspect", inspect)
+    build_engine(tiny_model, out, BuildOptions(device="cuda:1"))
+    assert seen == [(b"plan", 1, "build", [])]
+    assert cuda.current == 0
+
+
+def test_a_build_ends_once_it_is_asked_to_from_another_thread(l4, tiny_model, tmp_path, monkeypatch):
+    stop = threading.Event()
+
+    def compile_until_told(library, onnx, settings, progress, cancelled):
+        stop.set()  # as the handler of Ctrl-C does, in the main thread
+        assert cancelled.wait(30)
+
+    monkeypatch.setattr(build, "compile_graph", compile_until_told)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        pool.submit(build_engine, tiny_model, tmp_path / "tiny.engine", BuildOptions(), stop=stop).result()
+    assert not [*tmp_path.glob("tiny.engine*")]
 
 
 def test_a_new_engine_never_lies_beside_an_old_sidecar(l4, tiny_model, tmp_path, monkeypatch):

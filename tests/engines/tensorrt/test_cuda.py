@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from fake_cuda import GARBAGE_FREED, FakeCuda, cudaError_t
+from fake_cuda import GARBAGE_FREED, FakeCuda, cudaError_t, install
 
 from engines.errors import EngineError
 from engines.tensorrt import cuda
@@ -30,6 +30,10 @@ class FakeDriver:
 
     def nvmlSystemGetDriverVersion(self, text, length):  # noqa: N802
         text.value = self.version[: length - 1]
+        return 0
+
+    def cuGetErrorString(self, code, text):  # noqa: N802
+        text._obj.value = f"why {code}".encode()
         return 0
 
     def cuInit(self, flags):  # noqa: N802
@@ -91,10 +95,37 @@ def test_no_driver_is_no_gpu(monkeypatch):
     assert cuda.driver_version() is None
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(802, "nvidia-fabricmanager"), (803, "restart"), (804, "container"), (999, "nvidia_uvm"), (46, "nvidia-smi")],
+)
+def test_a_driver_that_does_not_start_is_told_with_the_remedy(monkeypatch, code, remedy):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver([b"NVIDIA L4"], result=code))
+    assert cuda.find_gpus() == ()
+    fault = cuda.driver_fault()
+    assert f"why {code} (CUDA error {code}); " in fault
+    assert remedy in fault
+
+
+@pytest.mark.parametrize("code", [0, 100])
+def test_a_driver_that_starts_has_no_fault(monkeypatch, code):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver([], result=code))
+    assert cuda.driver_fault() is None
+
+
+def test_memory_that_is_not_free_is_not_asked_for(gpu):
+    gpu.room, gpu.spills = 100, True
+    with contextlib.ExitStack() as owner:
+        cuda.allocate(owner, 60)
+        with pytest.raises(cuda.OutOfGpuMemoryError, match="MB are free"):
+            cuda.allocate(owner, 60)
+    assert gpu.leaked() == []
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     fake = FakeCuda(capabilities=["8.9", "12.0"])
-    monkeypatch.setitem(sys.modules, cuda.RUNTIME, fake.module())
+    install(monkeypatch, fake)
     return fake
 
 
@@ -114,6 +145,9 @@ def test_short_memory_is_an_error_of_its_own_and_leaves_nothing_behind(gpu):
     with contextlib.ExitStack() as owner, pytest.raises(cuda.OutOfGpuMemoryError):
         cuda.Buffer(owner, (5, 5), "float32"), cuda.Buffer(owner, (1,), "float32")
     assert gpu.leaked() == []
+    gpu.room, gpu.fail["cudaMalloc"] = 1000, cudaError_t.cudaErrorMemoryAllocation  # what is free lies in pieces
+    with contextlib.ExitStack() as owner, pytest.raises(cuda.OutOfGpuMemoryError):
+        cuda.allocate(owner, 10)
     assert "cudaGetLastError" in gpu.calls
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from fake_cuda import FakeCuda, Fault, cudaError_t
+from fake_cuda import install as install_cuda
 from fake_tensorrt import CudaGraphStrategy, FakeTensorRT, install, write_engine
 
 from engines.base import EngineRequest
@@ -23,6 +24,7 @@ from engines.synthetic import synthetic_portraits
 from engines.tensorrt import cuda
 from engines.tensorrt.build import build_engine
 from engines.tensorrt.engine import TensorRTEngine
+from engines.tensorrt.library import log_of
 from engines.tensorrt.sidecar import sidecar_path
 
 N = 4  # portraits in a batch
@@ -217,6 +219,23 @@ def test_two_gpus_share_the_work(monkeypatch, tmp_path, tiny_model, make_batch, 
         engine.draw(make_batch(1))
 
 
+def test_onnxruntime_sees_one_batch_size_on_a_gpu(tiny_model, make_batch, expected_drawing, monkeypatch):
+    engine = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model), batch_size=N, threads=1))
+    engine.device = "cuda:0"
+    run, sizes = onnxruntime.InferenceSession.run, []
+
+    def recorded(self, names, inputs):
+        sizes.extend(len(array) for array in inputs.values())
+        return run(self, names, inputs)
+
+    batches = [make_batch(count, count) for count in (1, N, N + 1)]
+    wanted = [expected_drawing(batch) for batch in batches]
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", recorded)
+    for batch, drawing in zip(batches, wanted, strict=True):
+        assert (engine.draw(batch) == drawing).all()
+    assert {*sizes} == {N}
+
+
 def test_short_memory_halves_the_batch_and_says_so_once(
     gpu, tensorrt, engine_file, make_batch, expected_drawing, caplog
 ):
@@ -258,6 +277,49 @@ def test_memory_that_gets_short_while_drawing_halves_the_batch(
     assert engine.batch_size == 1
     assert {*rejected} == {4, 2}
     assert len(caplog.records) == 1
+
+
+def test_a_lane_whose_memory_is_short_halves_only_itself(gpu, tensorrt, engine, make_batch, expected_drawing, caplog):
+    one, other = engine._lanes
+    batch = make_batch(2 * N)
+    one.close()
+    gpu.room = gpu.in_use + PORTRAIT_BYTES * (N // 2) + (N // 2) * tensorrt.portrait_scratch
+    gpu.spills = True  # nothing may be asked for that is not free
+    for _ in range(4):
+        assert (engine.draw(batch) == expected_drawing(batch)).all()
+    assert (one.limit, other.limit, engine.batch_size) == (N // 2, N, N)
+    assert len(caplog.records) == 1
+
+
+def test_an_error_of_another_thread_is_not_taken_for_this_one_s(tensorrt, engine_file):
+    log = log_of(tensorrt.module())
+    log.forget()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(log.take).result()
+        pool.submit(log.log, log.Severity.ERROR, "OutOfMemory in the other").result()
+        log.log(log.Severity.ERROR, "mine")
+        log.log(log.Severity.VERBOSE, "chatter")
+        assert log.take() == ["mine"]
+        assert log.take() == []
+        assert pool.submit(log.take).result() == ["OutOfMemory in the other"]
+        with ThreadPoolExecutor(1) as own:  # a thread of TensorRT's own
+            own.submit(log.log, log.Severity.ERROR, "from a worker").result()
+        assert log.take() == ["from a worker"]
+
+
+def test_kernels_are_compiled_once_and_kept_beside_the_engine(monkeypatch, tmp_path, gpu, tiny_model, caplog):
+    rtx = FakeTensorRT(gpu, "tensorrt-rtx", "1.7.1")
+    install(monkeypatch, gpu, rtx)
+    path = write_engine(tmp_path / "tiny.engine", tiny_model, flavor="tensorrt-rtx", version="1.7.1")
+    kept = tmp_path / "tiny.engine.cache"
+    for compiled, told in ((1, 1), (1, 1)):  # both lanes share them, and so do both starts
+        TensorRTEngine(path, device="cuda:0").close()
+        assert (rtx.compiled, caplog.text.count("compiling kernels")) == (compiled, told)
+    assert kept.read_bytes() == f"1.7.1:{N}".encode()
+    kept.write_bytes(b"another version's")
+    TensorRTEngine(path, device="cuda:0").close()
+    assert rtx.compiled == 2
+    assert kept.read_bytes() == f"1.7.1:{N}".encode()
 
 
 def test_memory_for_not_even_one_portrait_is_an_error(gpu, engine_file):
@@ -320,7 +382,7 @@ def test_an_error_code_while_freeing_stops_nothing(gpu, engine_file, call):
         ("set_optimization_profile_async", False),
         ("set_input_shape", False),
         ("set_tensor_address", False),
-        ("update_device_memory_size_for_shapes", -1),
+        ("update_device_memory_size_for_shapes", 0),
         ("execute_async_v3", False),
     ],
 )
@@ -417,7 +479,7 @@ def test_a_real_engine_is_refused_before_the_real_library_loads_it(monkeypatch, 
     def load(log):
         raise Fault("the engine was loaded")
 
-    monkeypatch.setitem(sys.modules, cuda.RUNTIME, gpu.module())
+    install_cuda(monkeypatch, gpu)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr(real, "Runtime", load)
     assert "built for GPUs of compute capability 8.6, and the one here has 8.9" in opening(path)
@@ -461,7 +523,7 @@ def test_a_smaller_batch_than_the_engine_was_built_for(engine_file, make_batch, 
 
 def test_the_fake_notices_what_a_gpu_would_not_forgive(gpu, monkeypatch):
     """The tests above could not fail if it did not."""
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", gpu.module())
+    install_cuda(monkeypatch, gpu)
     with ExitStack() as owner, ExitStack() as other:
         one, two = cuda.Stream(owner), cuda.Stream(owner)
         buffer = cuda.Buffer(other, (2, 3), "float32")
