@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import ExifTags, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, ImageOps, PngImagePlugin, UnidentifiedImageError
 from PIL import Image as Pillow
 
+from apdraw_cli.conversion.colours import apply_profile, changes_colours, to_srgb
 from apdraw_cli.conversion.jpeg import Frame, decode_jpeg, read_frame
 from apdraw_cli.conversion.kinds import heif_or_avif, other_kind, webp_size
 from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel, is_want_of_memory
-from apdraw_cli.conversion.samples import check_tiff, grey_to_8_bits, is_deep, kind_of_tiff, low_bits
+from apdraw_cli.conversion.samples import check_tiff, is_deep, kind_of_tiff, low_bits
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
-from engines.portrait import WHITE, Image
+from engines.portrait import Image
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")
 """What Pillow may open a file as. The rest are no photos, or (EPS) start another program."""
@@ -31,8 +32,6 @@ MAX_PIXELS: Final = 256_000_000
 """Larger photos are refused: a small file can claim to hold terabytes of pixels."""
 
 MAX_BYTES: Final = 2**31
-
-SRGB: Final = ImageCms.createProfile("sRGB")
 
 SIDEWAYS: Final = (5, 6, 7, 8)
 """EXIF orientations of pictures whose rows are stored as columns."""
@@ -171,7 +170,7 @@ def _decoded_as_it_is(data: bytes, side: int | None) -> DecodedPhoto:
         if deep and (scaled := low_bits(data, picture)) is not None:
             picture.im = Pillow.fromarray(scaled).im
         lies_on_its_side = _turn_upright(picture)
-        return DecodedPhoto(_to_srgb(picture), size[::-1] if lies_on_its_side else size, 1)
+        return DecodedPhoto(to_srgb(picture), size[::-1] if lies_on_its_side else size, 1)
 
 
 def _decoded_jpeg(data: bytes, picture: Pillow.Image, frame: Frame, side: int | None) -> DecodedPhoto:
@@ -180,7 +179,7 @@ def _decoded_jpeg(data: bytes, picture: Pillow.Image, frame: Frame, side: int | 
     orientation = 1
     with contextlib.suppress(Exception):  # damaged EXIF data
         orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    plain = picture.mode == "RGB" and not _changes_colours(profile, "RGB")
+    plain = picture.mode == "RGB" and not changes_colours(profile, "RGB")
     wanted = 1 if side is None else max(f for f in JPEG_REDUCTIONS if f == 1 or max(size) // side >= f)
     for reduction in JPEG_REDUCTIONS:
         reduced = (-(-size[0] // reduction), -(-size[1] // reduction))
@@ -196,16 +195,8 @@ def _decoded_jpeg(data: bytes, picture: Pillow.Image, frame: Frame, side: int | 
     if not plain:
         inked = picture.mode == "CMYK"  # as Adobe stores it: 0 is full ink
         colours = Pillow.frombytes(picture.mode, pixels.shape[1::-1], (255 - pixels if inked else pixels).tobytes())
-        pixels = np.array(_apply_profile(colours, profile), np.uint8)
+        pixels = np.array(apply_profile(colours, profile), np.uint8)
     return DecodedPhoto(pixels, size[::-1] if orientation in SIDEWAYS else size, max(size) / max(reduced))
-
-
-def _changes_colours(profile: bytes | None, mode: str) -> bool:
-    if not profile:
-        return False
-    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):  # a broken profile is none
-        return _profile_transform(profile, mode) is not None
-    return False
 
 
 def _open(data: bytes) -> Pillow.Image:
@@ -307,53 +298,3 @@ def _turn_upright(picture: Pillow.Image) -> bool:
         ImageOps.exif_transpose(picture, in_place=True)
         changed = orientation in SIDEWAYS
     return changed
-
-
-def _to_srgb(picture: Pillow.Image) -> Image:
-    profile = picture.info.get("icc_profile")
-    alpha = None
-    if picture.has_transparency_data and picture.mode not in ("I;16", "I", "F"):
-        picture = picture.convert("RGBA")
-        alpha = picture.getchannel("A")
-        picture = picture.convert("RGB")
-    elif picture.mode.startswith(("I", "F")):
-        picture = Pillow.fromarray(grey_to_8_bits(picture))
-    elif picture.mode not in ("L", "RGB", "CMYK", "LAB"):
-        picture = picture.convert("RGB")
-    picture = _apply_profile(picture, profile)
-    if alpha is not None:
-        page = Pillow.new("RGB", picture.size, (WHITE,) * 3)
-        page.paste(picture, mask=alpha)
-        picture = page
-    return np.array(picture, np.uint8)
-
-
-def _apply_profile(picture: Pillow.Image, profile: bytes | None) -> Pillow.Image:
-    """The picture in sRGB; without a usable profile its values are taken as sRGB."""
-    if picture.mode == "LAB":
-        transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), SRGB, "LAB", "RGB")
-        return _transformed(picture, transform)
-    if profile:
-        try:
-            used = _profile_transform(profile, picture.mode)
-            if used is not None:
-                return _transformed(picture, used)
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass
-    return picture.convert("RGB")
-
-
-@lru_cache(maxsize=8)
-def _profile_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from a profile to sRGB; None if it changes nothing or is not for pixels of this mode."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}[mode]
-    name = source.profile.profile_description or ""
-    if source.profile.xcolor_space.strip() != space or (mode == "RGB" and name.startswith("sRGB")):
-        return None
-    return ImageCms.buildTransform(source, SRGB, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
-
-
-def _transformed(picture: Pillow.Image, transform: ImageCms.ImageCmsTransform) -> Pillow.Image:
-    result = ImageCms.applyTransform(picture, transform)
-    return picture.convert("RGB") if result is None else result

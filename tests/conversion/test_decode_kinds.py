@@ -259,7 +259,7 @@ def test_want_of_memory_is_not_the_photos_fault(error: Exception, monkeypatch: p
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(module, "_to_srgb", fail)
+    monkeypatch.setattr(module, "to_srgb", fail)
     found = error_of(saved(RGB, "PNG"))
     assert found.code == "out_of_memory"
     assert found.code in TRANSIENT_CODES
