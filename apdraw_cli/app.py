@@ -1,6 +1,8 @@
 """The program `apdraw`: its commands, and what becomes of an error that ends one."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,6 +66,7 @@ def _apdraw(
 
 def main() -> None:
     """What the command `apdraw` runs."""
+    _open_closed_streams()
     try:
         code = app(prog_name="apdraw", standalone_mode=False)
     except typer.Abort:  # Ctrl-C outside a conversion
@@ -78,6 +81,15 @@ def main() -> None:
         console.failed(UsageError(message), f"{message}; see: {path} --help" if message else "", ExitCode.USAGE)
         sys.exit(ExitCode.USAGE)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Sends to nowhere what is written to a standard stream that the command was started without."""
+    # Such a file has the lowest free number, which is the stream's own, so that no drawing gets that.
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 if __name__ == "__main__":

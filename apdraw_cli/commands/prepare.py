@@ -22,6 +22,9 @@ FEW_PHOTOS: Final = 4
 
 MOST_WORKERS: Final = 32
 
+MOST_SECONDS: Final = 600.0
+"""A photo that takes a worker longer, twice, is left out."""
+
 Progress = Callable[[int, int], None]
 """Is told how many of how many photos are done."""
 
@@ -102,7 +105,7 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     if not tasks:
         return
     from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
-    from apdraw_cli.datasets.portraits import WORKER_DIED, PortraitPreparer, blank
+    from apdraw_cli.datasets.portraits import TOO_SLOW, WORKER_DIED, PortraitPreparer, blank
 
     pairs = options.pairs
     preparer = PortraitPreparer(options.dataset, pairs.least_agreement, pairs.npr, pairs.meshes)
@@ -114,10 +117,16 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
         preparer.check()
         results: Iterable[tuple[Task, Record | Loss]] = ((task, preparer.prepare(task)) for task in tasks)
     else:
-        pool: WorkerPool[Task, Record] = WorkerPool(preparer.prepare, preparer.check, workers, lambda: False)
+        pool: WorkerPool[Task, Record] = WorkerPool(
+            preparer.prepare, preparer.check, workers, lambda: False, limit=MOST_SECONDS
+        )
         results = pool.results(iter(tasks))
     for done, (task, record) in enumerate(results, 1):
-        yield replace(blank(task), left_out=WORKER_DIED) if isinstance(record, Loss) else record
+        yield (
+            replace(blank(task), left_out=WORKER_DIED if record is Loss.DIED else TOO_SLOW)
+            if isinstance(record, Loss)
+            else record
+        )
         progress(done, len(tasks))
 
 

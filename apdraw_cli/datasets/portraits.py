@@ -50,6 +50,8 @@ NO_MATCH: Final = "its drawing does not match it"
 BAD_DRAWING: Final = "its drawing cannot be read"
 NO_MEMORY: Final = "there was not enough memory for it"
 WORKER_DIED: Final = "it killed the process that read it, perhaps for want of memory"
+
+TOO_SLOW: Final = "it takes too long to read"
 INTERNAL: Final = "an error in apdraw, please report it"
 
 

@@ -24,3 +24,12 @@ def test_a_train_py_in_the_current_folder_is_not_run(launcher: list[str], tmp_pa
     )
     assert "own file" not in done.stderr
     assert "nowhere is no prepared data set" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes streams with a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error_of_the_program(closed: str) -> None:
+    command = f'"{sys.executable}" -m apdraw_cli convert no-such-folder --json {closed}'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done
+    assert "report" not in done.stdout + done.stderr
