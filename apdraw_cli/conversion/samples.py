@@ -42,6 +42,11 @@ def to_8_bits(samples: npt.NDArray[Any], *, signed: bool = False) -> Image:
         samples: integers of any size, or floats; what is not finite becomes 0.
         signed: integers of up to 16 bits that could be below 0, which is black.
     """
+    if samples.dtype == np.uint16:  # by a table, which takes a tenth of the memory
+        highest = int(samples.max(initial=0))
+        scale = 255 / next(limit for limit in RANGES if highest <= limit)
+        table = np.minimum(np.arange(65536) * scale + 0.5, 255).astype(np.uint8)
+        return np.asarray(table[samples], np.uint8)
     floats = np.issubdtype(samples.dtype, np.floating)
     values = np.nan_to_num(samples.astype(np.float32), posinf=0, neginf=0)
     top = float(values.max(initial=0))
