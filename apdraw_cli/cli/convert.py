@@ -2,9 +2,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,8 +17,11 @@ from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, tabl
 from engines.options import EngineOptions
 
 if TYPE_CHECKING:
+    from apdraw_cli.commands.convert import Plan
     from apdraw_cli.conversion.outcome import ConvertResult
     from apdraw_cli.conversion.plan import Step
+
+MOST_ENDINGS_TOLD: Final = 8
 
 EXAMPLES = """
 Examples:
@@ -92,7 +95,7 @@ def convert(
     )
     commands.check_model(options)
     if dry_run:
-        return console.show(planned(console, commands.plan(options)))
+        return console.show(planned(console, commands.Plan(options), prune=run.prune))
     tune_process()
     with stop_requests() as stop, ConversionProgress(quiet=quiet, debug=console.debug) as progress:
         result = commands.convert(options, progress, stop=stop, debug=console.debug)
@@ -110,11 +113,11 @@ def show(console: Console, result: "ConvertResult") -> int:
     return code
 
 
-def planned(console: Console, steps: "Iterable[Step]") -> dict[str, Any]:
+def planned(console: Console, plan: "Plan", *, prune: bool) -> dict[str, Any]:
     """Tells people step by step what a conversion would do, and returns it all for scripts."""
     counts: Counter[str] = Counter()
     listed = []
-    for step in steps:
+    for step in plan.steps():
         action, reason = _intention(step)
         counts[action] += 1
         if console.as_json:
@@ -122,16 +125,32 @@ def planned(console: Console, steps: "Iterable[Step]") -> dict[str, Any]:
         note = f"-> {step.drawing}" if action == "draw" else f"({reason})"
         console.say(shown(f"{action}  {step.source.name}  {note}"))
     totals = {action: counts[action] for action in ("draw", "skip", "fail")}
-    console.say(f"Would draw {totals['draw']}, skip {totals['skip']}, fail {totals['fail']}; wrote nothing.")
-    return {"dry_run": True, **totals, "photos": listed}
+    orphans = list(plan.orphans())
+    if prune:
+        for name in orphans:
+            console.say(shown(f"remove  {name}  (left behind by an earlier run)"))
+    elif orphans:
+        console.say(f"{_drawings(len(orphans))} left behind by earlier runs: --prune removes them.")
+    _tell_passed_over(console, plan.passed_over.files, plan.passed_over.folders)
+    would = f"Would draw {totals['draw']}, skip {totals['skip']}, fail {totals['fail']}"
+    console.say(f"{would}{f', remove {len(orphans)}' if prune else ''}; wrote nothing.")
+    return {
+        "dry_run": True,
+        **totals,
+        "photos": listed,
+        "orphans": orphans,
+        "other_files": dict(plan.passed_over.files.most_common()),
+        "drawing_folders": plan.passed_over.folders,
+    }
 
 
 def _intention(step: "Step") -> tuple[str, str]:
     if step.settled is None:
         return "draw", ""
-    if step.settled.error is None:
-        return "skip", "up to date"
-    return "fail", step.settled.error.message
+    error = step.settled.error
+    if step.settled.status == "skipped":
+        return "skip", "up to date" if error is None else error.message
+    return "fail", "" if error is None else error.message
 
 
 def _tell(console: Console, result: "ConvertResult") -> None:
@@ -142,10 +161,12 @@ def _tell(console: Console, result: "ConvertResult") -> None:
             from apdraw_cli.conversion.sources import EXTENSIONS
 
             console.say(f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")
+            _tell_passed_over(console, result.other_files, result.drawing_folders)
         return
     counts = [
         (result.done, "drawn"),
-        (result.skipped, "up to date"),
+        (result.skipped - result.own_drawings, "up to date"),
+        (result.own_drawings, "made by apdraw"),
         (result.no_face, "without a face"),
         (result.failed, "failed"),
     ]
@@ -154,9 +175,30 @@ def _tell(console: Console, result: "ConvertResult") -> None:
     console.say(f"{photos(result.photos)}: {told}; {duration(result.seconds)}{speed}.")
     if result.remembered:
         console.say(f"{result.remembered} known from before not tried again: --retry-failed does that.")
+    _tell_passed_over(console, result.other_files, result.drawing_folders)
+    if result.pruned:
+        console.say(f"{_drawings(result.pruned)} left behind by earlier runs removed.")
     if result.interrupted:
         console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
     console.say(f"Drawings and {result.manifest.name} are in {result.output}")
+
+
+def _tell_passed_over(console: Console, files: "Mapping[str, int]", folders: "Sequence[str]") -> None:
+    """What lies beside the photos, in a line each: files of other kinds, and folders of drawings."""
+    if files:
+        total = sum(files.values())
+        ordered = sorted(files.items(), key=lambda item: (-item[1], item[0]))
+        kinds = [f"{count} {ending or 'without an ending'}" for ending, count in ordered[:MOST_ENDINGS_TOLD]]
+        left = total - sum(count for _, count in ordered[:MOST_ENDINGS_TOLD])
+        told = ", ".join([*kinds, *([f"{left} more"] if left else [])])
+        console.say(shown(f"{total} other file{'s' * (total != 1)}: {told}"))
+    if folders:
+        named = ", ".join(folders[:LISTED]) + ", ..." * (len(folders) > LISTED)
+        console.say(shown(f"Not looked into, since apdraw drew into it: {named}"))
+
+
+def _drawings(count: int) -> str:
+    return f"{count} drawing{'s' * (count != 1)}"
 
 
 def _failures(result: "ConvertResult") -> list[str]:

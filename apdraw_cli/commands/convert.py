@@ -10,7 +10,9 @@ from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult
+from apdraw_cli.conversion.output import is_own_drawing
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import SourceSet, gather
@@ -94,16 +96,36 @@ def convert(
         return conversion.run(options, sources, model, checksum, executor, listener, stop or threading.Event())
 
 
-def plan(options: ConvertOptions) -> Iterator[Step]:
-    """What `convert` would do with each photo; nothing is written.
+class Plan:
+    """What `convert` would do; nothing is written.
+
+    Args:
+        options: of the conversion.
+
+    Attributes:
+        passed_over: what was found beside the photos, as far as the steps were asked for.
 
     Raises:
         UsageError: a source is missing, or the output folder cannot be used.
         UnfitError: the model cannot be read.
     """
-    sources = _gathered(options)
-    history = History(sources.output / NAME)
-    yield from Planner(options, sources, history, _model(options)[1]).steps()
+
+    def __init__(self, options: ConvertOptions) -> None:
+        sources = _gathered(options)
+        self._manifest = sources.output / NAME
+        self._output = open_storage(str(sources.output))
+        history = History(self._manifest)
+        self._planner = Planner(options, sources, history, _model(options)[1])
+        self._orphans = Orphans(sources, history, several=Recipe.of(options).several)
+        self.passed_over = self._planner.passed_over
+
+    def steps(self) -> Iterator[Step]:
+        """What would be done with each photo."""
+        return self._orphans.noting(self._planner.steps(), drawn=False)
+
+    def orphans(self) -> Iterator[str]:
+        """The drawings that `--prune` would remove, once all steps were asked for."""
+        return (name for name in self._orphans.found(self._manifest) if is_own_drawing(self._output, name))
 
 
 def _gathered(options: ConvertOptions) -> SourceSet:

@@ -12,9 +12,13 @@ from apdraw_cli.conversion.executors.base import EngineReady, Executor
 from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, Manifest
 from apdraw_cli.conversion.options import ConvertOptions
+from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
+from apdraw_cli.conversion.output import remove_own_drawing
 from apdraw_cli.conversion.plan import Planner
-from apdraw_cli.conversion.sources import SourceSet
+from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.sources import PassedOver, SourceSet
+from apdraw_cli.conversion.storage import open_storage
 from engines.errors import ApdrawError, UnfitError
 
 MOST_FAILURES: Final = 10_000
@@ -31,6 +35,8 @@ class Tally:
     drawn_by: EngineReady | None = None
     drawing_since: float = 0.0
     error: ApdrawError | None = None
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    pruned: int = 0
 
     def ready(self, event: EngineReady) -> None:
         """Notes that drawing begins, and with what."""
@@ -39,9 +45,12 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Counts a photo."""
         self.counts[outcome.status] += 1
+        error = outcome.error
+        if outcome.status == "skipped":
+            self.counts["own_drawings"] += error is not None
+            return
         self.counts["remembered"] += outcome.remembered
         self.counts["drawings"] += len(outcome.outputs) * (outcome.status == "done")
-        error = outcome.error
         self.counts["out_of_memory"] += error is not None and error.code == "out_of_memory"
         if error is not None and len(self.failures) < MOST_FAILURES:
             self.failures.append(
@@ -78,6 +87,10 @@ class Tally:
             failures=tuple(self.failures),
             interrupted=interrupted,
             error=None if self.error is None else str(self.error),
+            own_drawings=counts["own_drawings"],
+            other_files=dict(self.passed_over.files.most_common()),
+            drawing_folders=tuple(self.passed_over.folders[:MOST_FAILURES]),
+            pruned=self.pruned,
         )
 
 
@@ -105,10 +118,17 @@ def run(
         UsageError: the output folder cannot be used.
     """
     tally = Tally()
-    if next(sources.photos("", several=False), None) is None:  # and leaves no empty folder behind
+    if (
+        next(sources.photos("", several=False, passed_over=tally.passed_over), None) is None
+    ):  # and leaves no empty folder behind
         return tally.result(model, sources.output, interrupted=False)
     with Manifest(sources.output) as manifest:
-        steps = Planner(options, sources, manifest.history, model_sha256).steps()
+        planner = Planner(options, sources, manifest.history, model_sha256)
+        tally.passed_over = planner.passed_over
+        steps = planner.steps()
+        orphans = Orphans(sources, manifest.history, several=Recipe.of(options).several)
+        if options.run.prune:
+            steps = orphans.noting(steps, drawn=True)
         counting: Future[int] | None = _count(sources)
         announced = False
         try:
@@ -127,6 +147,9 @@ def run(
                         listener.engine_ready(engine, workers)
                     case None:
                         listener.waiting()
+            if options.run.prune and not stop.is_set() and tally.error is None:
+                output = open_storage(str(sources.output))
+                tally.pruned = sum(remove_own_drawing(output, name) for name in orphans.found(manifest.path))
         except ApdrawError as error:
             tally.error = tally.error or error
     tally.check_memory()

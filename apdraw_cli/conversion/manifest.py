@@ -21,6 +21,7 @@ they have.
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -93,6 +94,23 @@ class History:
     def close(self) -> None:
         """Frees the database."""
         self._index.close()
+
+
+def every_output(path: Path) -> Iterator[str]:
+    """All drawings that a manifest ever told of, some more than once; none if there is no manifest.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        for _, line in read_journal(path):
+            record = _record(line)
+            if record is not None:
+                yield from record.outputs
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
 
 
 class Manifest:

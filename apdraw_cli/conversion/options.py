@@ -78,6 +78,10 @@ class RunOptions:
         shown="none",
         parse=tuple,
     )
+    prune: bool = option(
+        False,
+        "Remove drawings that earlier runs left behind: of photos that are gone, and those made with other options.",
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )

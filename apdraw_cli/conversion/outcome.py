@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from apdraw_cli.conversion.sources import Source
 from engines.errors import ExitCode, PhotoError
@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
 
 Status = Literal["done", "skipped", "no_face", "failed"]
+
+OWN_DRAWING: Final = "own_drawing"
+"""Code of the reason why a drawing of this program is skipped, which is no failure."""
+
+
+def status_of(code: str) -> Status:
+    """What becomes of a photo that was not drawn, by the code of the reason."""
+    return "no_face" if code == "no_face" else "skipped" if code == OWN_DRAWING else "failed"
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,10 @@ class ConvertResult:
         failures: the photos without a drawing, the first 10,000 of them.
         interrupted: the user stopped it.
         error: what ended it early; None if nothing did.
+        own_drawings: those of the skipped that are drawings of this program.
+        other_files: number of files in the source folders that are no photos, by ending; empty for those without.
+        drawing_folders: folders of earlier drawings in the source folders, which were not looked into.
+        pruned: drawings of earlier runs that were removed.
     """
 
     done: int
@@ -107,6 +119,10 @@ class ConvertResult:
     failures: tuple[Failure, ...]
     interrupted: bool
     error: str | None
+    own_drawings: int = 0
+    other_files: dict[str, int] = field(default_factory=dict)
+    drawing_folders: tuple[str, ...] = ()
+    pruned: int = 0
 
     @property
     def photos(self) -> int:

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from apdraw_cli.conversion.formats import Format
+from apdraw_cli.conversion.formats import FORMATS, Format
 from apdraw_cli.conversion.storage import Storage
 from engines.errors import PhotoError, UnfitError
 
@@ -49,10 +49,32 @@ def remove_files(output: Storage, names: Sequence[str], file_format: Format) -> 
     """
     for name in names:
         with contextlib.suppress(OSError):
-            with output.open_own(name) as file:
-                ours = file_format.is_ours(file)
-            if ours:
+            if _is_ours(output, name, file_format):
                 output.remove(name)
+
+
+def is_own_drawing(output: Storage, name: str) -> bool:
+    """Whether a file of the output folder, and no link to one, is a drawing of this program in any format."""
+    try:
+        return any(_is_ours(output, name, each) for each in FORMATS.values() if name.lower().endswith(each.suffix))
+    except OSError:
+        return False
+
+
+def remove_own_drawing(output: Storage, name: str) -> bool:
+    """Removes a file of which `is_own_drawing` holds; whether it is gone now."""
+    if not is_own_drawing(output, name):
+        return False
+    try:
+        output.remove(name)
+    except OSError:
+        return False
+    return True
+
+
+def _is_ours(output: Storage, name: str, file_format: Format) -> bool:
+    with output.open_own(name) as file:
+        return file_format.is_ours(file)
 
 
 def _may_be_replaced(output: Storage, name: str, file_format: Format) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.memory import NO_MEMORY, is_want_of_memory
 from apdraw_cli.conversion.options import FaceOptions
-from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.conversion.outcome import Outcome, status_of
 from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared, prepare_file
@@ -60,7 +60,7 @@ def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:
             trace = "".join(traceback.format_exception(error))
     return Outcome(
         step.source,
-        "no_face" if reason.code == "no_face" else "failed",
+        status_of(reason.code),
         step.recipe_sha256,
         error=reason,
         seconds=seconds,

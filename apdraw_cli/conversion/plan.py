@@ -8,9 +8,9 @@ from typing import Final
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.manifest import History, Record
 from apdraw_cli.conversion.options import ConvertOptions
-from apdraw_cli.conversion.outcome import Outcome, Status
+from apdraw_cli.conversion.outcome import Outcome, status_of
 from apdraw_cli.conversion.recipe import Recipe, landmarks_file
-from apdraw_cli.conversion.sources import Source, SourceSet
+from apdraw_cli.conversion.sources import PassedOver, Source, SourceSet
 from apdraw_cli.conversion.storage import Version, open_storage
 from engines.errors import PhotoError
 
@@ -57,6 +57,9 @@ class Planner:
         sources: its photos.
         history: what the manifest knows.
         model_sha256: checksum of the generator's file.
+
+    Attributes:
+        passed_over: what was found beside the photos, as far as they are planned.
     """
 
     def __init__(self, options: ConvertOptions, sources: SourceSet, history: History, model_sha256: str) -> None:
@@ -66,11 +69,12 @@ class Planner:
         self._model_sha256 = model_sha256
         self._output = open_storage(str(sources.output))
         self._recipe = Recipe.of(options)
+        self.passed_over = PassedOver()
         self._suffix = FORMATS[options.file.format].suffix
 
     def steps(self) -> Iterator[Step]:
         """Plans all photos, in the order of the sources."""
-        for source in self._sources.photos(self._suffix, self._recipe.several):
+        for source in self._sources.photos(self._suffix, self._recipe.several, self.passed_over):
             yield self._step(source)
 
     def _step(self, source: Source) -> Step:
@@ -98,7 +102,7 @@ class Planner:
                 return Outcome(source, "skipped", record.recipe_sha256, record.outputs, recorded=False)
         elif not self._options.run.retry_failed and record.code not in TRANSIENT_CODES:
             error = PhotoError(record.code, record.message)
-            status: Status = "no_face" if record.status == "no_face" else "failed"
+            status = status_of(record.code)
             return Outcome(source, status, record.recipe_sha256, error=error, remembered=True, recorded=False)
         return None
 

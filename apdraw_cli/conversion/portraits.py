@@ -1,6 +1,8 @@
 """From a photo's file to aligned portraits: read, decode, detect, align, segment."""
 
 import contextlib
+import errno
+import io
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -8,7 +10,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from apdraw_cli.conversion.decode import decode_reduced, read_from
+from apdraw_cli.conversion.formats.mark import is_drawing
 from apdraw_cli.conversion.options import FaceOptions
+from apdraw_cli.conversion.outcome import OWN_DRAWING
 from apdraw_cli.conversion.recipe import landmarks_file
 from apdraw_cli.conversion.storage import Storage
 from apdraw_cli.timing import timed
@@ -71,6 +75,8 @@ def prepare_file(
     """
     with timed(seconds, "read"):
         data = read_from(storage, name)
+    if is_drawing(io.BytesIO(data)):
+        raise PhotoError(OWN_DRAWING, "a drawing that apdraw made")
     landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
     largest_of_any_size = options.faces == "largest" and not options.min_face and not options.aligned
     if largest_of_any_size:
@@ -124,6 +130,8 @@ def _read_landmarks(storage: Storage, name: str) -> Landmarks | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # so there is no such file
+            return None
         raise PhotoError("bad_landmarks", f"{name} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise PhotoError("bad_landmarks", f"{name} does not hold five lines 'x y'") from error

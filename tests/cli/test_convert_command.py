@@ -107,6 +107,10 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
         ],
         "interrupted": False,
         "error": None,
+        "own_drawings": 0,
+        "other_files": {},
+        "drawing_folders": [],
+        "pruned": 0,
         "exit_code": 1,
     }
 

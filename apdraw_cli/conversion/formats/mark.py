@@ -37,6 +37,21 @@ def has_exif_mark(file: BinaryIO) -> bool:
         return False
 
 
+def is_drawing(file: BinaryIO) -> bool:
+    """Whether an open picture is a drawing of this program.
+
+    It bears the mark, and so do portraits of a data set, but those are in colour. Only WebP has no grey, and no data
+    set has WebP.
+    """
+    from PIL import Image as Pillow
+
+    if not has_exif_mark(file):
+        return False
+    file.seek(0)
+    with Pillow.open(file, formats=_MARKED) as picture:
+        return picture.format == "WEBP" or picture.mode != "RGB"
+
+
 def made_by_apdraw(path: Path) -> bool:
     """Whether a file is a picture that bears the mark; a link to one is none."""
     try:
