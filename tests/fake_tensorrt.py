@@ -77,6 +77,7 @@ class FakeTensorRT:
         fail: results by method, with what the log is told then.
         deserialised: how many engines were loaded.
         graph_strategies: of the contexts made, where one was given.
+        spoilt: bits that are wrong in each grey level it draws.
         compiled: how many kernels TensorRT for RTX had to compile, for want of them in a context's cache.
     """
 
@@ -87,6 +88,7 @@ class FakeTensorRT:
         self.deserialised = 0
         self.graph_strategies: list[CudaGraphStrategy] = []
         self.compiled = 0
+        self.spoilt = 0
         self.logger: Any = None
 
     def module(self) -> types.ModuleType:
@@ -277,7 +279,7 @@ class IExecutionContext:
         def kernel() -> None:
             inputs = {name: read() for name, (_, read, _) in tensors.items() if name not in outputs}
             for name, result in zip(outputs, self.engine.session.run(outputs, inputs), strict=True):
-                tensors[name][2](result)
+                tensors[name][2](result ^ self.library.spoilt)
 
         self.library.cuda.hand_over(
             stream, Work(kernel, (self, scratch, *(memory for memory, _, _ in tensors.values())))

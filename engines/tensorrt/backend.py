@@ -14,6 +14,7 @@ from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.engine import NAME, TensorRTEngine
 from engines.tensorrt.library import MODULES
 from engines.tensorrt.sidecar import SUFFIX, check_fits, read_sidecar, this_platform
+from engines.tensorrt.trial import WrongEngineError, try_once
 
 DRIVERS: Final = "https://www.nvidia.com/drivers"
 
@@ -63,7 +64,16 @@ def open_engine(request: EngineRequest) -> TensorRTEngine:
             model = engine_cache.engine_file_for(
                 model, request.info, request.device, request.gpu, batch_size, request.stop
             )
-        return TensorRTEngine(model, device=request.device, precision=precision, batch_size=batch_size)
+        engine = TensorRTEngine(model, device=request.device, precision=precision, batch_size=batch_size)
+        if model != request.model:
+            try:
+                try_once(engine, model, request.model, request.info)
+            except BaseException as error:
+                engine.close()
+                if isinstance(error, WrongEngineError):
+                    engine_cache.discard(model)
+                raise
+        return engine
     except CudaError as error:
         raise EngineError(f"tensorrt cannot draw {model} on {request.device}: {error}") from error
 

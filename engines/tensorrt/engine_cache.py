@@ -109,6 +109,11 @@ def engine_file_for(
     return engine
 
 
+def discard(engine: Path) -> None:
+    """Removes an engine from the cache."""
+    shutil.rmtree(engine.parent, ignore_errors=True)
+
+
 def _sweep(folder: Path, flavor: str, version: str) -> None:
     """Removes engines that other versions of this flavor have built, and what builds that were killed left behind."""
     for entry in folder.iterdir():

@@ -40,7 +40,7 @@ class Sidecar:
         precision: what its graph computes in: `fp32` or `fp16`.
         layers: the network's layers by the type of their first output: `FLOAT`, `HALF`, ...; of those, the
             convolutions again as `CONVOLUTION FLOAT`, ...
-        options: how it was built, for people to read.
+        options: how it was built, and how its trial went, for people to read.
         model: the metadata of the ONNX file.
         format_version: version of the sidecar's own format.
     """

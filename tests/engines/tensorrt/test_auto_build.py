@@ -124,6 +124,33 @@ def test_a_driver_that_does_not_start_is_told(monkeypatch, tiny_pair, caplog):
         open_engine(tiny_pair, device="cuda")
 
 
+def test_an_engine_that_draws_wrong_is_thrown_away_and_the_next_one_draws(
+    tmp_path, builds, tensorrt, tiny_pair, make_batch, expected_drawing, gpu, caplog
+):
+    tensorrt.spoilt = 1
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(tiny_pair)
+    assert engine.device == "cpu"
+    batch = make_batch(2)
+    assert (engine.draw(batch) == expected_drawing(batch)).all()
+    assert len(builds) == 1
+    assert kept(tmp_path) == []
+    assert gpu.leaked() == []
+    (said,) = [record.getMessage() for record in caplog.records][1:]
+    assert "draws wrong (1.000 grey levels off on average" in said
+    with pytest.raises(EngineError, match="draws wrong"):
+        open_engine(tiny_pair, engine="tensorrt")
+
+
+def test_an_engine_is_tried_once(tmp_path, builds, tensorrt, tiny_model):
+    open_engine(tiny_model).close()
+    (path,) = (tmp_path / "cache").glob("engines/*/*.engine")
+    assert read_sidecar(path).options["trial"].startswith("on cuda:0: 0.000 grey levels off on average")
+    tensorrt.spoilt = 1  # would be found out if it were tried again
+    open_engine(tiny_model).close()
+    assert len(builds) == 1
+
+
 def test_half_precision_is_built_from_a_half_graph_only(builds, tiny_model, write_model, caplog):
     with pytest.raises(EngineError, match=r"apdraw export MODEL.safetensors OUT.onnx --precision fp16, and name it"):
         open_engine(tiny_model, engine="tensorrt", precision="fp16")
