@@ -15,6 +15,7 @@ from train.artist.regions import Regions, find_regions
 from train.artist.sitter import Sitter, seat
 
 Colour = tuple[int, int, int]
+Portrait = tuple[Image, npt.NDArray[np.float64], npt.NDArray[np.float32], Image]
 Head = Callable[..., tuple[Sitter, Regions]]
 SYNTHETIC = "0012"
 """A face that nobody has (faker-js, CC0)."""
@@ -23,22 +24,32 @@ CENTRE, AXES = (256, 290), (95, 130)
 
 
 @pytest.fixture(scope="session")
-def portrait(shared: Path) -> tuple[Image, npt.NDArray[np.float64], npt.NDArray[np.float32], Image]:
-    """Photo, transform, mesh and labels of a synthetic face."""
-    folder = shared / "portraits"
-    photo = np.asarray(cv2.imread(str(folder / "photos" / f"{SYNTHETIC}.jpg"))[..., ::-1], np.uint8)
-    labels = np.asarray(cv2.imread(str(folder / "labels" / f"{SYNTHETIC}.png"), cv2.IMREAD_GRAYSCALE), np.uint8)
-    meshes = np.load(folder / "mesh478.npz")
-    points = meshes["points"][list(meshes["names"]).index(f"{SYNTHETIC}.jpg")]
-    eyes = points[[468, 473], :2]
-    scale = 110 / np.linalg.norm(eyes[1] - eyes[0])
-    shift = np.array([256, 250]) - scale * eyes.mean(axis=0)
-    transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    return np.ascontiguousarray(photo), transform, points, labels
+def synthetic(shared: Path) -> Callable[[str], Portrait]:
+    """Photo, transform, mesh and labels of a face that nobody has (faker-js, CC0), by its number."""
+
+    def found(name: str) -> Portrait:
+        folder = shared / "portraits"
+        photo = np.asarray(cv2.imread(str(folder / "photos" / f"{name}.jpg"))[..., ::-1], np.uint8)
+        labels = np.asarray(cv2.imread(str(folder / "labels" / f"{name}.png"), cv2.IMREAD_GRAYSCALE), np.uint8)
+        meshes = np.load(folder / "mesh478.npz")
+        points = meshes["points"][list(meshes["names"]).index(f"{name}.jpg")]
+        eyes = points[[468, 473], :2]
+        scale = 110 / np.linalg.norm(eyes[1] - eyes[0])
+        shift = np.array([256, 250]) - scale * eyes.mean(axis=0)
+        transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        return np.ascontiguousarray(photo), transform, points, labels
+
+    return found
 
 
 @pytest.fixture(scope="session")
-def sitter(portrait: tuple[Image, npt.NDArray[np.float64], npt.NDArray[np.float32], Image]) -> Sitter:
+def portrait(synthetic: Callable[[str], Portrait]) -> Portrait:
+    """Photo, transform, mesh and labels of a synthetic face."""
+    return synthetic(SYNTHETIC)
+
+
+@pytest.fixture(scope="session")
+def sitter(portrait: Portrait) -> Sitter:
     """The synthetic face, seated."""
     return seat(*portrait)
 
@@ -48,16 +59,8 @@ def head() -> Head:
     """Makes a painted head and its regions, see `_painted`; equal heads are made once."""
 
     @cache
-    def made(
-        *,
-        hair: bool = True,
-        beard: bool = False,
-        shaded: bool = False,
-        shine: bool = False,
-        skin: Colour = SKIN,
-        cloth: Colour = CLOTH,
-    ) -> tuple[Sitter, Regions]:
-        photo, labels = _painted(hair=hair, beard=beard, shaded=shaded, shine=shine, skin=skin, cloth=cloth)
+    def made(*, hair: bool = True, beard: bool = False, cloth: Colour = CLOTH) -> tuple[Sitter, Regions]:
+        photo, labels = _painted(hair=hair, beard=beard, cloth=cloth)
         seated = seat(photo, np.eye(2, 3), _mesh(), labels)
         return seated, find_regions(seated)
 
@@ -94,31 +97,28 @@ def _ellipse(centre: tuple[int, int], axes: tuple[int, int], start: int = 0, end
     return np.asarray(cv2.ellipse(np.zeros((512, 512), np.uint8), centre, axes, 0, start, end, 1, -1) > 0)
 
 
-def _painted(*, hair: bool, beard: bool, shaded: bool, shine: bool, skin: Colour, cloth: Colour) -> tuple[Image, Image]:
+def _painted(*, hair: bool, beard: bool, cloth: Colour) -> tuple[Image, Image]:
     """A frontal head on a plain wall, lightly grained as photos are, and its labels.
 
     Args:
         hair: strands on the head; else it is bald.
         beard: a full beard.
-        shaded: the right half of the picture lies in shade.
-        shine: the sky shines on the forehead.
-        skin: colour.
         cloth: colour.
     """
     grain = np.random.default_rng(0).normal(0, 2.5, (512, 512, 1))
     photo, labels = np.full((512, 512, 3), WALL, np.uint8), np.zeros((512, 512), np.uint8)
     strands = np.zeros((512, 512), np.float32)
     skull = _ellipse((256, 240), (130, 150)) if hair else _ellipse((256, 255), (103, 150))
-    photo[skull], labels[skull] = HAIR if hair else skin, 1
+    photo[skull], labels[skull] = HAIR if hair else SKIN, 1
     if hair:
         for x in range(100, 420, 9):
             cv2.line(strands, (256 + (x - 256) // 2, 90), (x, 330), 45, 2)
     shown = cv2.GaussianBlur(strands, (0, 0), 0.8) * (np.abs(photo.astype(int) - HAIR).max(axis=-1) == 0)
     shoulders, face = _ellipse((256, 560), (220, 130)), _ellipse(CENTRE, AXES)
-    cv2.rectangle(photo, (205, 380), (307, 450), skin, -1)
+    cv2.rectangle(photo, (205, 380), (307, 450), SKIN, -1)
     cv2.rectangle(labels, (205, 380), (307, 450), 1, -1)
     photo[shoulders], labels[shoulders] = cloth, 1
-    photo[face], labels[face] = skin, 2
+    photo[face], labels[face] = SKIN, 2
     shown[face] = 0
     picture = photo + shown[..., None] + grain
     if beard:
@@ -127,12 +127,7 @@ def _painted(*, hair: bool, beard: bool, shaded: bool, shine: bool, skin: Colour
         hairs = np.random.default_rng(1).normal(0, 28, (512, 512))
         tufts = np.array(HAIR) + 15 + cv2.GaussianBlur(hairs, (0, 0), 1)[..., None]
         picture = np.where(area[..., None], tufts, picture)
-    if shine:
-        spot = cv2.GaussianBlur(_ellipse((256, 190), (62, 18)).astype(np.float32), (0, 0), 4)[..., None]
-        picture = picture + spot * (np.array([128, 138, 150]) - picture)
     for side in (200, 311):
         cv2.circle(picture, (side, 241), 7, (30, 25, 25), -1)
     cv2.ellipse(picture, (256, 356), (36, 8), 0, 0, 360, (170, 90, 90), -1)
-    if shaded:
-        picture = picture * np.interp(np.arange(512), (236, 276), (1.25, 0.6))[None, :, None]
     return np.clip(picture, 0, 255).astype(np.uint8), labels
