@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import threading
+from collections import deque
 from typing import Any, Final
 
 from engines.base import one_line
@@ -85,7 +86,7 @@ def log_of(library: Any) -> Any:
 
     Errors are kept by the thread that TensorRT told them in, so that calls of several threads do not mix them up:
     `forget` drops those of this thread after a call that went well, `take` gives them after one that failed, or else
-    those of TensorRT's own threads.
+    those of threads that never asked, TensorRT's own among them.
     """
     if library.ILogger not in _LOGS:
         _LOGS[library.ILogger] = _new_log(library)
@@ -98,9 +99,8 @@ def _new_log(library: Any) -> Any:
     class Log(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             library.ILogger.__init__(self)
-            self._errors: dict[int, list[str]] = {}
-            self._callers: set[int] = set()
-            self._turn = threading.Lock()
+            self._mine = threading.local()  # not by thread numbers, which are used again
+            self._others: deque[str] = deque(maxlen=_KEPT)
 
         def log(self, severity: Any, msg: str) -> None:
             if severity not in (kinds.WARNING, kinds.ERROR, kinds.INTERNAL_ERROR):
@@ -109,23 +109,17 @@ def _new_log(library: Any) -> Any:
             if severity == kinds.WARNING:
                 logging.getLogger(__name__).warning("tensorrt: %s", text)
                 return
-            with self._turn:
-                told = self._errors.setdefault(threading.get_ident(), [])
-                told.append(text)
-                del told[:-_KEPT]
+            getattr(self._mine, "errors", self._others).append(text)
 
         def forget(self) -> None:
-            with self._turn:
-                self._callers.add(threading.get_ident())
-                self._errors.pop(threading.get_ident(), None)
+            self._mine.errors = deque(maxlen=_KEPT)
 
         def take(self) -> list[str]:
-            with self._turn:
-                self._callers.add(threading.get_ident())
-                told = self._errors.pop(threading.get_ident(), [])
-                if not told:
-                    for thread in [each for each in self._errors if each not in self._callers]:
-                        told += self._errors.pop(thread)
+            told = [*getattr(self._mine, "errors", ())]
+            self.forget()
+            if not told:
+                told = [*self._others]
+                self._others.clear()
             return list(dict.fromkeys(told))
 
     return Log()
