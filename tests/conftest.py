@@ -8,22 +8,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from generators import Generators
 
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of reference material beside the repository; a test that needs it is skipped without it."""
+def _shared() -> Path:
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("needs the reference folder `shared` beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference material beside the repository; a test that needs it is skipped without it."""
+    return _shared()
+
+
+@pytest.fixture(scope="session")
+def generators(tmp_path_factory: pytest.TempPathFactory) -> "Generators":
+    """Generators and what is exported of them, shared by the processes of a session."""
+    from generators import Generators
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "generators"
+    folder.mkdir(exist_ok=True)
+    return Generators(folder, _shared)
 
 
 @pytest.fixture(scope="session", autouse=True)

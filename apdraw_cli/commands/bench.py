@@ -31,7 +31,7 @@ PORTRAITS: Final = 8
 """So many portraits are drawn over and over to time the generator alone."""
 
 LEAST_SECONDS: Final = 1.0
-"""For how long at least; in less, how long a call takes is a matter of chance."""
+"""How long an engine is timed at least; in less, how long a call takes is a matter of chance."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,18 @@ class BenchResult:
     memory_bytes: int | None
 
 
-def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda done, total: None) -> BenchResult:
+def bench(
+    options: BenchOptions,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    least_seconds: float = LEAST_SECONDS,
+) -> BenchResult:
     """Measures; conversion and engines are timed in turn, round by round, so that a busy moment hits all alike.
 
     Args:
         options: what to measure.
         progress: is told after each round how many are done, and of how many.
+        least_seconds: how long each engine is timed in a round, at least.
 
     Raises:
         UsageError: there is no photo, none of them can be drawn, or the model is no `.onnx` file.
@@ -123,7 +129,7 @@ def bench(options: BenchOptions, progress: Callable[[int, int], None] = lambda d
             # Opened after the first conversion, which so takes no more memory than one does, and timed just after
             # each, for both to have the same moment of a shared machine.
             generator = generator or _Generator(options.engine, model, _portraits(photos))
-            generator.time()
+            generator.time(least_seconds)
             progress(done + 1, options.timing.rounds)
     assert generator is not None
     generator.close()
@@ -171,12 +177,12 @@ class _Generator:
         self.seconds: list[list[float]] = [[] for _ in self._engines]
         self._gflops: dict[str, list[float]] = {precision: [] for precision in self._products}
 
-    def time(self) -> None:
-        """Times a round: all engines, and this machine's peaks."""
+    def time(self, least_seconds: float) -> None:
+        """Times a round: all engines, each so many seconds at least, and this machine's peaks."""
         for precision, product in self._products.items():
             self._gflops[precision].append(max(product.gflops() for _ in range(3)))
         for engine, seconds in zip(self._engines, self.seconds, strict=True):
-            seconds.append(seconds_a_portrait(engine, self._portraits))
+            seconds.append(seconds_a_portrait(engine, self._portraits, least_seconds))
 
     def peaks(self) -> dict[str, float]:
         """GFLOP a second of a matrix product, by precision."""
@@ -254,8 +260,10 @@ def _products() -> "dict[str, MatrixProduct]":
     return products
 
 
-def seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> float:
-    """As a conversion calls the engine: full batches, on as many threads as it asks for, for a second at least."""
+def seconds_a_portrait(
+    engine: "Engine", portraits: "Sequence[Portrait]", least_seconds: float = LEAST_SECONDS
+) -> float:
+    """As a conversion calls the engine: full batches, on as many threads as it asks for, so many seconds at least."""
     from engines.portrait import PortraitBatch
 
     size, threads = engine.batch_size, engine.concurrency
@@ -270,7 +278,7 @@ def seconds_a_portrait(engine: "Engine", portraits: "Sequence[Portrait]") -> flo
     with ThreadPoolExecutor(threads) as pool:
         seconds(threads)  # the first call takes memory
         calls = threads * max(1, -(-len(portraits) // (size * threads)))
-        while (taken := seconds(calls)) < LEAST_SECONDS:
+        while (taken := seconds(calls)) < least_seconds:
             calls *= 2
     return taken / (calls * size)
 

@@ -269,6 +269,7 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str], monke
     from apdraw_cli.progress import Progress
 
     now = 0.0
+    monkeypatch.setattr("apdraw_cli.progress.LINE_SECONDS", 10.0)
     monkeypatch.setattr("apdraw_cli.progress.time.monotonic", lambda: now)
     with Progress("Evaluating", "portrait") as progress:
         for done in range(1, 9):

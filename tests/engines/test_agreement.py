@@ -1,10 +1,12 @@
 """A real generator, small and untrained, drawn by every engine: all must give the same grey levels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from generators import ABOUT, lively_generator
 
 from engines.errors import EngineError
 from engines.model_info import read_metadata
@@ -12,33 +14,11 @@ from engines.portrait import PortraitBatch
 from engines.select import ENGINES, open_engine, shipped_model
 from engines.synthetic import synthetic_portraits
 from train.export.half import BF16_DIFFERENCE
-from train.export.to_onnx import export_onnx
 from train.model_file import load_generator, save_generator
-from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
 from train.samples import sample_portraits
 
 CPU_ENGINES = tuple(name for name in ENGINES if name != "tensorrt")
-
-ABOUT = {"name": "small", "version": "1.2", "licence": "CC0-1.0", "training_data": "nothing"}
-
-
-def make_generator(statistics: str, seed: int) -> Generator:
-    """Fresh weights whose drawings have contrast; running averages of the portraits they will draw."""
-    torch.manual_seed(seed)
-    generator = Generator(GeneratorConfig(8, norm_statistics=statistics))
-    with torch.no_grad():
-        for name, weight in generator.named_parameters():
-            if name == "fusion.last.weight" or name.endswith("up.0.conv.weight"):
-                weight.mul_(20)
-        for module in generator.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        some = synthetic_portraits(2)
-        photo = torch.from_numpy(some.photo).permute(0, 3, 1, 2) / 127.5 - 1
-        mask = torch.from_numpy(some.mask)[:, None] / 255
-        generator.train()(photo, torch.from_numpy(some.landmarks), mask)
-    return generator.eval()
 
 
 def load_module(path: Path) -> torch.nn.Module:
@@ -46,13 +26,12 @@ def load_module(path: Path) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module", params=["running", "photo"])
-def pair(request, tmp_path_factory):
+def pair(request, generators, tmp_path_factory):
     """A `.safetensors` file and the `.onnx` exported from it, of one stem; the latter's path."""
-    folder = tmp_path_factory.mktemp(request.param)
-    weights, model = folder / "small.safetensors", folder / "small.onnx"
-    save_generator(weights, make_generator(request.param, seed=0), ABOUT)
-    generator, metadata = load_generator(weights)
-    export_onnx(generator, model, metadata)
+    exported = generators.exported(request.param)
+    model = tmp_path_factory.mktemp(request.param) / "small.onnx"
+    save_generator(model.with_suffix(".safetensors"), exported.generator, ABOUT)
+    shutil.copy(exported.path, model)
     return model
 
 
@@ -99,7 +78,7 @@ def test_a_pair_tells_the_same_of_itself(pair):
 def test_weights_retrained_after_the_export_are_noticed(pair, tmp_path):
     model, weights = tmp_path / "small.onnx", tmp_path / "small.safetensors"
     model.write_bytes(pair.read_bytes())
-    save_generator(weights, make_generator("running", seed=1), ABOUT)
+    save_generator(weights, lively_generator(8, "running", seed=1), ABOUT)
     with pytest.raises(EngineError, match="not made of the same weights"):
         open_engine(model, engine="torch", load_module=load_module)
 

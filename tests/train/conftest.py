@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import generators
 import numpy as np
 import pytest
 import torch
+from generators import Inputs, make_inputs
 from torch import Tensor
 
 from engines.synthetic import synthetic_portraits
-from train.networks import Generator, GeneratorConfig
-from train.networks.norm import Norm
+from train.networks import Generator
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,46 +23,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    photo: Tensor
-    landmarks: Tensor
-    mask: Tensor
-
-
-def make_inputs(count: int, seed: int = 0) -> Inputs:
-    portraits = synthetic_portraits(count, seed)
-    return Inputs(
-        torch.from_numpy(portraits.photo).permute(0, 3, 1, 2) / 127.5 - 1,
-        torch.from_numpy(portraits.landmarks),
-        torch.from_numpy(portraits.mask)[:, None] / 255,
-    )
-
-
 @pytest.fixture(scope="session")
 def inputs() -> Callable[..., Inputs]:
     return make_inputs
 
 
-def make_generator(width: int = 4, statistics: str = "running", seed: int = 0) -> Generator:
-    """A generator with fresh weights whose drawings have contrast, so that differences show."""
-    torch.manual_seed(seed)
-    generator = Generator(GeneratorConfig(width, norm_statistics=statistics))
-    unets = [module for name, module in generator.named_children() if name != "fusion"]
-    with torch.no_grad():
-        for last in [*(unet.up[0].conv for unet in unets), generator.fusion.last]:
-            last.weight.mul_(20)
-        if statistics == "running":
-            for norm in (module for module in generator.modules() if isinstance(module, Norm)):
-                norm.momentum = 1.0  # the running averages are those of the one batch below
-            some = make_inputs(2, seed=99)
-            generator.train()(some.photo, some.landmarks, some.mask)
-    return generator.eval()
-
-
 @pytest.fixture(scope="session")
 def lively_generator() -> Callable[..., Generator]:
-    return make_generator
+    return generators.lively_generator
 
 
 @pytest.fixture(scope="session")

@@ -61,17 +61,21 @@ def seated(points):
 
 
 @pytest.fixture(scope="module")
+def sitter(page, seated):
+    return seated(page)
+
+
+@pytest.fixture(scope="module")
 def bare():
     nothing = np.zeros((SIDE, SIDE), np.float32)
     return Cover(nothing + 1, nothing, nothing, 1.0)
 
 
-def test_the_mesh_stays_where_the_portrait_is(points, page, seated):
-    assert np.allclose(seated(page).mesh, points)
+def test_the_mesh_stays_where_the_portrait_is(points, sitter):
+    assert np.allclose(sitter.mesh, points)
 
 
-def test_an_open_eye_has_an_iris_with_a_white_highlight(page, seated):
-    sitter = seated(page)
+def test_an_open_eye_has_an_iris_with_a_white_highlight(sitter):
     canvas = Canvas()
     eye = draw_eye(sitter, 0, canvas)
     assert eye.is_open
@@ -88,8 +92,7 @@ def test_an_eye_without_iris_is_unclear(points, page, seated):
     assert draw_eye(seated(blank), 0, Canvas()).quality < 0.15
 
 
-def test_a_closed_eye_is_a_lid(points, page, seated):
-    sitter = seated(page)
+def test_a_closed_eye_is_a_lid(sitter):
     shut = sitter.mesh.copy()
     shut[list(mesh.UPPER_LIDS[0])] = shut[list(mesh.LOWER_LIDS[0])]
     assert not draw_eye(replace(sitter, mesh=shut), 0, Canvas()).is_open
@@ -108,9 +111,9 @@ def test_teeth_are_told_apart(points, page, seated, bare, gaps):
     assert mouth.gaps == gaps
 
 
-def test_the_nose_is_drawn_even_where_the_light_is_soft(page, seated):
+def test_the_nose_is_drawn_even_where_the_light_is_soft(sitter):
     canvas = Canvas()
-    assert draw_nose(seated(page), canvas).quality < 0.3
+    assert draw_nose(sitter, canvas).quality < 0.3
     assert canvas.ink.any()
 
 
@@ -126,8 +129,8 @@ def wearing(page, points, thickness):
     return worn, middles
 
 
-def test_a_bare_face_wears_no_spectacles(page, seated):
-    assert not draw_spectacles(seated(page), Canvas()).worn
+def test_a_bare_face_wears_no_spectacles(sitter):
+    assert not draw_spectacles(sitter, Canvas()).worn
 
 
 @pytest.mark.parametrize(("thickness", "shaded"), [(6, False), (-1, True)])

@@ -1,7 +1,6 @@
 """Half precision: where it is computed, that it keeps the drawing, and that overflow does not go unnoticed."""
 
 import copy
-import dataclasses
 
 import numpy as np
 import pytest
@@ -9,15 +8,12 @@ import torch
 
 from engines.errors import ModelError
 from engines.portrait import PortraitBatch
-from engines.select import shipped_model
 from engines.synthetic import synthetic_portraits
-from train.author_weights import load_author_generator
 from train.export import half as precision
 from train.export.half import LARGEST_DIFFERENCE, MEAN_DIFFERENCE, _fold_norms, halved, in_half, largest_difference
-from train.model_file import load_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
-from train.networks.norm import Norm, measure_norms
+from train.networks.norm import Norm
 from train.samples import sample_portraits
 
 UNETS = ("whole", "eye_left", "eye_right", "nose", "mouth", "hair", "background")
@@ -141,23 +137,12 @@ def test_overflow_is_noticed_and_named(timid_generator, one, place, how):
         halved(generator, one)
 
 
-@pytest.mark.parametrize("statistics", ["photo", "running"])
+@pytest.mark.parametrize("statistics", ["photo", pytest.param("running", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["shipped", "authors"])
-def test_shipped_and_author_weights_keep_their_drawings(name, statistics, request):
-    if name == "shipped":
-        generator = load_generator(shipped_model().with_suffix(".safetensors"))[0]
-    else:
-        generator = load_author_generator(request.getfixturevalue("shared") / "golden" / "author_model")
-    config = dataclasses.replace(generator.config, norm_statistics=statistics)
-    chosen = Generator(config)
-    chosen.load_state_dict(generator.state_dict())
-    if name == "shipped" and statistics == "running":  # it has none of its own but for the fusion
-        samples = sample_portraits()
-        photo = torch.from_numpy(samples.photo).permute(0, 3, 1, 2) / 127.5 - 1
-        landmarks, mask = torch.from_numpy(samples.landmarks), torch.from_numpy(samples.mask)[:, None] / 255
-        measure_norms(chosen.train(), zip(photo, landmarks, mask, strict=True))
+def test_shipped_and_author_weights_keep_their_drawings(name, statistics, generators):
+    chosen, _ = generators.generator(name, statistics)
     batches = (sample_portraits().inputs(), synthetic_portraits(2).inputs())  # as an export does
-    found = halved(chosen.eval(), PortraitBatch(*(np.concatenate([b[k] for b in batches]) for k in batches[0])))
+    found = generators.halved(chosen, PortraitBatch(*(np.concatenate([b[k] for b in batches]) for k in batches[0])))
     assert "fusion" in found.networks
     assert found.complete or name == "authors"
     assert "whole" not in found.networks or (name, statistics) != ("authors", "photo")
