@@ -186,10 +186,12 @@ def test_half_precision_is_in_the_convolutions_and_bytes_stay_bytes(half_graph):
         assert ports[name].shape.dim[0].dim_value == 0  # any batch size
     results = [kinds[node.output[0]] for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
     assert (results.count("FLOAT16"), results.count("FLOAT")) == (54, 8)
-    for operator in ("ReduceMean", "ReduceSum", "Tanh", "MatMul"):  # sums over many pixels, and what makes grey levels
+    for operator in ("ReduceMean", "ReduceSum", "Tanh"):  # sums over many pixels, and what makes grey levels
         nodes = [node for node in graph.node if node.op_type == operator]
         assert {kinds[node.output[0]] for node in nodes} <= {"FLOAT"}
-    assert {"Tanh", "MatMul"} <= {node.op_type for node in graph.node}
+    operators = {node.op_type for node in graph.node}
+    assert "Tanh" in operators
+    assert "MatMul" not in operators  # crops are gathered, which TensorRT builds for every GPU
     assert not any("FLOAT16" in kinds[name] for node in graph.node if node.op_type == "Tanh" for name in node.input)
 
 
