@@ -293,7 +293,7 @@ def test_a_photo_that_ends_inside_the_portrait_is_white_beyond_and_keeps_the_fea
 def test_shadows_have_edges_and_leave_something_to_see() -> None:
     edges = 0
     for seed in range(20):
-        shadow = _cast_shadow(np.random.default_rng(seed))[..., 0]
+        shadow = _cast_shadow(SIZE, SIZE, np.random.default_rng(seed))[..., 0]
         assert 0.3 < shadow.min() < 0.8
         assert 0.95 < shadow.max() < 1.2
         edges += np.abs(np.diff(shadow, axis=1)).max() > 0.02
