@@ -29,7 +29,7 @@ from conversion_fakes import (
 )
 from PIL import Image as Pillow
 
-from apdraw_cli.commands.convert import convert, plan
+from apdraw_cli.commands.convert import Plan, convert
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.storage import LocalStorage
@@ -697,12 +697,12 @@ def test_failures_are_told_of_up_to_a_number_and_all_counted(desk: Desk, monkeyp
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
     save_photo(desk.photos / "no-face.png", 0)
-    steps = list(plan(desk.options()))
+    steps = list(Plan(desk.options()).steps())
     assert [step.settled for step in steps] == [None, None]
     assert not desk.out.exists()
     desk.convert()
     save_photo(desk.photos / "new.png")
-    planned = {step.source.name: step.settled and step.settled.status for step in plan(desk.options())}
+    planned = {step.source.name: step.settled and step.settled.status for step in Plan(desk.options()).steps()}
     assert planned == {"new.png": None, "no-face.png": "no_face", "p.png": "skipped"}
 
 

@@ -17,7 +17,7 @@ from conversion_fakes import FakeEngine, Recorder, engine_opener, fake_extractor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apdraw_cli.commands.convert import convert, plan
+from apdraw_cli.commands.convert import Plan, convert
 from apdraw_cli.conversion.formats.png import PNG
 from apdraw_cli.conversion.manifest import NAME, History
 from apdraw_cli.conversion.options import ConvertOptions
@@ -134,7 +134,7 @@ def test_what_is_no_file_in_a_drawings_place_is_told(room: Room, kind: str) -> N
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link"])
 def test_what_is_no_file_in_the_manifests_place_is_told(room: Room, kind: str) -> None:
     make_special(room.out / NAME, kind)
-    for act in (room.convert, lambda: list(plan(room.options()))):
+    for act in (room.convert, lambda: list(Plan(room.options()).steps())):
         with pytest.raises(UsageError, match=f"cannot .*{room.out}"):
             act()
 
@@ -251,7 +251,7 @@ def test_whatever_an_output_folder_holds(lines: list[dict[str, Any]], things: di
         (room.out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
         output = LocalStorage(str(room.out))
         drawing = PNG.encode(GREY, Recipe())
-        for step in plan(room.options()):
+        for step in Plan(room.options()).steps():
             if step.settled is not None:
                 continue
             with contextlib.suppress(PhotoError):
