@@ -1,6 +1,7 @@
 import builtins
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -17,12 +18,13 @@ from engines.portrait import PortraitBatch
 from engines.select import shipped_model
 from engines.signal_stack import signal_stack_kept
 from engines.synthetic import synthetic_portraits
+from train.export import to_onnx
 from train.model_file import load_generator, save_generator
 from train.networks import Generator, GeneratorConfig
 from train.networks.graph import DrawingGraph
 
 
-def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tmp_path, capfd):
+def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, generators, tmp_path, capfd, monkeypatch):
     import cv2
 
     folder = shared / "golden" / "author_model"
@@ -35,6 +37,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, tm
     assert (metadata["name"], metadata["norm_statistics"]) == ("author", "photo")
     assert metadata["provenance"] == "imported from the author-format checkpoint author_model"
 
+    generators.patch(monkeypatch)
     exported = export(model, graph)
     assert exported.onnx == graph
     assert exported.size == graph.stat().st_size
@@ -146,7 +149,9 @@ def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, miss
             import_weights(tmp_path, tmp_path / "other.safetensors")
 
 
-def test_export_tells_about_bf16(tmp_path):
+def test_export_tells_about_bf16(tmp_path, monkeypatch):
+    # What the shipped weights were exported to takes no time to be made.
+    monkeypatch.setattr(to_onnx, "_traced", lambda graph: onnx.load(shipped_model()))
     told = CliRunner(env={"COLUMNS": "200"}).invoke(
         app.app, ["export", str(shipped_model().with_suffix(".safetensors")), str(tmp_path / "m.onnx")]
     )

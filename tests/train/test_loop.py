@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -31,9 +32,6 @@ from train.run_log import read_metrics
 from train.stages import AdversarialStage
 from train.starting_weights import Inputs
 from train.stop_signals import GRACE, Interrupted
-
-KILLS = int(os.environ.get("APDRAW_KILLS", "2"))
-"""How often a run is killed; the project's documents speak of twenty."""
 
 TINY = resolve(
     {"stage": "pretrain", "steps": 3, "width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0}
@@ -128,17 +126,30 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4]
 
 
+LONG = resolve(
+    {"stage": "pretrain", "steps": 6, "width": 4, "device": "cpu"}
+    | {"discriminator_width": 4, "save_every": 1, "log_every": 1, "picture_every": 5, "workers": 1}
+)
+
+
 def command(dataset: Path, run: Path, *more: str) -> list[str]:
+    """A run of `LONG` in a process of its own."""
     options = ["--stage", "pretrain", "--steps", "6", "--width", "4", "--device", "cpu"]
     for option in ("discriminator-width=4", "save-every=1", "log-every=1", "picture-every=5", "workers=1"):
         options += ["--set", option]
     return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
 
 
+def finish(dataset: Path, run: Path) -> None:
+    """What `command` does, in this process, from the newest checkpoint on where there is one."""
+    result = loop.train(Inputs(dataset), run, LONG, resume=bool(checkpoints(run)))
+    assert result is not None
+
+
 @pytest.fixture(scope="module")
 def long_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "long"
-    subprocess.run(command(tiny_dataset, run), check=True, capture_output=True)
+    finish(tiny_dataset, run)
     return run
 
 
@@ -152,16 +163,19 @@ def wait_for(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
         time.sleep(0.01)
 
 
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(tiny_dataset: Path, long_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(
+    tiny_dataset: Path, long_run: Path, tmp_path: Path, kills: int
+) -> None:
     run, rng, resume = tmp_path / "run", random.Random(0), []
-    for kill in range(KILLS):
+    for kill in range(kills):
         process = subprocess.Popen(command(tiny_dataset, run, *resume), stderr=subprocess.DEVNULL)
-        wait_for(run, process, 1 + kill * 4 // KILLS)
+        wait_for(run, process, 1 + kill * 4 // kills)
         time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.wait()
         resume = ["--resume"] if checkpoints(run) else []
-    subprocess.run(command(tiny_dataset, run, *resume), check=True, capture_output=True)
+    finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
     steps = [line["step"] for line in read_metrics(run)]
     assert steps == list(range(1, 7))
@@ -186,7 +200,7 @@ def test_asked_to_stop_with_all_its_processes_it_saves_first(
     assert b"Traceback" not in errors
     step = load_checkpoint(run)["step"]
     assert 2 <= step < 6
-    subprocess.run(command(tiny_dataset, run, "--resume"), check=True, capture_output=True)
+    finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
 
 
@@ -205,18 +219,10 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp
 
 def test_two_processes_have_the_gradients_of_one(tiny_dataset: Path, tmp_path: Path) -> None:
     script = str(Path(__file__).with_name("ddp_gradients.py"))
-    found = []
-    for devices, batch_size in ((1, 2), (2, 1)):
-        out = tmp_path / f"{devices}.pt"
-        subprocess.run(
-            [sys.executable, script, str(tiny_dataset), str(out), str(devices), str(batch_size)],
-            check=True,
-            capture_output=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            timeout=300,
-        )
-        found.append(torch.load(out, weights_only=True))
-    one, two = found
+    outs = [str(tmp_path / name) for name in ("one.pt", "two.pt")]
+    runpy.run_path(script)["main"](str(tiny_dataset), outs[0], 1, 2)
+    subprocess.run([sys.executable, script, str(tiny_dataset), outs[1], "2", "1"], check=True, capture_output=True)
+    one, two = (torch.load(out, weights_only=True) for out in outs)
     assert one.keys() == two.keys()
     for name, gradient in one.items():
         # Some gradients nearly cancel out, and there the order of additions shows; a sum for a mean would be 1 off.

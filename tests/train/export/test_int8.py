@@ -23,19 +23,11 @@ def one_by_one(portraits):
     return [PortraitBatch(*(array[i : i + 1] for array in portraits.inputs().values())) for i in range(len(portraits))]
 
 
-@pytest.fixture(scope="module")
-def in_both(tmp_path_factory, lively_generator, tiny_dataset):
+@pytest.fixture
+def in_both(generators, tiny_dataset, monkeypatch):
     """The same weights in float32 and in int8, calibrated on three portraits."""
-    folder = tmp_path_factory.mktemp("int8")
-    plain, rounded = folder / "model.onnx", folder / "model.int8.onnx"
-    generator = lively_generator(8, "photo")
-    export_onnx(generator, plain, {"name": "tiny"})
-    limit, quantization.LARGEST_SHARE = quantization.LARGEST_SHARE, 0.2  # random weights hang on every bit
-    try:
-        export_onnx(generator, rounded, {"name": "tiny"}, precision="int8", calibration=tiny_dataset)
-    finally:
-        quantization.LARGEST_SHARE = limit
-    return plain, rounded
+    monkeypatch.setattr(quantization, "LARGEST_SHARE", 0.2)  # random weights hang on every bit
+    return generators.exported("photo").path, generators.exported("photo", "int8", calibration=tiny_dataset).path
 
 
 def test_every_convolution_is_in_int8(in_both):
@@ -61,10 +53,12 @@ def test_it_says_what_it_is(in_both):
     assert "of the pixels at most" in told["int8_difference"]
 
 
-def test_a_drawing_that_would_change_is_refused(lively_generator, tiny_dataset, tmp_path, monkeypatch):
+def test_a_drawing_that_would_change_is_refused(generators, tiny_dataset, tmp_path, monkeypatch):
+    generators.patch(monkeypatch)
+    lively, _ = generators.generator("lively", "photo")
     monkeypatch.setattr(quantization, "LARGEST_SHARE", 1e-6)
     with pytest.raises(ModelError, match="use --precision fp32"):
-        export_onnx(lively_generator(4, "photo"), tmp_path / "m.onnx", {}, precision="int8", calibration=tiny_dataset)
+        export_onnx(lively, tmp_path / "m.onnx", {}, precision="int8", calibration=tiny_dataset)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from generators import timid_generator
 
 from engines.errors import ModelError
 from engines.model_info import read_metadata
@@ -13,24 +14,18 @@ from engines.synthetic import synthetic_portraits
 from train.export import to_onnx as export_module
 from train.export.half import difference_in_bf16
 from train.export.to_onnx import export_onnx, verify
-from train.model_file import round_to_half, weights_sha256
-from train.networks import Generator, GeneratorConfig
+from train.model_file import weights_sha256
 from train.networks.graph import DrawingGraph
 from train.samples import sample_portraits
 
 ABOUT = {"name": "tiny", "licence": "CC0-1.0"}
 
 
-@pytest.fixture(scope="module")
-def exported(request, tmp_path_factory, lively_generator):
+@pytest.fixture
+def exported(request, generators):
     """A generator and its ONNX file: with photo statistics, or with running ones and its weights in half."""
-    half_weights = request.param == "half"
-    generator = lively_generator(statistics="running" if half_weights else "photo")
-    path = tmp_path_factory.mktemp(request.param) / "model.onnx"
-    export_onnx(generator, path, ABOUT, half_weights=half_weights)
-    if half_weights:
-        round_to_half(generator)
-    return generator, path
+    found = generators.exported(*{"photo": ("photo",), "half": ("running", "half weights")}[request.param])
+    return found.generator, found.path
 
 
 every_kind = pytest.mark.parametrize("exported", ["photo", "half"], indirect=True)
@@ -88,7 +83,7 @@ def test_the_file_stands_alone_and_describes_itself(exported):
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     onnx.checker.check_model(path, full_check=True)
     info = read_metadata(path)
-    assert (info.name, info.licence, info.precision) == ("tiny", "CC0-1.0", "fp32")
+    assert (info.name, info.licence, info.precision) == ("small", "CC0-1.0", "fp32")
     assert info.norm_statistics == generator.config.norm_statistics
     assert info.config == generator.config.to_json()
     assert info.generator_sha256 == weights_sha256(generator.state_dict())
@@ -157,13 +152,11 @@ def test_synthetic_portraits_differ_and_repeat():
     assert not np.array_equal(synthetic_portraits(3, seed=1).photo, portraits.photo)
 
 
-@pytest.fixture(scope="module")
-def half_graph(tmp_path_factory):
-    """A generator with fresh weights, and its ONNX file in half precision."""
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(2, norm_statistics="photo")).eval()
-    path = tmp_path_factory.mktemp("fp16") / "model.onnx"
-    return generator, path, export_onnx(generator, path, ABOUT, precision="fp16")
+@pytest.fixture
+def half_graph(generators):
+    """A generator with fresh weights, its ONNX file in half precision, and what that tells of itself."""
+    found = generators.exported("photo", "fp16", "timid")
+    return found.generator, found.path, found.told
 
 
 def test_a_graph_in_half_precision_says_so(half_graph):
@@ -202,8 +195,7 @@ def test_half_precision_is_drawn_like_single(half_graph):
 
 
 def test_a_generator_that_overflows_is_not_exported_in_half(tmp_path):
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(2, norm_statistics="photo")).eval()
+    generator = timid_generator()
     with torch.no_grad():
         generator.whole.down[1].conv.weight.mul_(1e9)
     with pytest.raises(ModelError, match=r"cannot export tiny in fp16: .* overflow half precision in whole\.down\.1"):
@@ -220,12 +212,13 @@ def test_precisions_that_the_model_file_tells_are_kept(tmp_path, monkeypatch, ha
 
 
 @photo
-def test_the_file_tells_whether_it_draws_the_same_in_bf16(exported, tmp_path, monkeypatch):
+def test_the_file_tells_whether_it_draws_the_same_in_bf16(exported, generators, tmp_path, monkeypatch):
     generator, path = exported
     difference = difference_in_bf16(generator, sample_portraits())
     assert 0 < difference < 5
     metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert metadata["bf16_difference"] == f"{difference:.3f} on average"
+    generators.patch(monkeypatch)
     for limit, precisions in ((2 * difference, ("fp32", "bf16")), (difference / 2, ("fp32",))):
         monkeypatch.setattr(export_module, "BF16_DIFFERENCE", limit)
         export_onnx(generator, tmp_path / "model.onnx", ABOUT | {"precisions": "bf16"})
