@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engines.portrait import SIZE
 from train.build import make_detectors
-from train.data.crops import BOXES, WINDOW, Crop
+from train.data.crops import BOXES, Crop
 from train.data.line_pairs import LinePair
 from train.data.pairs import Pair
 from train.options import TrainOptions
@@ -63,7 +63,7 @@ def _empty_batch(options: TrainOptions) -> Any:
         return LinePair(picture(1), picture(1), picture(1))
     if options.stage == "local":
         sizes = {box.name: (box.height, box.width) for box in BOXES}
-        sizes |= {"hair": (WINDOW, WINDOW), "background": (WINDOW, WINDOW)}
+        sizes |= {"hair": (SIZE, SIZE), "background": (SIZE, SIZE)}
         return {
             region: Crop(picture(3, *sizes[region]), picture(1, *sizes[region]), picture(1, *sizes[region]))
             for region in options.local_regions()

@@ -5,7 +5,7 @@ The discriminators minimise `discriminator_loss`. The generator minimises (eq. 1
     generator_adversarial_loss + 100 * pixel_loss + 0.1 * distance_transform_loss + 25 * sum(local_losses)
 
 with the weights that `term_weights` takes from the options. One more is not the paper's and off by default:
-`tolerant_loss`, for drawings of thin lines, which counts beside L_1 and L_local. All are computed in float32.
+`ink_loss`, for drawings of thin lines, which counts beside L_1 and L_local. All are computed in float32.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,10 @@ SCALES: Final = (176.0, 32.0)
 maximum; these are the mean maxima of two-tone portraits, which keep its balance and do not jump with a single pixel."""
 
 
+LEAST_CHANCE: Final = 1e-4
+"""Probability of ink, and of white, below which `ink_loss` asks for no less."""
+
+
 def term_weights(options: TrainOptions) -> dict[str, float]:
     """How much each term counts in the generator's loss (eq. 1), by the name that it is logged under."""
     return {
@@ -36,8 +40,8 @@ def term_weights(options: TrainOptions) -> dict[str, float]:
         "G_L1": options.pixel_weight,
         "G_local": options.local_weight,
         "G_DT": options.distance_weight,
-        "G_tolerant": options.pixel_weight * options.tolerant_weight,
-        "G_local_tolerant": options.local_weight * options.tolerant_weight,
+        "G_ink": options.pixel_weight * options.ink_weight,
+        "G_local_ink": options.local_weight * options.ink_weight,
     }
 
 
@@ -89,33 +93,29 @@ def pixel_loss(drawing: Tensor, target: Tensor, line_weight: float = 0.0) -> Ten
     return (difference * (1 + line_weight * thin_lines(target)) if line_weight else difference).mean()
 
 
-def tolerant_loss(drawing: Tensor, target: Tensor, tolerance: int = 1) -> Tensor:
-    """The share of ink that has no ink near it in the other drawing, both ways: a line may lie a little beside.
+def ink_loss(drawing: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy and Dice loss of ink, for thin lines whose place is not sure to the pixel.
 
-    With ink (1 - x) / 2, in [0, 1], and near(ink) its maximum over a square of 2 tolerance + 1 pixels:
+    A drawing is read as the probability of ink, p = (1 - drawing) / 2, and the target as the ink itself, q, in [0, 1]:
 
-        mean(ink(target) * (1 - near(ink(drawing)))) + mean(ink(drawing) * (1 - near(ink(target))))
+        mean(-q log p - (1 - q) log(1 - p)) + 1 - (2 sum(p q) + 1) / (sum(p^2) + sum(q^2) + 1)
 
-    The first term asks for every line of the target, the second for no other. L_1 pays a line of 1 px that lies 1 px
-    beside its place twice, and a white page once; here that line is free and the page is not.
+    L_1 is smallest at white wherever ink is less likely than not, and asks nothing of how likely it is, so that a
+    doubtful line is lost without a trace. Cross entropy keeps it as grey. Dice compares with the amount of ink, not
+    with the page, so that thin lines weigh as much as areas, and it is better off with a whole line than with half of
+    its tone all over the doubt.
 
     Args:
         drawing: generated, float [B, 1, H, W] in [-1, 1], 1 white.
         target: the artist's, likewise.
-        tolerance: pixels, along rows and columns, that a line may lie beside its place.
 
     Returns:
-        A scalar in [0, 2]: both terms are means over all pixels.
+        A scalar, not negative but for the target's greys; sums and means are over the whole batch.
     """
     drawn, wanted = ((1 - picture.float()) / 2 for picture in (drawing, target))
-    near_drawn, near_wanted = (_largest_near(ink, tolerance) for ink in (drawn, wanted))
-    return (wanted * (1 - near_drawn)).mean() + (drawn * (1 - near_wanted)).mean()
-
-
-def _largest_near(ink: Tensor, radius: int) -> Tensor:
-    """The maximum over a square around each pixel; among equals it is the pixel's own, so that no side is preferred."""
-    largest = F.max_pool2d(ink, 2 * radius + 1, 1, radius)
-    return torch.where(largest > ink, largest, ink)
+    entropy = F.binary_cross_entropy(drawn.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE), wanted.clamp(0, 1))
+    both, either = (drawn * wanted).sum(), drawn.square().sum() + wanted.square().sum()
+    return entropy + 1 - (2 * both + 1) / (either + 1)
 
 
 def thin_lines(drawing: Tensor) -> Tensor:
@@ -200,15 +200,14 @@ def local_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_we
     return LocalParts(*(pixel_loss(a, b, line_weight) for a, b in zip(seen, wanted, strict=True)))
 
 
-def local_tolerant_losses(drawings: LocalParts, target: Tensor, regions: Regions, tolerance: int = 1) -> LocalParts:
-    """`tolerant_loss` of each of the six local drawings.
+def local_ink_losses(drawings: LocalParts, target: Tensor, regions: Regions) -> LocalParts:
+    """`ink_loss` of each of the six local drawings.
 
     Args:
         drawings: the local networks' drawings.
         target: the artist's drawing, float [B, 1, 512, 512] in [-1, 1].
         regions: regions of these portraits; hair and background are white outside their masks, and averaged over the
             whole picture.
-        tolerance: pixels, see `tolerant_loss`.
     """
     seen = drawings._replace(
         hair=whitened(drawings.hair, regions.hair),
@@ -218,7 +217,7 @@ def local_tolerant_losses(drawings: LocalParts, target: Tensor, regions: Regions
         hair=whitened(target, regions.hair),
         background=whitened(target, regions.background),
     )
-    return LocalParts(*(tolerant_loss(a, b, tolerance) for a, b in zip(seen, wanted, strict=True)))
+    return LocalParts(*(ink_loss(a, b) for a, b in zip(seen, wanted, strict=True)))
 
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:

@@ -29,7 +29,7 @@ STAGES: Final[Mapping[str, Mapping[str, Any]]] = {
         "lr_decay": 0.5,
         "batch_size": 12,
         "ema_decay": 0.99,
-        "tolerant_weight": 4.0,
+        "ink_weight": 1.0,
         "distance_weight": 0.0,
         "local_adversarial_weight": 0.0,
     },
@@ -137,12 +137,13 @@ class TrainOptions:
     pretrained: bool = option(True, "Whether formal training starts from the weights of --from.")
     pixel_weight: float = option(100.0, "Weight of L_1, the difference of pixels: the paper's lambda_1.", min=0)
     line_weight: float = option(0.0, "How much more L_1 and L_local count on thin lines.", min=0)
-    tolerant_weight: float = option(
+    ink_weight: float = option(
         0.0,
-        "Weight, beside L_1 and L_local, of a loss that lets lines lie a little beside their place; 0 leaves it out.",
+        "Weight, beside L_1 and L_local, of the cross entropy and Dice loss of ink, for drawings of thin lines; 0 "
+        "leaves it out.",
+        shown="0; local 1",
         min=0,
     )
-    tolerance: int = option(1, "How far beside their place lines may lie in that loss, in pixels.", above=0)
     distance_weight: float = option(
         0.1,
         "Weight of L_DT, the distance between lines: the paper's lambda_2; 0 leaves it out.",

@@ -22,11 +22,11 @@ from train.losses import (
     discriminator_loss,
     distance_transform_loss,
     generator_adversarial_loss,
+    ink_loss,
+    local_ink_losses,
     local_losses,
-    local_tolerant_losses,
     pixel_loss,
     term_weights,
-    tolerant_loss,
 )
 from train.model_file import save_generator
 from train.networks import Generator, LineDetectors, Regions
@@ -131,11 +131,10 @@ class AdversarialStage:
         terms["G_L1"] = pixel_loss(drawing, batch.drawing, options.line_weight)
         if output.parts is not None:
             terms["G_local"] = _sum(local_losses(output.parts, batch.drawing, regions, options.line_weight))
-        if options.tolerant_weight:
-            terms["G_tolerant"] = tolerant_loss(drawing, batch.drawing, options.tolerance)
+        if options.ink_weight:
+            terms["G_ink"] = ink_loss(drawing, batch.drawing)
             if output.parts is not None:
-                local = local_tolerant_losses(output.parts, batch.drawing, regions, options.tolerance)
-                terms["G_local_tolerant"] = _sum(local)
+                terms["G_local_ink"] = _sum(local_ink_losses(output.parts, batch.drawing, regions))
         if self._detectors is not None:
             terms["G_DT"] = distance_transform_loss(drawing, batch.drawing, self._detectors)
         total = _weighted(terms, self._weights)
@@ -162,7 +161,7 @@ class LocalStage:
     """The local networks alone, each on crops of its own region: no global network, no fusion.
 
     A step of an eye's network on its crops costs a fiftieth of a whole step, so that it can see every eye thousands of
-    times. Each learns by its part of L_local and of the tolerant loss, and where local discriminators count by its part
+    times. Each learns by its part of L_local and of `ink_loss`, and where local discriminators count by its part
     of L_adv, with the weights that these have in eq. 1.
 
     Args:
@@ -206,9 +205,9 @@ class LocalStage:
             losses["D"] = self._adversary.learn((real,), ({r: pair.detach() for r, pair in fake.items()},))
             terms["G_adv"] = self._adversary.loss_of_generator((fake,))
         terms["G_local"] = _sum(pixel_loss(drawn[r], wanted[r], options.line_weight) for r in batch)
-        if options.tolerant_weight:
+        if options.ink_weight:
             pairs = ((whitened(output[r], crop.mask), whitened(crop.drawing, crop.mask)) for r, crop in batch.items())
-            terms["G_local_tolerant"] = _sum(tolerant_loss(*pair, options.tolerance) for pair in pairs)
+            terms["G_local_ink"] = _sum(ink_loss(*pair) for pair in pairs)
         total = _weighted(terms, self._weights)
         learn(self._fabric, self.optimisers["generator"], total)
         self._ema.update()

@@ -90,13 +90,13 @@ def test_one_pair_is_learnt(tiny_dataset: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_lines_a_little_beside_their_place_can_be_tolerated(tiny_dataset: Path) -> None:
-    options = replace(TINY, tolerant_weight=2.0, tolerance=2, pixel_weight=10.0, local_weight=5.0)
+def test_ink_can_count_beside_l1_and_l_local(tiny_dataset: Path) -> None:
+    options = replace(TINY, ink_weight=2.0, pixel_weight=10.0, local_weight=5.0)
     torch.manual_seed(0)
     stage = AdversarialStage(make_fabric(options), options)
     losses = stage.step(default_collate([PortraitPairs(tiny_dataset, "train")[0]]))
     plain = losses["G_adv"] + 10 * losses["G_L1"] + 5 * losses["G_local"]
-    torch.testing.assert_close(losses["G"], plain + 20 * losses["G_tolerant"] + 10 * losses["G_local_tolerant"])
+    torch.testing.assert_close(losses["G"], plain + 20 * losses["G_ink"] + 10 * losses["G_local_ink"])
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(

@@ -47,8 +47,8 @@ def test_only_the_named_networks_are_trained(tiny_dataset: Path, tmp_path: Path,
     stage = local_stage(regions="nose, mouth", local_adversarial_weight=adversarial)
     before = {name: value.clone() for name, value in stage.networks["generator"].state_dict().items()}
     losses = stage.step(batch(tiny_dataset, replace(LOCAL, regions="nose,mouth")))
-    assert losses.keys() == {"G_local", "G_local_tolerant", "G"} | ({"D", "G_adv"} if adversarial else set())
-    total = 25 * losses["G_local"] + 100 * losses["G_local_tolerant"] + adversarial * losses.get("G_adv", 0)
+    assert losses.keys() == {"G_local", "G_local_ink", "G"} | ({"D", "G_adv"} if adversarial else set())
+    total = 25 * losses["G_local"] + 25 * losses["G_local_ink"] + adversarial * losses.get("G_adv", 0)
     torch.testing.assert_close(losses["G"], total)
     stage.save(tmp_path / "generator.safetensors", {})
     saved = load_generator(tmp_path / "generator.safetensors")[0].state_dict()

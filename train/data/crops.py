@@ -1,7 +1,7 @@
 """Training pairs for the local networks alone: crops of photo and drawing at each region, moved a little in place.
 
-Of the eyes, the nose and the mouth a crop is the region's box, as the generator cuts it; of hair and background it is a
-window of 256 x 256 somewhere on the region, black outside it in the photo, as the masked whole is (sec. 4.1).
+Of the eyes, the nose and the mouth a crop is the region's box, as the generator cuts it; of hair and background it is
+the whole portrait, black outside the region, as their networks see it (sec. 4.1): norms go by all of what they see.
 """
 
 from collections.abc import Collection
@@ -31,9 +31,6 @@ from train.data.pairs import PortraitPairs, Split
 
 BOXES: Final = (EYE_LEFT, EYE_RIGHT, NOSE, MOUTH)
 """The regions whose crops are boxes."""
-
-WINDOW: Final = 256
-"""Height and width of a crop of hair or background."""
 
 SHIFT: Final = 5
 """Pixels by which a varied crop is moved to either side, in x and in y: landmarks are never exact."""
@@ -67,7 +64,7 @@ class CropPairs(Dataset[dict[str, Crop]]):
     """The crops of one split by region: `pairs[epoch, index]` holds one of each region of portrait `index`.
 
     It depends on nothing but the files, the seed and these two. Boxes are kept in memory once they were read, about
-    0.3 MB a portrait; for hair and background the portrait is read anew each time.
+    0.3 MB a portrait; for hair and background the portrait is read each time.
 
     Args:
         folder: a prepared data set, or one in the authors' layout.
@@ -75,7 +72,7 @@ class CropPairs(Dataset[dict[str, Crop]]):
         regions: names of those that are wanted, of `train.options.REGIONS`.
         augmentation: rotation, scale, flip and light are taken from it; None cuts the boxes exactly where the
             generator does.
-        seed: seed of the augmentation and of the places of windows.
+        seed: seed of the augmentation.
 
     Attributes:
         names: names of the portraits, in their order.
@@ -112,7 +109,7 @@ class CropPairs(Dataset[dict[str, Crop]]):
         rng = np.random.default_rng([self._seed, epoch, index])
         how = self._augmentation
         flip = how is not None and how.flip and rng.random() < 0.5
-        patches = self._patches(index, rng)
+        patches = self._patches(index)
         crops = {}
         for region in self._regions:
             patch = patches[_MIRRORED.get(region, region) if flip else region]
@@ -129,10 +126,10 @@ class CropPairs(Dataset[dict[str, Crop]]):
             )
         return crops
 
-    def _patches(self, index: int, rng: np.random.Generator) -> dict[str, _Patch]:
+    def _patches(self, index: int) -> dict[str, _Patch]:
         """The patches of a portrait by region: those of boxes always, those of hair and background where wanted."""
-        windows = [region for region in self._regions if region in ("hair", "background")]
-        if not windows and index in self._boxes:
+        whole = [region for region in self._regions if region in ("hair", "background")]
+        if not whole and index in self._boxes:
             return self._boxes[index]
         photo, drawing, person, landmarks = self._portraits.read(index)
         centres = _centres(landmarks)
@@ -141,10 +138,10 @@ class CropPairs(Dataset[dict[str, Crop]]):
                 box.name: _box(photo, drawing, centres[box.name], (box.height, box.width)) for box in BOXES
             }
         patches = dict(self._boxes[index])
-        for region in windows:
+        for region in whole:
             mask = _hair(person, centres) if region == "hair" else np.asarray(WHITE - person, np.uint8)
             beyond = 0 if region == "hair" else WHITE
-            patches[region] = _Patch(photo, drawing, mask, beyond, _place_on(mask, rng), (WINDOW, WINDOW))
+            patches[region] = _Patch(photo, drawing, mask, beyond, (SIZE / 2, SIZE / 2), (SIZE, SIZE))
         return patches
 
 
@@ -179,14 +176,6 @@ def _box(photo: Image, drawing: Image, centre: tuple[int, int], size: tuple[int,
     )
     whole = np.full(drawn.shape, WHITE, np.uint8)
     return _Patch(cut.astype(np.uint8), drawn.astype(np.uint8), whole, WHITE, (width / 2, height / 2), size)
-
-
-def _place_on(mask: Image, rng: np.random.Generator) -> tuple[float, float]:
-    """The middle of a window within the portrait that holds some of a region, if there is any."""
-    pixels = np.flatnonzero(mask)
-    y, x = divmod(int(rng.choice(pixels)), SIZE) if len(pixels) else (SIZE // 2, SIZE // 2)
-    x, y = (min(max(middle, WINDOW // 2), SIZE - WINDOW // 2) for middle in (x, y))
-    return float(x), float(y)
 
 
 def _exactly(patch: _Patch) -> tuple[Image, Image, Image]:
