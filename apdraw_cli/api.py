@@ -34,7 +34,6 @@ from apdraw_cli.faces.align import Transform
 from apdraw_cli.faces.detect import Face
 from engines.errors import PhotoError
 from engines.portrait import Image, Landmarks
-from engines.select import shipped_model
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Artist:
     """Draws photos with a face extractor and an engine that are opened once. To be used from one thread at a time.
 
     Args:
-        model: the generator, a `.onnx`, `.safetensors` or `.engine` file; None for the shipped one.
-        options: options of `apdraw convert` by name, such as `faces="all"`, `device="cuda"` or `format="webp"`.
+        model: the generator, a `.onnx`, `.safetensors` or `.engine` file; None for the one of the option `style`.
+        options: options of `apdraw convert` by name, such as `style="bold"`, `faces="all"` or `device="cuda"`.
 
     Attributes:
         recipe: what drawings look like.
@@ -69,10 +68,10 @@ class Artist:
     """
 
     def __init__(self, *, model: str | Path | None = None, **options: Any) -> None:
-        chosen = ConvertOptions.of(**options)
+        chosen = ConvertOptions.of(model=None if model is None else Path(model), **options)
         self.recipe = Recipe.of(chosen)
         self._extractor = retinaface_extractor(chosen.faces)
-        self.engine = generator_engine(chosen.engine, shipped_model() if model is None else Path(model))
+        self.engine = generator_engine(chosen.engine, chosen.model.path)
 
     def draw(self, photo: Image, landmarks: Landmarks | None = None) -> list[Drawing]:
         """Draws the faces in a photo, the largest first; none if there is no face.
@@ -151,7 +150,7 @@ def convert_folder(
         drawings: the output folder; None for `<photos>-drawings`.
         on_photo: is told what became of each photo, from the calling thread.
         stop: ends it early when it is set, perhaps from another thread; what is being drawn is finished first.
-        model: the generator; None for the shipped one.
+        model: the generator; None for the one of the option `style`.
         options: options of `apdraw convert` by name.
 
     Returns:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from engines.errors import OptionsError
 from engines.registry import ENGINES
+from engines.shipped import STYLES, shipped_model
 
 LARGEST: Final = 2**62
 """No number of an option is as large."""
@@ -128,6 +129,39 @@ def make(groups: Mapping[str, type[Any]], options: Mapping[str, Any]) -> dict[st
         name: group(**{option: options[option] for option in options.keys() & described(group).keys()})
         for name, group in groups.items()
     }
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which generator draws.
+
+    Raises:
+        OptionsError: a value that is not allowed, or values that contradict each other.
+    """
+
+    style: str = option(
+        "fine",
+        "How the models that come with apdraw draw. fine: with thin lines. bold: with thick lines and black areas, for "
+        "stamps, vinyl and engraving.",
+        choices=tuple(STYLES),
+        panel="Drawing",
+    )
+    model: Path | None = option(
+        None,
+        "A generator of your own: a .onnx, .safetensors or .engine file.",
+        shown="the one of --style that comes with apdraw",
+        panel="Drawing",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.model is not None and self.style != "fine":
+            raise OptionsError("a model of your own draws in its own style: leave out --style, or --model")
+
+    @property
+    def path(self) -> Path:
+        """The generator's file."""
+        return shipped_model(self.style) if self.model is None else self.model
 
 
 @dataclass(frozen=True)

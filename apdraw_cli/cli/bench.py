@@ -1,6 +1,5 @@
 """`apdraw bench` as its user sees it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ from apdraw_cli.commands.options import BenchOptions, TimingOptions
 from apdraw_cli.console import Console
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.progress import Progress
-from engines.options import EngineOptions
+from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.bench import BenchResult, Timing
@@ -29,10 +28,8 @@ def bench(
     console: Console,
     *,
     sources: Annotated[list[str], typer.Argument(metavar="PHOTOS...", help="Photos and folders to measure with.")],
-    model: Annotated[
-        Path | None, typer.Option(help="The generator: an .onnx file.", show_default="the one that comes with apdraw")
-    ] = None,
     timing: TimingOptions,
+    model: ModelOptions,
     engine: EngineOptions,
 ) -> int:
     """Measures how fast this machine draws, stage by stage, and how much of its own peak that is."""

@@ -14,7 +14,7 @@ from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptio
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
-from engines.options import EngineOptions
+from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.convert import Plan
@@ -55,14 +55,6 @@ Output = Annotated[
         show_default="beside the first folder, as FOLDER-drawings; for single photos, beside the folder they are in",
     ),
 ]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="The generator: a .onnx, .safetensors or .engine file.",
-        show_default="the one that comes with apdraw",
-        rich_help_panel="Drawing",
-    ),
-]
 
 
 @command(epilog=EXAMPLES)
@@ -76,7 +68,7 @@ def convert(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     quiet: Quiet = False,
     faces: FaceOptions,
-    model: Model = None,
+    model: ModelOptions,
     engine: EngineOptions,
 ) -> int:
     """Draws the faces in photos."""

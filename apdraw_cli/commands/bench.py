@@ -112,9 +112,7 @@ def bench(
     """
     from joblib import cpu_count
 
-    from engines.select import shipped_model
-
-    model = options.model or shipped_model()
+    model = options.model.path
     if model.suffix.lower() != ".onnx":
         raise UsageError(f"{model} is no .onnx file, whose work can be counted: make one with apdraw export")
     runs: list[_Run] = []

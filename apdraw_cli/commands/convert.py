@@ -144,17 +144,16 @@ def check_model(options: ConvertOptions) -> None:
     Raises:
         UnfitError: it is missing, damaged, or no generator of this program.
     """
-    from engines.select import read_model, shipped_model
+    from engines.select import read_model
 
-    read_model(options.model or shipped_model())
+    read_model(options.model.path)
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:
     """The generator's file and its checksum."""
-    from engines.select import model_sha256, shipped_model
+    from engines.select import model_sha256
 
-    model = options.model or shipped_model()
-    return model, model_sha256(model)
+    return options.model.path, model_sha256(options.model.path)
 
 
 def _torch_module(model: Path) -> Any:

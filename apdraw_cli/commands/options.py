@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.errors import OptionsError
-from engines.options import EngineOptions, check, option
+from engines.options import EngineOptions, ModelOptions, check, option
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ class BenchOptions:
 
     Attributes:
         sources: photos and folders.
-        model: the generator's `.onnx` file; None for the shipped one.
+        model: which generator draws, a `.onnx` file.
         timing: what is timed, and how often.
         engine: what draws in the conversions that are timed.
     """
 
     sources: tuple[str, ...]
-    model: Path | None = None
+    model: ModelOptions = field(default_factory=ModelOptions)
     timing: TimingOptions = field(default_factory=TimingOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 

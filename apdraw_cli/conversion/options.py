@@ -7,7 +7,7 @@ from typing import Any, Literal
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
 from engines.errors import OptionsError
-from engines.options import EngineOptions, check, make, option
+from engines.options import EngineOptions, ModelOptions, check, make, option
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ConvertOptions:
         sources: paths of photos and folders.
         listed: more of them, from a list; a missing one is a photo that fails.
         output: the output folder.
-        model: the generator's file.
+        model: which generator draws.
         faces: which faces become portraits.
         engine: what draws.
         file: what drawings are written as.
@@ -115,7 +115,7 @@ class ConvertOptions:
     sources: tuple[str, ...]
     listed: tuple[str, ...] = ()
     output: Path | None = None
-    model: Path | None = None
+    model: ModelOptions = field(default_factory=ModelOptions)
     faces: FaceOptions = field(default_factory=FaceOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     file: FileOptions = field(default_factory=FileOptions)
@@ -127,7 +127,6 @@ class ConvertOptions:
         *sources: str,
         listed: tuple[str, ...] = (),
         output: Path | None = None,
-        model: Path | None = None,
         **options: Any,
     ) -> "ConvertOptions":
         """Options by their own names, as on the command line: `of("photos", faces="all", batch_size=4)`.
@@ -135,5 +134,11 @@ class ConvertOptions:
         Raises:
             OptionsError: one is unknown, or has a value that is not allowed.
         """
-        groups = {"faces": FaceOptions, "engine": EngineOptions, "file": FileOptions, "run": RunOptions}
-        return cls(sources, listed, output, model, **make(groups, options))
+        groups = {
+            "model": ModelOptions,
+            "faces": FaceOptions,
+            "engine": EngineOptions,
+            "file": FileOptions,
+            "run": RunOptions,
+        }
+        return cls(sources, listed, output, **make(groups, options))

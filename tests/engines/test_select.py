@@ -2,13 +2,16 @@ import dataclasses
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from engines import cpu as processor
 from engines import openvino_engine, select
-from engines.errors import EngineError
-from engines.select import open_engine, read_model, shipped_model, survey
+from engines.errors import EngineError, OptionsError
+from engines.options import ModelOptions
+from engines.select import INT8_SUFFIX, open_engine, read_model, shipped_model, survey
+from engines.shipped import STYLES
 from engines.tensorrt.cuda import Gpu
 
 CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
@@ -414,6 +417,22 @@ def test_neither_the_module_nor_the_survey_imports_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_shipped_model_lies_in_the_package():
-    assert shipped_model().name == "apdraw.onnx"
-    assert shipped_model().parent.name == "weights"
+@pytest.mark.parametrize("style", STYLES)
+def test_a_model_of_each_style_lies_in_the_package(style):
+    model = shipped_model(style)
+    assert model.parent.name == "weights"
+    for suffix in (".onnx", INT8_SUFFIX, ".safetensors"):
+        assert model.with_suffix(suffix).is_file()
+    assert read_model(model).precision == "fp32"
+    assert read_model(model.with_suffix(INT8_SUFFIX)).precision == "int8"
+
+
+def test_the_style_names_the_model_and_fine_is_the_default():
+    assert ModelOptions().path == shipped_model("fine")
+    assert ModelOptions(style="bold").path == shipped_model("bold") != shipped_model("fine")
+    assert ModelOptions(model=Path("own.onnx")).path == Path("own.onnx")
+
+
+def test_a_model_of_one_s_own_has_no_other_style():
+    with pytest.raises(OptionsError, match="leave out --style, or --model"):
+        ModelOptions(style="bold", model=Path("own.onnx"))
