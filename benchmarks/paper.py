@@ -25,7 +25,7 @@ from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from benchmarks.training import plain
 from engines.cpu import has_int8
 from engines.portrait import Portrait
-from engines.select import INT8_SUFFIX, open_engine
+from engines.select import TWINS, open_engine
 from engines.synthetic import synthetic_portraits
 from train.export.int8 import in_int8
 from train.export.to_onnx import describe, export_onnx
@@ -63,7 +63,7 @@ def measure(folder: Path, width: int, rounds: int) -> None:
         rounded = in_int8(onnx.load(models[statistics]), portraits[:1])
         described = {entry.key: entry.value for entry in onnx.load(models[statistics]).metadata_props}
         describe(rounded, described | {"precision": "int8"})
-        onnx.save(rounded, models[statistics].with_suffix(INT8_SUFFIX))
+        onnx.save(rounded, models[statistics].with_suffix(TWINS["int8"]))
     eager = DrawingGraph(plain(Generator(GeneratorConfig(width))))
 
     def one_by_one() -> float:

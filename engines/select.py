@@ -21,7 +21,8 @@ from engines.tensorrt.cuda import Gpu, driver_fault, find_gpus
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
 
-INT8_SUFFIX: Final = ".int8.onnx"
+TWINS: Final = {"int8": ".int8.onnx", "fp16": ".fp16.onnx"}
+"""Suffixes, by precision, of a model's twins: files of the same weights beside `NAME.onnx` that compute in it."""
 
 _KINDS: Final = {"cuda": "cuda:0", "cpu": "cpu"}
 """The kinds of device, the faster first, and the one of each that `auto` takes."""
@@ -81,7 +82,7 @@ def open_engine(
     precision: str = "auto",
     batch_size: int | None = None,
     threads: int | None = None,
-    load_module: Callable[[Path], Any] | None = None,
+    load_module: Callable[..., Any] | None = None,
     stop: threading.Event | None = None,
 ) -> Engine:
     """Opens a model in an engine. What is asked for by name is what is used, or an error.
@@ -90,8 +91,9 @@ def open_engine(
     given, the file of the same stem beside it is used, if it was made of the same weights. TensorRT draws
     `.engine` files; from an `.onnx` model it builds one on first use and keeps it (`engines.tensorrt.engine_cache`).
 
-    In INT8 is drawn what was exported so: the model itself, or `NAME.int8.onnx` beside `NAME.onnx`, if it was made of
-    the same weights. `auto` takes that where OpenVINO draws and bf16 cannot be had (`fast_on_cpu`).
+    In INT8, and on a GPU in FP16, ONNX models are drawn that were exported so: the model itself, or `NAME.int8.onnx` or
+    `NAME.fp16.onnx` beside `NAME.onnx`, if it was made of the same weights. `auto` takes the one where OpenVINO draws
+    and bf16 cannot be had (`fast_on_cpu`), the other on every GPU.
 
     Where `auto` cannot have the fastest engine for a GPU that is here, it says so in a warning.
 
@@ -124,7 +126,7 @@ def open_engine(
     for each, devices in _candidates(_asked(engine, model), _named_device(device, gpus), gpus):
         reasons = no_file
         try:
-            file, file_info = _in_int8(each, devices, precision, *_file_for(each, model, info))
+            file, file_info = _twin(each, devices, precision, *_file_for(each, model, info))
             reasons = not_here
             _check_status(each.status(gpus), devices)
             reasons = failed
@@ -209,37 +211,48 @@ def _file_for(backend: Backend, model: Path, info: ModelInfo) -> tuple[Path, Mod
     return beside, beside_info
 
 
-def _in_int8(backend: Backend, devices: str, precision: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
-    """The file of the same weights in INT8, if that is what is to be drawn with; else the model as it is.
+def _twin(backend: Backend, devices: str, precision: str, model: Path, info: ModelInfo) -> tuple[Path, ModelInfo]:
+    """The file of the same weights in the precision that is to be drawn in; else the model as it is.
+
+    Torch needs no other file to draw in FP16, but learns from it whether that keeps the drawings.
 
     Raises:
-        EngineError: INT8 was asked for, and cannot be had here.
+        EngineError: INT8, or FP16 on a GPU, was asked for, and cannot be had here.
     """
-    asked = "int8" in (precision, info.precision)
-    fit = "int8" in backend.precisions and devices == "cpu" and has_int8()
-    if asked and not fit:
+    on_cpu = devices == "cpu"
+    fit = {
+        "int8": "int8" in backend.precisions and on_cpu and has_int8(),
+        "fp16": "fp16" in backend.precisions and not on_cpu and not compiled_files(model),
+    }
+    if "int8" in (precision, info.precision) and not fit["int8"]:
         able = " and ".join(each.name for each in backends() if "int8" in each.precisions)
         raise EngineError(
             f"{backend.name} cannot draw {model} in int8 on {devices}: only {able} do, on a CPU with VNNI; "
             f"use --precision fp32"
         )
-    taken = fit and backend.int8_by_default and precision == "auto" and fast_on_cpu(info) == "int8"
-    if info.precision == "int8" or not (asked or taken):
+    wanted = precision
+    if precision == "auto":
+        taken = {"int8": backend.int8_by_default and fit["int8"] and fast_on_cpu(info) == "int8", "fp16": fit["fp16"]}
+        wanted = next((each for each in TWINS if taken[each]), "fp32")
+    if info.precision in ("int8", wanted) or not fit.get(wanted):
         return model, info
-    beside = model.with_suffix(INT8_SUFFIX)
+    beside = model.with_suffix(TWINS[wanted])
     why = f"there is no {beside}"
     if beside.exists():
         beside_info = read_metadata(beside)
-        if beside_info.precision == "int8" and _same_weights(info, beside_info):
-            return beside, beside_info
+        if beside_info.precision == wanted and _same_weights(info, beside_info):
+            if beside.suffix in backend.suffixes:
+                return beside, beside_info
+            return model, dataclasses.replace(info, precisions=beside_info.precisions)
         why = f"{beside} was not made of the same weights"
-        if not asked:
+        if precision == "auto":
             logging.getLogger(__name__).warning("drawing in %s: %s; export it again", info.precision, why)
-    if not asked:
+    if precision == "auto" or ".onnx" not in backend.suffixes:
         return model, info
+    made = "" if wanted == "fp16" else " --calibration DATASET"
     raise EngineError(
-        f"{backend.name} cannot draw {model} in int8: {why}; make one with: apdraw export MODEL.safetensors {beside} "
-        f"--precision int8 --calibration DATASET"
+        f"{backend.name} cannot draw {model} in {wanted}: {why}; make one with: "
+        f"apdraw export MODEL.safetensors {beside} --precision {wanted}{made}"
     )
 
 

@@ -54,7 +54,8 @@ class TorchEngine:
         request: what to open. The precision is `fp32`, `bf16`, or on a GPU `fp16`; there `auto` is the first of fp16
             and bf16 that the model is known to keep its drawings in, else fp32; on a CPU it is fp32. `load_module` must
             return a module in evaluation mode that takes the inputs of the exported graph (`engines.signature.INPUTS`)
-            as tensors and returns its output.
+            as tensors and returns its output. For fp16 it is asked for one that computes in it by itself, in those
+            layers that an exported graph in half precision does; bf16 is torch's autocast.
 
     Raises:
         EngineError: torch cannot load the model or use the device or precision, or there is no `load_module`.
@@ -81,7 +82,7 @@ class TorchEngine:
         self._threads = request.threads
         self._turn = threading.Lock()
         try:
-            module = load_module(model)
+            module = load_module(model, half=True) if self.precision == "fp16" else load_module(model)
             self._module: Any = module.to(device).to(memory_format=torch.channels_last)
         except Exception as error:  # whatever the loader raises
             raise EngineError(f"torch cannot load {model}: {one_line(error)}") from error
@@ -121,13 +122,10 @@ class TorchEngine:
         try:
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
-            if self.device == "cpu":
-                dtype = torch.bfloat16
-            else:
-                dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+            if self.device != "cpu":
                 convolutions.fp32_precision = "ieee"  # TensorFloat-32 would keep 10 of the 23 bits
             kind = self.device.partition(":")[0]
-            with torch.autocast(kind, dtype, enabled=self.precision != "fp32"):
+            with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
                 yield
         finally:
             torch.set_num_threads(threads)

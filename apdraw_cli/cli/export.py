@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
   apdraw export author.safetensors author.onnx
-  apdraw export author.safetensors author16.onnx --precision fp16   for a GPU
   apdraw export author.safetensors author.int8.onnx --precision int8 --calibration dataset
 
-apdraw convert --model author.onnx draws with author.int8.onnx beside it where the processor is fast in 8 bits.
+The first of these writes author.fp16.onnx too. apdraw convert --model author.onnx draws with that on a GPU, and with
+author.int8.onnx where the processor is fast in 8 bits.
 """
 
 
@@ -29,7 +29,7 @@ def export(
     onnx: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
     options: ExportOptions,
 ) -> int:
-    """Exports a model as one ONNX file, which any engine draws without torch."""
+    """Exports a model as ONNX files, which engines draw without torch: one for CPUs, one in half precision for GPUs."""
     from apdraw_cli.commands import export as commands
 
     return console.show(commands.export(model, onnx, options), _tell)
@@ -48,3 +48,7 @@ def _tell(console: Console, result: "ExportResult") -> None:
         console.say(f"  grey levels from fp32, tried on portraits: {about['half_difference']}")
     if precision == "int8":
         console.say(f"  from fp32, tried on portraits: {about['int8_difference']}")
+    if result.half:
+        _tell(console, result.half)
+    if result.no_half:
+        console.say(f"  none in fp16, so GPUs will draw in fp32 too: {result.no_half}")

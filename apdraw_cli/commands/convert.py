@@ -156,13 +156,17 @@ def _model(options: ConvertOptions) -> tuple[Path, str]:
     return options.model.path, model_sha256(options.model.path)
 
 
-def _torch_module(model: Path) -> Any:
-    """Reads a model for the torch engine, which knows nothing of its networks."""
+def _torch_module(model: Path, half: bool = False) -> Any:
+    """Reads a model for the torch engine, which knows nothing of its networks; with `half` it computes in float16."""
     try:
+        from train.export.half import in_half
         from train.model_file import load_generator
         from train.networks.graph import DrawingGraph
     except ImportError as error:
         raise UnfitError(
             f"reading it needs {error.name}; install it with: python -m pip install 'apdraw[torch]'"
         ) from error
-    return DrawingGraph(load_generator(model)[0])
+    generator = load_generator(model)[0]
+    if half:
+        generator = in_half(generator, [name for name, _ in generator.named_children()])
+    return DrawingGraph(generator)

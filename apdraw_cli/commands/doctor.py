@@ -85,7 +85,7 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
 
     gpus = find_gpus()
     statuses = survey()
-    weights = (_shipped_model(), *_face_networks())
+    weights = (_shipped_model(bool(gpus)), *_face_networks())
     parts = [_part(*part[:4]) for part in PARTS]
     asked = None if model is None else _model(model, gpus)
     drawings = _folder("output", output or Path.cwd(), "drawings", "choose another --output")
@@ -173,20 +173,22 @@ def _model(path: Path, gpus: "tuple[Gpu, ...]") -> Part:
     return Part(path.name, info.version or None, f"{told}: {fits}")
 
 
-def _shipped_model() -> Part:
+def _shipped_model(has_gpu: bool) -> Part:
     from engines.errors import EngineError
     from engines.model_info import read_metadata
-    from engines.select import INT8_SUFFIX, fast_on_cpu, shipped_model
+    from engines.select import TWINS, fast_on_cpu, shipped_model
 
     try:
         info = read_metadata(shipped_model())
         precision = fast_on_cpu(info)
         if precision == "int8":
-            read_metadata(shipped_model().with_suffix(INT8_SUFFIX))
+            read_metadata(shipped_model().with_suffix(TWINS[precision]))
     except EngineError as error:
         return Part("generator", None, str(error), REINSTALL)
     about = f"draws: {info.name}, {info.licence}".rstrip(", ")
-    return Part("generator", info.version or None, f"{about}; on this CPU in {precision}")
+    half = shipped_model().with_suffix(TWINS["fp16"]).is_file()
+    on_gpu = f", on a GPU in {'fp16' if half else 'fp32'}" if has_gpu else ""
+    return Part("generator", info.version or None, f"{about}; on this CPU in {precision}{on_gpu}")
 
 
 def _face_networks() -> tuple[Part, ...]:

@@ -1,10 +1,12 @@
-"""`apdraw export`: a model becomes one self-contained ONNX file."""
+"""`apdraw export`: a model becomes a self-contained ONNX file, and another one in half precision for GPUs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from apdraw_cli.commands.options import ExportOptions
-from engines.errors import UnfitError, UsageError
+from engines.errors import ModelError, UnfitError, UsageError
+from engines.select import TWINS
 
 INSTALL = "python -m pip install 'apdraw[export]'"
 
@@ -17,11 +19,15 @@ class ExportResult:
         onnx: the file written.
         size: of that file, in bytes.
         metadata: what the file says about itself.
+        half: the file in half precision beside it, which engines draw with on GPUs; None if none was written.
+        no_half: why the model has no such file; None where it was not wanted, or is there.
     """
 
     onnx: Path
     size: int
     metadata: dict[str, str]
+    half: "ExportResult | None" = None
+    no_half: str | None = None
 
 
 def export(
@@ -34,7 +40,8 @@ def export(
     Args:
         model: a `.safetensors` file of this program.
         onnx: the `.onnx` file to write; replaced where it exists.
-        options: how; `fp16` and `int8` are refused where they change the drawing.
+        options: how; `fp16` and `int8` are refused where they change the drawing. Without a precision, the graph is in
+            `fp32`, and one in `fp16` is written beside it unless that changes the drawing.
 
     Raises:
         UsageError: `model` or `onnx` is of another kind.
@@ -57,12 +64,18 @@ def export(
     except ImportError as error:
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
     generator, metadata = load_generator(model)
-    written = export_onnx(
-        generator,
-        onnx,
-        metadata,
-        precision=options.precision,
-        half_weights=options.half_weights,
-        calibration=options.calibration,
-    )
-    return ExportResult(onnx, onnx.stat().st_size, written)
+
+    def written(out: Path, precision: Literal["fp32", "fp16", "int8"]) -> ExportResult:
+        half_weights, calibration = options.half_weights, options.calibration
+        told = export_onnx(
+            generator, out, metadata, precision=precision, half_weights=half_weights, calibration=calibration
+        )
+        return ExportResult(out, out.stat().st_size, told)
+
+    if options.precision is not None:
+        return written(onnx, options.precision)
+    result = written(onnx, "fp32")
+    try:
+        return replace(result, half=written(onnx.with_suffix(TWINS["fp16"]), "fp16"))
+    except ModelError as error:
+        return replace(result, no_half=str(error))

@@ -106,8 +106,10 @@ class ExportOptions:
         OptionsError: a value that is not allowed, or values that contradict each other.
     """
 
-    precision: Literal["fp32", "fp16", "int8"] = option(
-        "fp32", "The number format that the graph computes in; fp16 and int8 only where that keeps the drawing."
+    precision: Literal["fp32", "fp16", "int8"] | None = option(
+        None,
+        "The number format that the graph computes in; fp16 and int8 only where that keeps the drawing.",
+        shown="fp32, and OUT.fp16.onnx for GPUs beside it",
     )
     calibration: Path | None = option(
         None,
@@ -125,7 +127,9 @@ class ExportOptions:
                 "int8 is calibrated on portraits: name a data set with --calibration (made by apdraw prepare)"
             )
         if self.precision != "int8" and self.calibration is not None:
-            raise OptionsError(f"--calibration is for --precision int8, not for {self.precision}: leave it out")
+            raise OptionsError(
+                f"--calibration is for --precision int8, not for {self.precision or 'fp32'}: leave it out"
+            )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from apdraw_cli import app
 from apdraw_cli.commands.export import export
 from apdraw_cli.commands.import_weights import import_weights
 from apdraw_cli.commands.options import ExportOptions, ImportOptions
-from engines.errors import DatasetError, UnfitError, UsageError
+from engines.errors import DatasetError, ModelError, UnfitError, UsageError
 from engines.model_info import read_metadata
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
@@ -38,7 +38,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, ge
     assert metadata["provenance"] == "imported from the author-format checkpoint author_model"
 
     generators.patch(monkeypatch)
-    exported = export(model, graph)
+    exported = export(model, graph, ExportOptions(precision="fp32"))
     assert exported.onnx == graph
     assert exported.size == graph.stat().st_size
     assert read_metadata(graph).generator_sha256 == read_metadata(model).generator_sha256
@@ -153,8 +153,33 @@ def test_export_tells_about_bf16(tmp_path, monkeypatch):
     # What the shipped weights were exported to takes no time to be made.
     monkeypatch.setattr(to_onnx, "_traced", lambda graph: onnx.load(shipped_model()))
     told = CliRunner(env={"COLUMNS": "200"}).invoke(
-        app.app, ["export", str(shipped_model().with_suffix(".safetensors")), str(tmp_path / "m.onnx")]
+        app.app,
+        ["export", str(shipped_model().with_suffix(".safetensors")), str(tmp_path / "m.onnx"), "--precision", "fp32"],
     )
     assert told.exit_code == 0
     assert "  in bf16 grey levels from fp32: 0." in told.stdout
     assert told.stdout.rstrip().endswith("on average; auto takes it where the processor has it")
+
+
+def test_a_file_in_half_precision_is_written_beside_it(tmp_path, generators, monkeypatch):
+    generators.patch(monkeypatch)
+    generator, metadata = generators.generator("timid", "photo")
+    model, out = tmp_path / "m.safetensors", tmp_path / "m.onnx"
+    save_generator(model, generator, metadata)
+    result = export(model, out)
+    assert (result.onnx, result.metadata["precision"], result.no_half) == (out, "fp32", None)
+    assert result.half is not None
+    assert (result.half.onnx, result.half.metadata["precision"]) == (tmp_path / "m.fp16.onnx", "fp16")
+    assert read_metadata(out).generator_sha256 == read_metadata(result.half.onnx).generator_sha256
+    result.half.onnx.unlink()
+    monkeypatch.setattr(to_onnx, "halved", refuse)
+    told = CliRunner(env={"COLUMNS": "200"}).invoke(app.app, ["export", str(model), str(out)])
+    assert told.exit_code == 0
+    assert told.stdout.rstrip().endswith(
+        "none in fp16, so GPUs will draw in fp32 too: cannot export m in fp16: it greys"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.safetensors"]
+
+
+def refuse(generator, portraits):
+    raise ModelError("it greys")

@@ -281,6 +281,21 @@ def test_a_model_of_int8_is_drawn_in_it_alone(in_int8, load_tiny):
     assert message.startswith("torch cannot draw")
 
 
+def test_the_twin_in_half_precision_is_for_gpus(tiny_pair, write_model, tiny_metadata, monkeypatch):
+    """`auto` takes it wherever an engine draws on a GPU; torch learns from it that the weights allow it."""
+    write_model("tiny.fp16.onnx", metadata=tiny_metadata | {"precision": "fp16", "precisions": "fp16"})
+    monkeypatch.setattr(select, "has_int8", lambda: False)
+    info, weights = read_model(tiny_pair), tiny_pair.with_suffix(".safetensors")
+    for name in ("tensorrt", "onnxruntime"):
+        file, found = select._twin(select.backend(name), "cuda:0", "auto", tiny_pair, info)
+        assert (file.name, found.precision) == ("tiny.fp16.onnx", "fp16")
+        assert select._twin(select.backend(name), "cuda:0", "fp32", tiny_pair, info) == (tiny_pair, info)
+    assert select._twin(select.backend("onnxruntime"), "cpu", "auto", tiny_pair, info) == (tiny_pair, info)
+    assert select._twin(select.backend("openvino"), "cpu", "auto", tiny_pair, info) == (tiny_pair, info)
+    file, found = select._twin(select.backend("torch"), "cuda:0", "auto", weights, read_model(weights))
+    assert (file, found.precision, found.precisions) == (weights, "fp32", ("fp32", "fp16"))
+
+
 def test_int8_is_for_cpus(tiny_pair, in_int8, fake_gpus, load_tiny):
     in_int8()
     for options in ({"engine": "tensorrt"}, {"engine": "torch"}, {"engine": "onnxruntime", "device": "cuda"}):

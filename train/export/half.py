@@ -1,7 +1,8 @@
 """Half precision: computes a generator's networks in float16 where drawings stay the same, found by drawing with it."""
 
 import copy
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.errors import ModelError
@@ -38,7 +40,7 @@ class HalfGenerator:
     """A generator that computes in half precision and draws as in float32.
 
     Attributes:
-        generator: see `in_half`.
+        generator: see `in_half` and `write_out_norms`.
         networks: the names of its networks that compute in float16.
         complete: whether these are all.
         largest: largest difference from the drawing in float32, in grey levels; see `largest_difference`.
@@ -73,10 +75,16 @@ def halved(generator: Generator, portraits: PortraitBatch) -> HalfGenerator:
         tuple(name for name in every if name != "whole"),
         tuple(name for name in every if name == "fusion"),
     ]
-    wanted = _draw(generator, portraits).astype(np.int16)
+    with _means(generator) as means:
+        wanted = _draw(generator, portraits).astype(np.int16)
     found = ""
     for networks in filter(None, choices):
         half = in_half(generator, networks)
+        for name in networks:
+            write_out_norms(
+                half.get_submodule(name),
+                {norm.removeprefix(f"{name}."): mean for norm, mean in means.items() if norm.startswith(f"{name}.")},
+            )
         with _watched(half) as peaks:
             differences = np.abs(_draw(half, portraits) - wanted)
         peak = max(peaks.values())
@@ -123,6 +131,25 @@ def in_half(generator: Generator, networks: Collection[str]) -> Generator:
     return half
 
 
+def write_out_norms(network: nn.Module, means: Mapping[str, Tensor]) -> None:
+    """Writes norms with photo statistics out in sums and products, in float32, as one pass over their input.
+
+    Compilers make those part of the layers around them, where an instance norm is a kernel of its own that reads its
+    input twice. The variance is the mean of squares less the square of the mean, so both must be small beside it: from
+    the convolution before each norm is taken the mean that its channels usually have, which the norm would take away.
+
+    Args:
+        network: a network of a generator that `in_half` has made; it is changed.
+        means: by the names of the network's norms, the means of their inputs, [C].
+    """
+    for place, parent in list(network.named_modules()):
+        for (_, half), (name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(norm, Norm) and norm.statistics == "photo" and isinstance(half, _Convolution):
+                mean = means[f"{place}.{name}" if place else name]
+                half.convolution.bias = nn.Parameter(-mean.to(half.convolution.weight.dtype), requires_grad=False)
+                setattr(parent, name, _OnePassNorm(norm))
+
+
 def largest_difference(differences: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> int:
     """The largest difference of pixels, [B, H, W], of which `STRAY_PIXELS` are left out in each drawing."""
     return int(np.quantile(differences, 1 - STRAY_PIXELS, axis=(1, 2), method="higher").max())
@@ -149,6 +176,29 @@ def _draw(generator: Generator, portraits: PortraitBatch) -> Image:
     tensors = [torch.from_numpy(array) for array in portraits.inputs().values()]
     with torch.inference_mode():
         return np.concatenate([graph(*(t[i : i + 1] for t in tensors)).numpy() for i in range(len(portraits))])
+
+
+@contextmanager
+def _means(generator: Generator) -> Iterator[dict[str, Tensor]]:
+    """Fills in, while a generator draws, the means [C] that its norms' inputs have in all drawings, by their names."""
+    sums: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
+    counts: Counter[str] = Counter()
+
+    def watch(name: str, norm: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def note(_norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            counts[name] += 1
+            sums[name] = sums.get(name, 0) + inputs[0].mean(dim=(0, 2, 3))
+            means[name] = sums[name] / counts[name]
+
+        return norm.register_forward_pre_hook(note)
+
+    handles = [watch(name, norm) for name, norm in generator.named_modules() if isinstance(norm, Norm)]
+    try:
+        yield means
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -189,6 +239,20 @@ class _Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convolution(x.to(self.convolution.weight.dtype)).to(self.outputs)  # type: ignore[no-any-return]
+
+
+class _OnePassNorm(nn.Module):
+    """A norm with photo statistics, written out; see `write_out_norms`."""
+
+    def __init__(self, norm: Norm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.float()
+        mean, square = values.mean((2, 3), keepdim=True), (values * values).mean((2, 3), keepdim=True)
+        scale = torch.rsqrt(F.relu(square - mean * mean) + self.eps) * self.weight.view(1, -1, 1, 1)
+        return (values * scale + (self.bias.view(1, -1, 1, 1) - mean * scale)).to(x.dtype)
 
 
 def _fold_norms(network: nn.Module) -> None:

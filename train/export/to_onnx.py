@@ -101,8 +101,9 @@ def export_onnx(
     if precision == "fp32":
         described |= _checked_bf16(generator, metadata)
     if half:
+        kept = "fp32 fp16" if half.complete else "fp32"
         described |= {
-            "precisions": f"{metadata.get('precisions', '')} fp32 fp16".strip(),
+            "precisions": f"{metadata.get('precisions', '')} {kept}".strip(),
             "half_networks": " ".join(half.networks),
             "half_difference": f"{half.largest} at most, {half.mean:.3f} on average",
         }

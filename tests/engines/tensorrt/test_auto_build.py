@@ -75,7 +75,7 @@ def test_auto_builds_once_says_so_and_draws(tmp_path, builds, tiny_model, make_b
     said = record.getMessage()
     for words in ("building an engine of tiny.onnx in fp32 for cuda:0 (NVIDIA L4)", "several minutes", str(tmp_path)):
         assert words in said
-    assert "apdraw export MODEL OUT.onnx --precision fp16" in said
+    assert "apdraw export MODEL.safetensors tiny.fp16.onnx --precision fp16" in said
 
 
 def test_everything_that_matters_makes_another_engine(monkeypatch, builds, tensorrt, tiny_model, write_model, gpu):
@@ -151,8 +151,27 @@ def test_an_engine_is_tried_once(tmp_path, builds, tensorrt, tiny_model):
     assert len(builds) == 1
 
 
+def test_the_twin_in_half_precision_is_built_from(builds, tiny_pair, write_model, tiny_metadata, caplog):
+    def twin(**changes):
+        return write_model("tiny.fp16.onnx", metadata=tiny_metadata | {"precision": "fp16"} | changes)
+
+    twin()
+    for precision in ("auto", "fp16", "fp32"):
+        engine = open_engine(tiny_pair, precision=precision)
+        assert (engine.name, engine.precision) == ("tensorrt", precision.replace("auto", "fp16"))
+    assert len(builds) == 2
+    assert "building an engine of tiny.fp16.onnx in fp16" in caplog.text
+    other = twin(generator_sha256="cd" * 32)
+    assert open_engine(tiny_pair).precision == "fp32"
+    assert f"drawing in fp32: {other} was not made of the same weights; export it again" in caplog.text
+    with pytest.raises(
+        EngineError, match=r"in fp16: .* was not made of the same weights; make one with: apdraw export"
+    ):
+        open_engine(tiny_pair, engine="tensorrt", precision="fp16")
+
+
 def test_half_precision_is_built_from_a_half_graph_only(builds, tiny_model, write_model, caplog):
-    with pytest.raises(EngineError, match=r"apdraw export MODEL.safetensors OUT.onnx --precision fp16, and name it"):
+    with pytest.raises(EngineError, match=r"apdraw export MODEL.safetensors \S*tiny.fp16.onnx --precision fp16"):
         open_engine(tiny_model, engine="tensorrt", precision="fp16")
     assert builds == []
     half = write_model("half.onnx", metadata={"format": "apdraw-generator", "format_version": "1", "precision": "fp16"})

@@ -90,6 +90,36 @@ def test_running_statistics_become_part_of_the_convolutions(lively_generator, on
     assert [m for m in kept.whole.modules() if isinstance(m, Norm)]
 
 
+@pytest.mark.parametrize("offset", [0.0, 3.0, -12.0])
+def test_norms_written_out_normalise_as_before(offset):
+    """The convolution before takes the usual mean away, so that variances come out though they are differences."""
+    torch.manual_seed(0)
+    convolution, norm = torch.nn.Conv2d(3, 6, 3, bias=False), Norm(6, "photo").eval()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    photo = torch.rand(2, 3, 40, 40) + offset
+    photo[1, :, 10:] = 0.001 * photo[1, :, 10:] + offset  # nearly one colour
+    inputs = convolution(photo)
+    network = torch.nn.Sequential(precision._Convolution(copy.deepcopy(convolution), torch.float32), norm)
+    wanted = network(photo)
+    precision.write_out_norms(network, {"1": inputs.mean(dim=(0, 2, 3))})
+    assert not [m for m in network.modules() if isinstance(m, Norm)]
+    assert (network(photo) - wanted).abs().max() < 1e-3
+    usual_mean = network[0](photo).mean(dim=(0, 2, 3))
+    assert usual_mean.abs().max() < 1e-4
+
+
+def test_the_means_of_norms_are_found_while_drawing(timid_generator, one):
+    with precision._means(timid_generator) as means:
+        draw(timid_generator, one)
+    norms = {name for name, m in timid_generator.named_modules() if isinstance(m, Norm)}
+    assert {*means} == norms
+    half = in_half(timid_generator, ("fusion",))
+    precision.write_out_norms(half.fusion, {name.removeprefix("fusion."): mean for name, mean in means.items()})
+    assert not [m for m in half.fusion.modules() if isinstance(m, Norm)]
+    assert np.abs(draw(half, one).astype(int) - draw(timid_generator, one)).max() <= 1
+
+
 def test_all_of_a_generator_that_half_precision_keeps_is_halved(timid_generator, one):
     found = halved(timid_generator, one)
     assert found.networks == (*UNETS, "fusion")
