@@ -20,7 +20,10 @@ import onnxruntime
 from fake_cuda import FakeCuda, Fault, Stream, Work
 
 from engines.model_info import read_metadata, sha256
+from engines.portrait import SIZE
+from engines.synthetic import synthetic_portraits
 from engines.tensorrt.sidecar import Sidecar, this_platform, write_sidecar
+from engines.tensorrt.trial import PORTRAITS, write_reference
 
 
 class Severity(enum.Enum):
@@ -329,5 +332,14 @@ def write_engine(path: Path, onnx: Path, **changes: Any) -> Path:
         "options": {},
         "model": {"format": "apdraw-generator", "format_version": "1", **metadata},
     }
+    write_reference(path, _drawn(onnx.read_bytes()))
     write_sidecar(path, Sidecar(**{**values, **changes}))
     return path
+
+
+@functools.cache
+def _drawn(onnx: bytes) -> np.ndarray:
+    try:
+        return onnxruntime.InferenceSession(onnx).run(None, synthetic_portraits(PORTRAITS).inputs())[0]
+    except Exception:  # of a graph that is no generator
+        return np.zeros((PORTRAITS, SIZE, SIZE), np.uint8)

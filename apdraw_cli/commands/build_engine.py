@@ -13,14 +13,15 @@ import numpy as np
 from apdraw_cli.commands.export import export
 from apdraw_cli.commands.options import ExportOptions
 from engines.base import EngineRequest
-from engines.errors import UsageError
+from engines.errors import EngineError, UsageError
 from engines.model_info import read_metadata
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.options import BuildOptions
 from engines.portrait import PortraitBatch
-from engines.tensorrt.build import build_engine
+from engines.tensorrt.build import build_engine, remove_engine
 from engines.tensorrt.cuda import find_gpus
 from engines.tensorrt.sidecar import Sidecar, sidecar_path
+from engines.tensorrt.trial import WrongEngineError, try_engine
 
 CALLS: Final = 50
 """Calls of an engine that its latency is measured by."""
@@ -138,9 +139,14 @@ def _trial(onnx: Path, engine: Path, device: str) -> Trial:
     reference = OnnxRuntimeEngine(EngineRequest(onnx, read_metadata(onnx)))
     tried = TensorRTEngine(engine, device=device)
     try:
+        try_engine(tried, engine)
         differences = np.abs(tried.draw(portraits).astype(np.int16) - reference.draw(portraits))
         sizes = sorted({1, tried.batch_size})
         latencies = tuple(_latency(tried.draw, _repeated(portraits, size)) for size in sizes)
+    except WrongEngineError as error:
+        remove_engine(engine)
+        why = str(error).partition("; rebuild with: ")[0]
+        raise EngineError(f"{why}, so it was removed; try another version of TensorRT") from error
     finally:
         tried.close()
         reference.close()

@@ -14,7 +14,7 @@ from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.engine import NAME, TensorRTEngine
 from engines.tensorrt.library import MODULES
 from engines.tensorrt.sidecar import SUFFIX, check_fits, read_sidecar, this_platform
-from engines.tensorrt.trial import WrongEngineError, try_once
+from engines.tensorrt.trial import WrongEngineError, try_engine
 
 DRIVERS: Final = "https://www.nvidia.com/drivers"
 
@@ -65,14 +65,18 @@ def open_engine(request: EngineRequest) -> TensorRTEngine:
                 model, request.info, request.device, request.gpu, batch_size, request.stop
             )
         engine = TensorRTEngine(model, device=request.device, precision=precision, batch_size=batch_size)
-        if model != request.model:
-            try:
-                try_once(engine, model, request.model, request.info)
-            except BaseException as error:
-                engine.close()
-                if isinstance(error, WrongEngineError):
-                    engine_cache.discard(model)
+        try:
+            try_engine(engine, model)
+        except WrongEngineError as error:
+            engine.close()
+            if model == request.model:
                 raise
+            engine_cache.discard(model)
+            why = str(error).partition("; rebuild with: ")[0]
+            raise EngineError(f"{why}, so it was thrown away; see: apdraw doctor") from error
+        except BaseException:
+            engine.close()
+            raise
         return engine
     except CudaError as error:
         raise EngineError(f"tensorrt cannot draw {model} on {request.device}: {error}") from error

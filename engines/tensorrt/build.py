@@ -15,12 +15,14 @@ from engines.atomic_files import write_atomically
 from engines.errors import EngineError
 from engines.model_info import ModelInfo, read_metadata, sha256
 from engines.options import BuildOptions
+from engines.portrait import Image
 from engines.regular_files import read_regular
 from engines.tensorrt import cuda
 from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
 from engines.tensorrt.cuda import Gpu, find_gpus
 from engines.tensorrt.library import MODULES, flavor_for, import_library, install_command, is_installed
-from engines.tensorrt.sidecar import Sidecar, sidecar_path, this_platform, write_sidecar
+from engines.tensorrt.sidecar import Sidecar, runtime_cache_path, sidecar_path, this_platform, write_sidecar
+from engines.tensorrt.trial import drawn_on_cpu, reference_path, write_reference
 
 
 def build_engine(
@@ -30,9 +32,9 @@ def build_engine(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Sidecar:
-    """Builds an engine and writes it with its sidecar; a sidecar there before never outlives its engine.
+    """Builds an engine and writes it with its sidecar and the drawings that it is tried by.
 
-    Ctrl-C stops the build, and nothing is written.
+    A sidecar there before never outlives its engine. Ctrl-C stops the build, and nothing is written.
 
     Args:
         onnx: an exported generator.
@@ -101,7 +103,7 @@ def build_engine(
         options=_texts(options),
         model=_model_texts(info),
     )
-    _write(out, plan, sidecar)
+    _write(out, plan, sidecar, drawn_on_cpu(onnx, info))
     if options.timing_cache is not None and plan.timing_cache is not None:
         write_atomically(options.timing_cache, plan.timing_cache)
     return sidecar
@@ -225,14 +227,22 @@ class _Compiling:
         return plan, inspect(self.library, plan.content) if self.inspects else {}
 
 
-def _write(out: Path, plan: Plan, sidecar: Sidecar) -> None:
+def _write(out: Path, plan: Plan, sidecar: Sidecar, drawings: Image) -> None:
     """First the old sidecar goes: an engine without one is refused, one with another's would be too late."""
     try:
         sidecar_path(out).unlink(missing_ok=True)
     except OSError as error:
         raise EngineError(f"cannot replace {sidecar_path(out)}: {error.strerror or error}; check its folder") from error
     write_atomically(out, plan.content)
+    write_reference(out, drawings)
     write_sidecar(out, sidecar)
+
+
+def remove_engine(engine_file: Path) -> None:
+    """Removes an engine and what lies beside it, as far as that is possible."""
+    for path in (engine_file, sidecar_path(engine_file), reference_path(engine_file), runtime_cache_path(engine_file)):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _texts(options: BuildOptions) -> dict[str, str]:

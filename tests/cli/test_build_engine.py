@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -16,10 +16,13 @@ from apdraw_cli.commands import build_engine as command
 from apdraw_cli.commands.build_engine import CALLS, build
 from engines.errors import EngineError, UnfitError, UsageError
 from engines.options import BuildOptions
+from engines.synthetic import synthetic_portraits
 from engines.tensorrt import build as engines_build
 from engines.tensorrt import engine as tensorrt_engine
+from engines.tensorrt import trial
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.sidecar import read_sidecar, sidecar_path
+from engines.tensorrt.trial import write_reference
 
 RTX = ("--flavor", "tensorrt-rtx", "--compute-capability")
 
@@ -157,7 +160,7 @@ def test_ctrl_c_is_130_and_nothing_is_written(model, monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """Builds are made up: what was exported on the way, and built with which options."""
+    """Builds are made up: what was exported on the way, built with which options, and noted of the trial."""
     calls = []
 
     def export(model, out, options):
@@ -167,16 +170,21 @@ def written(monkeypatch):
     def build_made_up(onnx, out, options, progress):
         calls.append(("build", onnx.name, options))
         out.write_bytes(b"plan")
+        if out.stem == "green":
+            write_reference(out, synthetic_portraits(2).photo[..., 1])
         return SIDECAR
 
     monkeypatch.setattr(command, "export", export)
     monkeypatch.setattr(command, "build_engine", build_made_up)
+    monkeypatch.setattr(trial, "read_sidecar", lambda engine_file: SIDECAR)
+    monkeypatch.setattr(trial, "write_sidecar", lambda engine_file, sidecar: calls.append(("noted", sidecar.options)))
     return calls
 
 
 @dataclass(frozen=True)
 class MadeUpSidecar:
     compute_capabilities: tuple[str, ...] = ("8.9",)
+    options: dict[str, str] = field(default_factory=dict)
 
 
 SIDECAR = MadeUpSidecar()
@@ -200,9 +208,10 @@ def test_wrong_suffixes_are_wrong_usage(written, tmp_path):
 
 
 class Green:
-    """Draws as the made-up graph, but one level darker."""
+    """Draws as the made-up graph, but a quarter of the pixels a level darker."""
 
     batch_size = 4
+    darker = 1
 
     def __init__(self, engine, *, device):
         self.sizes = []
@@ -211,7 +220,10 @@ class Green:
 
     def draw(self, batch):
         self.sizes.append(len(batch))
-        return np.maximum(batch.photo[..., 1], 1) - 1
+        drawing = batch.photo[..., 1].copy()
+        quarter = drawing[:, ::2, ::2]
+        quarter[:] = np.maximum(quarter, self.darker) - self.darker
+        return drawing
 
     def close(self):
         self.closed = True
@@ -222,11 +234,23 @@ def test_where_a_gpu_is_the_engine_is_tried(written, model, monkeypatch):
     monkeypatch.setattr(tensorrt_engine, "TensorRTEngine", Green)
     trial = build(model, model.with_suffix(".engine"), BuildOptions()).trial
     assert (trial.device, trial.largest_difference) == ("cuda:0", 1)
-    assert 0.9 < trial.mean_difference <= 1
+    assert 0.2 < trial.mean_difference <= 0.25
     assert [latency.batch_size for latency in trial.latencies] == [1, 4]
     assert all(0 < latency.p50 <= latency.p90 <= latency.p99 for latency in trial.latencies)
-    assert Green.last.sizes == [2, *[1] * (CALLS + 1), *[4] * (CALLS + 1)]
+    assert Green.last.sizes == [2, 2, *[1] * (CALLS + 1), *[4] * (CALLS + 1)]
     assert Green.last.closed
+
+
+def test_an_engine_that_draws_wrong_is_removed(written, model, monkeypatch):
+    show(monkeypatch, Gpu("NVIDIA L4", "8.9"))
+    monkeypatch.setattr(tensorrt_engine, "TensorRTEngine", Green)
+    monkeypatch.setattr(Green, "darker", 3)
+    with pytest.raises(
+        UnfitError, match=r"draws wrong \(0\.7\d\d grey levels .*, so it was removed; try another version"
+    ):
+        build(model, model.with_suffix(".engine"), BuildOptions())
+    assert Green.last.closed
+    assert {file.name for file in model.parent.iterdir()} == {"green.onnx"}
 
 
 def test_a_gpu_of_another_kind_does_not_try_it(written, model, monkeypatch):

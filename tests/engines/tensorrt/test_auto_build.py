@@ -13,14 +13,15 @@ from fake_cuda import FakeCuda, cudaError_t
 from fake_tensorrt import FakeTensorRT, install, write_engine
 
 from engines import select
-from engines.errors import EngineError, ModelFileError
+from engines.errors import EngineError, FileWriteError, ModelFileError
 from engines.model_info import read_metadata
 from engines.registry import backends
 from engines.select import open_engine, survey
-from engines.tensorrt import backend, build, library
+from engines.tensorrt import backend, build, library, trial
 from engines.tensorrt import engine_cache as cache
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.sidecar import read_sidecar, sidecar_path
+from engines.tensorrt.trial import reference_path
 
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
 
@@ -70,7 +71,7 @@ def test_auto_builds_once_says_so_and_draws(tmp_path, builds, tiny_model, make_b
         engine.close()
     assert len(builds) == 1
     assert builds[0].batch_size == engine.batch_size == 3
-    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json", "tiny.engine.npz"]
     (record,) = caplog.records
     said = record.getMessage()
     for words in ("building an engine of tiny.onnx in fp32 for cuda:0 (NVIDIA L4)", "several minutes", str(tmp_path)):
@@ -142,13 +143,43 @@ def test_an_engine_that_draws_wrong_is_thrown_away_and_the_next_one_draws(
         open_engine(tiny_pair, engine="tensorrt")
 
 
-def test_an_engine_is_tried_once(tmp_path, builds, tensorrt, tiny_model):
+def test_an_engine_is_tried_whenever_it_is_opened(tmp_path, builds, tensorrt, tiny_model):
     open_engine(tiny_model).close()
     (path,) = (tmp_path / "cache").glob("engines/*/*.engine")
     assert read_sidecar(path).options["trial"].startswith("on cuda:0: 0.000 grey levels off on average")
-    tensorrt.spoilt = 1  # would be found out if it were tried again
+    tensorrt.spoilt = 1  # as another driver might
+    with pytest.raises(EngineError, match=r"draws wrong .*, so it was thrown away"):
+        open_engine(tiny_model, engine="tensorrt")
+    tensorrt.spoilt = 0
     open_engine(tiny_model).close()
-    assert len(builds) == 1
+    assert len(builds) == 2
+
+
+def test_an_engine_of_the_user_s_own_is_tried_too(tmp_path, tensorrt, tiny_model, caplog, gpu):
+    path = write_engine(tmp_path / "own.engine", tiny_model)
+    open_engine(path).close()
+    assert read_sidecar(path).options["trial"].startswith("on cuda:0: 0.000")
+    tensorrt.spoilt = 1
+    with pytest.raises(EngineError, match=r"own.engine draws wrong \(1.000 grey .*; rebuild with: apdraw build-engine"):
+        open_engine(path)
+    assert path.exists()
+    assert gpu.leaked() == []
+    assert caplog.records == []
+    for content, why in ((b"PK", "it is damaged"), (None, "there is none")):
+        reference_path(path).unlink() if content is None else reference_path(path).write_bytes(content)
+        caplog.clear()
+        open_engine(path).close()
+        (record,) = caplog.records
+        assert record.getMessage().endswith(f"untried: own.engine.npz should lie beside it, and {why}")
+
+
+def test_an_engine_that_lies_where_nothing_can_be_written_is_drawn_with(tmp_path, tensorrt, tiny_model, monkeypatch):
+    def refuse(*arguments):
+        raise FileWriteError("read-only")
+
+    path = write_engine(tmp_path / "own.engine", tiny_model)
+    monkeypatch.setattr(trial, "write_sidecar", refuse)
+    open_engine(path).close()
 
 
 def test_the_twin_in_half_precision_is_built_from(builds, tiny_pair, write_model, tiny_metadata, caplog):
@@ -193,7 +224,7 @@ def test_what_is_damaged_in_the_cache_is_built_again(tmp_path, builds, tiny_mode
         engine.unlink()
     assert open_engine(tiny_model).name == "tensorrt"
     assert len(builds) == 2
-    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json", "tiny.engine.npz"]
 
 
 def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_path, builds, tiny_model):
@@ -218,7 +249,7 @@ def test_two_processes_that_build_at_once_end_with_one_engine(monkeypatch, tmp_p
         thread.join(30)
     assert len(builds) == 2
     assert len({*found}) == 1
-    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json"]
+    assert kept(tmp_path) == ["tiny.engine", "tiny.engine.json", "tiny.engine.npz"]
     assert len([*(tmp_path / "cache" / "engines").iterdir()]) == 1
     open_engine(tiny_model).close()
     assert len(builds) == 2

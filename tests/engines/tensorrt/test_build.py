@@ -60,7 +60,7 @@ def test_builds_for_gpus_of_several_kinds(name, precision, generators, rtx, tmp_
     options = BuildOptions(compute_capabilities=kinds, batch_size=4, precision=precision)
     steps = []
     sidecar = build_engine(model, out, options, lambda done, total: steps.append((done, total)))
-    assert {file.name for file in tmp_path.iterdir()} == {"face.engine", "face.engine.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {"face.engine", "face.engine.json", "face.engine.npz"}
     assert read_sidecar(out) == sidecar
     assert (sidecar.flavor, sidecar.version) == ("tensorrt-rtx", rtx.__version__)
     assert (sidecar.compute_capabilities, sidecar.batch_size) == (kinds, 4)
