@@ -7,7 +7,6 @@ import dataclasses
 import enum
 import functools
 import importlib.machinery
-import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import fake_cuda
+import fake_tensorrt_builder as builder
 import numpy as np
 import onnxruntime
 from fake_cuda import FakeCuda, Fault, Stream, Work
+from fake_tensorrt_builder import DataType
 
 from engines.model_info import read_metadata, sha256
 from engines.portrait import SIZE
@@ -32,11 +33,6 @@ class Severity(enum.Enum):
     WARNING = 2
     INFO = 3
     VERBOSE = 4
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    UINT8 = 5
 
 
 class TensorIOMode(enum.Enum):
@@ -81,6 +77,8 @@ class FakeTensorRT:
         deserialised: how many engines were loaded.
         graph_strategies: of the contexts made, where one was given.
         spoilt: bits that are wrong in each grey level it draws.
+        built: the compute capabilities of each engine that was built.
+        refuses_to_build: what a build fails with.
         compiled: how many kernels TensorRT for RTX had to compile, for want of them in a context's cache.
     """
 
@@ -93,6 +91,8 @@ class FakeTensorRT:
         self.compiled = 0
         self.spoilt = 0
         self.logger: Any = None
+        self.built: list[tuple[str, ...]] = []
+        self.refuses_to_build = ""
 
     def module(self) -> types.ModuleType:
         name = self.flavor.replace("-", "_")
@@ -101,12 +101,26 @@ class FakeTensorRT:
         module.__version__ = self.version
         module.Runtime = functools.partial(Runtime, self)
         module.ILogger = ILogger
-        for kind in (DataType, TensorIOMode, ExecutionContextAllocationStrategy):
+        module.Builder = functools.partial(builder.Builder, self)
+        kinds = (TensorIOMode, ExecutionContextAllocationStrategy, builder.OnnxParser, builder.IProgressMonitor)
+        for kind in (*kinds, *builder.ENUMS):
             setattr(module, kind.__name__, kind)
         if self.flavor == "tensorrt-rtx":
+            module.ComputeCapability = builder.ComputeCapability
             module.CudaGraphStrategy = CudaGraphStrategy
             module.DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
         return module
+
+    def check_logger(self, logger: Any) -> None:
+        """TensorRT takes the first logger of a process for good."""
+        if not (isinstance(logger, ILogger) and logger.ready):
+            raise Fault("a logger whose base class was not initialised")
+        if self.logger not in (None, logger):
+            raise Fault("a second logger, which TensorRT would ignore")
+        self.logger = logger
+
+    def tell_error(self, message: str) -> None:
+        self.logger.log(Severity.ERROR, message)
 
 
 def failing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,21 +142,22 @@ class Runtime:
     def __init__(self, library: FakeTensorRT, logger) -> None:
         if not library.cuda.capabilities:
             raise Fault("TensorRT was called without a GPU")
-        if not (isinstance(logger, ILogger) and logger.ready):
-            raise Fault("a logger whose base class was not initialised")
-        if library.logger not in (None, logger):
-            raise Fault("a second logger, which TensorRT would ignore")
-        library.logger = logger
+        library.check_logger(logger)
         self.library, self.logger = library, logger
 
     @failing
     def deserialize_cuda_engine(self, serialized_engine):
         self.library.deserialised += 1
         try:
-            return ICudaEngine(self, onnxruntime.InferenceSession(bytes(serialized_engine)))
+            capabilities, content = builder.opened(bytes(serialized_engine))
+            engine = ICudaEngine(self, onnxruntime.InferenceSession(content), content)
         except Exception:
             self.logger.log(Severity.ERROR, "Error Code 1: Serialization (magic tag does not match)")
             return None
+        if self.library.cuda.capabilities[engine.device] not in capabilities:
+            self.logger.log(Severity.ERROR, "Error Code 6: the engine was generated for another compute capability")
+            return None
+        return engine
 
 
 class IRuntimeCache:
@@ -180,8 +195,8 @@ class IRuntimeConfig:
 
 
 class ICudaEngine:
-    def __init__(self, runtime: Runtime, session: onnxruntime.InferenceSession) -> None:
-        self.runtime, self.session = runtime, session
+    def __init__(self, runtime: Runtime, session: onnxruntime.InferenceSession, content: bytes) -> None:
+        self.runtime, self.session, self.content = runtime, session, content
         self.library, self.logger = runtime.library, runtime.logger
         self.device = self.library.cuda.current
         self.ports = {port.name: port for port in (*session.get_inputs(), *session.get_outputs())}
@@ -199,6 +214,9 @@ class ICudaEngine:
     def get_tensor_mode(self, name):
         inputs = [port.name for port in self.session.get_inputs()]
         return TensorIOMode.INPUT if name in inputs else TensorIOMode.OUTPUT
+
+    def create_engine_inspector(self):
+        return builder.EngineInspector(self.content)
 
     @failing
     def create_runtime_config(self):
@@ -316,7 +334,7 @@ def install(monkeypatch, cuda: FakeCuda, library: FakeTensorRT) -> None:
 
 def write_engine(path: Path, onnx: Path, **changes: Any) -> Path:
     """Writes an engine of an ONNX file, and its sidecar with some values changed."""
-    shutil.copy(onnx, path)
+    path.write_bytes(builder.plan(onnx.read_bytes(), changes.get("compute_capabilities", ("8.9",))))
     info = dataclasses.asdict(read_metadata(onnx))
     metadata = {name: text for name, text in info.items() if isinstance(text, str)}
     values = {

@@ -14,10 +14,10 @@ import pytest
 from fake_cuda import FakeCuda, install
 from onnx import TensorProto, helper
 
+from benchmarks.kernels import kernels_of
 from engines.errors import EngineError, ModelFileError
 from engines.model_info import model_info, read_metadata, sha256
 from engines.options import BuildOptions
-from engines.select import shipped_model
 from engines.tensorrt import build, library
 from engines.tensorrt import compile as tensorrt_builder
 from engines.tensorrt.build import build_engine
@@ -41,43 +41,70 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(build, "find_gpus", lambda: ())
 
 
+KINDS = tuple(sorted(library.RTX_CAPABILITIES, key=float))
+
+HALF = {("shipped", "fp16"): 54, ("authors", "fp16"): 5}
+"""Convolutions in half precision, of 62. Of the authors' weights, which are random, only the fusion network can be."""
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        ("shipped", "fp32"),
+        ("lively", "fp32"),
         ("shipped", "fp16"),
-        ("authors", "fp32"),
-        pytest.param("authors", "fp16", marks=pytest.mark.slow),
+        slow("shipped", "fp32"),
+        slow("authors", "fp32"),
+        slow("authors", "fp16"),
     ],
 )
-def test_builds_for_gpus_of_several_kinds(name, precision, generators, rtx, tmp_path):
-    as_it_comes = (name, precision) == ("shipped", "fp32")
-    model = shipped_model() if as_it_comes else generators.exported("photo", precision, name).path
+def test_builds_for_gpus_of_all_kinds(name, precision, generators, rtx, tmp_path):
+    """Of the files that `export` writes today, and of models with the authors' architecture."""
+    model = generators.exported("photo", precision, name).path
     out = tmp_path / "face.engine"
-    kinds = ("7.5", "8.6", "8.9", "12.0")
-    if as_it_comes:
-        kinds = kinds[1:]  # the file was exported when regions were cropped by products, which Turing lacks in fp32
-    options = BuildOptions(compute_capabilities=kinds, batch_size=4, precision=precision)
+    options = BuildOptions(compute_capabilities=KINDS, batch_size=4, precision=precision)
     steps = []
     sidecar = build_engine(model, out, options, lambda done, total: steps.append((done, total)))
     assert {file.name for file in tmp_path.iterdir()} == {"face.engine", "face.engine.json", "face.engine.npz"}
     assert read_sidecar(out) == sidecar
     assert (sidecar.flavor, sidecar.version) == ("tensorrt-rtx", rtx.__version__)
-    assert (sidecar.compute_capabilities, sidecar.batch_size) == (kinds, 4)
+    assert (sidecar.compute_capabilities, sidecar.batch_size) == (KINDS, 4)
     assert sidecar.precision == precision
     assert (sidecar.onnx_sha256, sidecar.engine_sha256) == (sha256(model), sha256(out))
     assert model_info(sidecar.model) == read_metadata(model)
     half, single = (sidecar.layers.get(f"CONVOLUTION {dtype}", 0) for dtype in ("HALF", "FLOAT"))
     assert half + single == 62
-    # Of the authors' weights, which are random, only the fusion network can be in half precision.
-    assert half == {"fp32": 0, "fp16": 54 if name == "shipped" else 5}[precision]
+    assert half == HALF.get((name, precision), 0)
     assert steps == sorted(set(steps))
     assert steps[-1] == (100, 100)
     here = {"flavor": "tensorrt-rtx", "version": rtx.__version__, "platform": this_platform()}
     for capability in sidecar.compute_capabilities:
         check_fits(sidecar, out, **here, compute_capability=capability)
     with pytest.raises(EngineError, match="GPUs of compute capability"):
-        check_fits(sidecar, out, **here, compute_capability="8.0")
+        check_fits(sidecar, out, **here, compute_capability="9.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "kind"),
+    [
+        ("shipped", "fp16", "7.5"),
+        *(slow("shipped", "fp16", kind) for kind in KINDS if kind != "7.5"),
+        *(slow("shipped", "fp32", kind) for kind in KINDS),
+        *(slow("authors", precision, kind) for precision in ("fp32", "fp16") for kind in KINDS),
+    ],
+)
+def test_the_kernels_of_an_engine_are_the_few_and_half_ones_that_they_should_be(name, precision, kind, generators, rtx):
+    """Counted in the list that TensorRT for RTX itself gives of the finished engine, for each kind of GPU."""
+    kernels = kernels_of(generators.exported("photo", precision, name).path, 16, kind)
+    convolutions = [kernel for kernel in kernels if kernel.filters]
+    assert len(convolutions) == 62
+    assert sum(kernel.is_half for kernel in convolutions) == HALF.get((name, precision), 0)
+    assert [kernel.name for kernel in kernels if kernel.kind == "gemm"] == []  # Turing has none in float32
+    norms = [kernel.name for kernel in kernels if "Inor" in kernel.name]
+    assert (norms == []) == ((name, precision) == ("shipped", "fp16"))
 
 
 class Spied:

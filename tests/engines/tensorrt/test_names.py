@@ -6,6 +6,7 @@ import re
 
 import fake_cuda
 import fake_tensorrt
+import fake_tensorrt_builder
 import pytest
 
 from engines.tensorrt.cuda import RUNTIME, UTILS
@@ -17,9 +18,11 @@ CLASSES = (
     fake_tensorrt.IRuntimeCache,
     fake_tensorrt.ICudaEngine,
     fake_tensorrt.IExecutionContext,
+    *fake_tensorrt_builder.BUILDING,
 )
 ENUMS = (
-    fake_tensorrt.DataType,
+    *fake_tensorrt_builder.ENUMS,
+    fake_tensorrt_builder.ComputeCapability,
     fake_tensorrt.TensorIOMode,
     fake_tensorrt.ExecutionContextAllocationStrategy,
     fake_tensorrt.CudaGraphStrategy,
@@ -36,18 +39,26 @@ RTX_ONLY = {
     "IRuntimeCache",
     "create_runtime_cache",
     "set_runtime_cache",
+    "ComputeCapability",
+    "num_compute_capabilities",
+    "set_compute_capability",
 }
 
 ATTRIBUTES = {
     "ICudaEngine": ["num_io_tensors"],
     "IRuntimeConfig": ["cuda_graph_strategy", SPECIALISING],
     "ILogger": ["Severity"],
+    "IBuilderConfig": ["profiling_verbosity", "progress_monitor", "num_compute_capabilities"],
+    "INetworkDefinition": ["num_inputs", "num_outputs", "num_layers"],
+    "ILayer": ["type", "num_outputs"],
+    "OnnxParser": ["num_errors"],
 }
 """What the engine reads or sets, beside calling methods."""
 
 
 def methods(kind):
-    return {name: method for name, method in vars(kind).items() if inspect.isfunction(method) and name[0] != "_"}
+    found = {name: method for name, method in vars(kind).items() if inspect.isfunction(method) and name[0] != "_"}
+    return {name: method for name, method in found.items() if name != "read"}  # the fake's own
 
 
 @pytest.fixture(params=["api_rtx17.json", "api_trt114.json"])
