@@ -7,6 +7,7 @@ memory used after it was freed, copies beyond its end, two streams on the same m
 
 # ruff: noqa: N802, N803, N816  the names are CUDA's
 
+import ctypes
 import enum
 import functools
 import importlib.machinery
@@ -21,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.tensorrt.cuda import RUNTIME, UTILS
+from engines.tensorrt import cuda
+from engines.tensorrt.cuda import RUNTIME, UTILS, Gpu
 
 GARBAGE_NEW, GARBAGE_FREED = 0xCD, 0xDD
 
@@ -38,7 +40,11 @@ cudaError_t = enum.IntEnum(
         "cudaErrorMemoryAllocation": 2,
         "cudaErrorInsufficientDriver": 35,
         "cudaErrorInvalidDevice": 101,
+        "cudaErrorIllegalState": 401,
         "cudaErrorIllegalAddress": 700,
+        "cudaErrorStreamCaptureUnsupported": 900,
+        "cudaErrorStreamCaptureInvalidated": 901,
+        "cudaErrorStreamCaptureWrongThread": 908,
     },
 )
 cudaMemcpyKind = enum.IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
@@ -54,6 +60,12 @@ CONSTANTS = {
     "cudaHostAllocDefault": 0,
 }
 
+NOT_WHILE_CAPTURING = ("cudaMalloc", "cudaFree", "cudaHostAlloc", "cudaFreeHost", "cudaEventSynchronize")
+"""What waits for the GPU, or may: a thread that captures must not call it, or its capture is lost."""
+
+STICKY = cudaError_t.cudaErrorIllegalAddress
+"""An error after which CUDA answers everything with it: all that the process had on the GPU is lost."""
+
 ENUMS = (cudaError_t, cudaMemcpyKind, cudaDeviceAttr, cudaStreamCaptureMode)
 
 
@@ -61,6 +73,51 @@ def install(monkeypatch, cuda: "FakeCuda") -> None:
     """Makes it what a program finds when it imports CUDA."""
     monkeypatch.setitem(sys.modules, RUNTIME, cuda.module())
     monkeypatch.setitem(sys.modules, UTILS, cuda.utils())
+
+
+class FakeDriver:
+    """NVIDIA's driver, as `ctypes` loads it.
+
+    Args:
+        gpus: that it shows.
+        fault: the error code that it starts with; 0 for none.
+        path: where its library is found.
+    """
+
+    def __init__(self, gpus: tuple[Gpu, ...], fault: int = 0, path: str = "libcuda.so.1") -> None:
+        self.gpus, self.fault, self.path = gpus, fault, path
+
+    def install(self, monkeypatch: Any) -> None:
+        def load(path: str) -> "FakeDriver":
+            if path != self.path:
+                raise OSError(f"{path}: cannot open shared object file")
+            return self
+
+        names = {name: value for name, value in vars(ctypes).items() if name[0] != "_"}
+        monkeypatch.setattr(cuda, "ctypes", types.SimpleNamespace(**{**names, "CDLL": load}))
+
+    def cuInit(self, flags):
+        return self.fault
+
+    def cuGetErrorString(self, code, text):
+        text._obj.value = {802: b"system not yet initialized"}[code]
+        return 0
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = len(self.gpus)
+        return 0
+
+    def cuDeviceGet(self, handle, number):
+        handle._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, text, length, handle):
+        text.value = self.gpus[handle.value].name.encode()[: length - 1]
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, handle):
+        value._obj.value = int(self.gpus[handle.value].compute_capability.split(".")[attribute - 75])
+        return 0
 
 
 class Memory:
@@ -110,6 +167,8 @@ class Stream(Handle):
         self.work: list[Work] = []
         self.done = 0
         self.captured: list[Work] | None = None
+        self.capturing_thread = 0
+        self.invalid = False
 
     @property
     def pending(self) -> list[Work]:
@@ -142,6 +201,7 @@ class FakeCuda:
         spills: whether more than that is given, from the host's memory, as on Windows.
         fail: error codes by function, for its next call and all after it.
         calls: names of the functions called so far.
+        lost: whether a sticky error has happened.
     """
 
     capabilities: list[str] = field(default_factory=lambda: ["8.9"])
@@ -149,6 +209,7 @@ class FakeCuda:
     spills: bool = False
     fail: dict[str, cudaError_t] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    lost: bool = False
 
     def __post_init__(self) -> None:
         self.memory: list[Memory] = []
@@ -183,11 +244,31 @@ class FakeCuda:
         def guarded(*arguments: Any) -> tuple[Any, ...]:
             with self._lock:
                 self.calls.append(name)
-                if name in self.fail:
-                    return (self.fail[name], None) if name.startswith("cudaGet") else (self.fail[name],)
+                code = self._refusal(name)
+                if code is not None:
+                    return (code, None) if name.startswith("cudaGet") else (code,)
                 return function(*arguments)
 
         return guarded
+
+    def _refusal(self, name: str) -> cudaError_t | None:
+        """The error that a call is answered with, whatever it asks for."""
+        if name in ("cudaGetErrorString", "cudaGetLastError"):
+            return None
+        self.lost = self.lost or self.fail.get(name) is STICKY
+        if self.lost:
+            return STICKY
+        if name in self.fail:
+            return self.fail[name]
+        mine = [one for one in self.handles.values() if isinstance(one, Stream) and self._captures_here(one)]
+        if mine and name in NOT_WHILE_CAPTURING:
+            for stream in mine:
+                stream.invalid = True
+            return cudaError_t.cudaErrorStreamCaptureUnsupported
+        return None
+
+    def _captures_here(self, stream: Stream) -> bool:
+        return stream.captured is not None and stream.capturing_thread == threading.get_ident()
 
     @property
     def current(self) -> int:
@@ -329,14 +410,21 @@ class FakeCuda:
         return self._destroy(event, Event)
 
     def cudaStreamBeginCapture(self, stream, mode):
-        self.handle(stream, Stream).captured = []
+        stream = self.handle(stream, Stream)
+        if stream.captured is not None:
+            return (cudaError_t.cudaErrorIllegalState,)
+        stream.captured, stream.capturing_thread, stream.invalid = [], threading.get_ident(), False
         return (cudaError_t.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream):
         stream = self.handle(stream, Stream)
-        work, stream.captured = stream.captured, None
-        if work is None:
+        if stream.captured is None:
             return cudaError_t.cudaErrorInvalidValue, None
+        if not self._captures_here(stream):
+            return cudaError_t.cudaErrorStreamCaptureWrongThread, None
+        work, stream.captured = stream.captured, None
+        if stream.invalid:
+            return cudaError_t.cudaErrorStreamCaptureInvalidated, None
         return self._add(Graph(work))
 
     def cudaGraphInstantiate(self, graph, flags):

@@ -66,6 +66,7 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
         drawing: tuple = DRAWING,
         metadata: dict[str, str] = METADATA,
         extra_input: bool = False,
+        half: bool = False,
     ) -> Path:
         nodes = [
             helper.make_node("Cast", [photo[0]], ["colours"], to=TensorProto.FLOAT),
@@ -87,6 +88,18 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
             helper.make_tensor("ones", TensorProto.INT64, [2], [1, 1]),
             helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
         ]
+        if half:  # a convolution in half precision that adds nothing
+            nodes[-2:-2] = [
+                helper.make_node("Cast", [photo[0]], ["half_colours"], to=TensorProto.FLOAT16),
+                helper.make_node("Transpose", ["half_colours"], ["planes"], perm=[0, 3, 1, 2]),
+                helper.make_node("Conv", ["planes", "nothing"], ["no_plane"]),
+                helper.make_node("Squeeze", ["no_plane", "channel"], ["no_half_levels"]),
+                helper.make_node("Cast", ["no_half_levels"], ["no_levels"], to=TensorProto.FLOAT),
+                helper.make_node("Add", ["levels", "no_levels"], ["all_levels"]),
+            ]
+            nodes[-2].input[:] = ["all_levels"]
+            constants.append(helper.make_tensor("nothing", TensorProto.FLOAT16, [1, 3, 1, 1], np.zeros(3, np.float16)))
+            constants.append(helper.make_tensor("channel", TensorProto.INT64, [1], [1]))
         inputs = [photo, LANDMARKS, MASK]
         if extra_input:
             inputs.append(("style", TensorProto.FLOAT, ["batch", 1]))

@@ -14,7 +14,7 @@ from fake_cuda import install as install_cuda
 from fake_tensorrt import CudaGraphStrategy, FakeTensorRT, install, write_engine
 
 from engines.base import EngineRequest
-from engines.errors import EngineError, ModelFileError
+from engines.errors import CudaError, EngineError, ModelFileError
 from engines.multi_gpu import MultiGpuEngine
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.options import BuildOptions
@@ -340,9 +340,9 @@ FREEING = [name for name in CALLS if "Free" in name or "Destroy" in name]
 
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in FREEING])
 def test_an_error_code_of_any_call_is_an_error(gpu, engine_file, make_batch, call):
-    gpu.fail[call] = cudaError_t.cudaErrorIllegalAddress
+    gpu.fail[call] = cudaError_t.cudaErrorInvalidValue
     message = opening(engine_file)
-    assert f"{call} failed: text of cudaErrorIllegalAddress (cudaErrorIllegalAddress)" in message
+    assert f"{call} failed: text of cudaErrorInvalidValue (cudaErrorInvalidValue)" in message
     gpu.fail.clear()
     assert gpu.leaked() == []
 
@@ -358,6 +358,36 @@ def test_an_error_code_while_drawing_is_an_error_and_the_next_batch_is_drawn(
     gpu.fail.clear()
     for _ in range(3):
         assert (engine.draw(batch) == expected_drawing(batch)).all()
+
+
+def test_a_gpu_that_is_lost_stays_lost_and_hangs_nothing(gpu, engine_file, make_batch):
+    """After an illegal address CUDA answers every call of the process with that error."""
+    engine = TensorRTEngine(engine_file, device="cuda:0")
+    gpu.fail["cudaEventSynchronize"] = cudaError_t.cudaErrorIllegalAddress
+    for _ in range(2 * engine.concurrency):
+        with pytest.raises(EngineError, match=r"^tensorrt failed on cuda:0 on a batch of 2: cuda\w+ failed: [^\n]+$"):
+            engine.draw(make_batch(2))
+        gpu.fail.clear()
+    engine.close()
+    assert "cudaErrorIllegalAddress" in opening(engine_file)
+
+
+def test_a_capture_is_disturbed_by_its_own_thread_only(gpu, monkeypatch):
+    install_cuda(monkeypatch, gpu)
+    with ExitStack() as owner, ThreadPoolExecutor(1) as pool:
+        stream = cuda.Stream(owner)
+        buffer = cuda.Buffer(owner, (2, 3), "float32")
+        with stream.captured(owner) as graph:
+            stream.upload(buffer)
+            pool.submit(cuda.allocate, owner, 100).result()  # as another lane does
+            with pytest.raises(CudaError, match="cudaErrorIllegalState"), stream.captured(owner):
+                pass
+        graph.launch()
+        stream.wait()
+        with pytest.raises(CudaError, match="cudaErrorStreamCaptureUnsupported"), stream.captured(owner):
+            cuda.allocate(owner, 100)
+        stream.upload(buffer)
+        stream.wait()
 
 
 @pytest.mark.parametrize("call", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
