@@ -14,6 +14,9 @@ from engines.regular_files import open_regular
 FORMAT: Final = "apdraw-generator"
 FORMAT_VERSION: Final = "1"
 
+Bytes = bytes | mmap.mmap
+"""The content of a file, read or mapped."""
+
 PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 
 _ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
@@ -80,7 +83,7 @@ def read_metadata(path: Path) -> ModelInfo:
     Raises:
         ModelFileError: the file is missing, damaged, cut short, or no generator of this program.
     """
-    readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata}
+    readers = {".onnx": onnx_metadata, ".safetensors": _safetensors_metadata}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ModelFileError(f"cannot draw with {path}: a model is a {' or a '.join(readers)} file")
@@ -129,7 +132,7 @@ def model_info(metadata: Mapping[str, str]) -> ModelInfo:
     )
 
 
-def _safetensors_metadata(content: mmap.mmap) -> dict[str, str]:
+def _safetensors_metadata(content: Bytes) -> dict[str, str]:
     """The `__metadata__` of the JSON header, which follows its own length (8 bytes, little-endian)."""
     start = 8 + int.from_bytes(content[:8], "little")
     if not 8 < start <= len(content):
@@ -148,14 +151,18 @@ def _safetensors_metadata(content: mmap.mmap) -> dict[str, str]:
     return texts
 
 
-def _onnx_metadata(content: mmap.mmap) -> dict[str, str]:
-    """`metadata_props` of an ONNX file, a protobuf message: whatever else it holds is stepped over."""
+def onnx_metadata(content: Bytes) -> dict[str, str]:
+    """`metadata_props` of an ONNX file, a protobuf message: whatever else it holds is stepped over.
+
+    Raises:
+        ValueError: it is damaged, or its weights are in other files.
+    """
     metadata = {}
     numbers = set()
-    for number, start, end in _fields(content, 0, len(content)):
+    for number, start, end in fields(content, 0, len(content)):
         numbers.add(number)
         if number == _ONNX_METADATA:
-            pair = {part: content[a:b].decode() for part, a, b in _fields(content, start, end)}
+            pair = {part: content[a:b].decode() for part, a, b in fields(content, start, end)}
             metadata[pair.get(1, "")] = pair.get(2, "")
     if _ONNX_GRAPH not in numbers:
         raise ValueError("it holds no graph")
@@ -164,17 +171,21 @@ def _onnx_metadata(content: mmap.mmap) -> dict[str, str]:
     return metadata
 
 
-def _names_other_files(content: mmap.mmap, start: int, end: int, kind: str) -> bool:
+def _names_other_files(content: Bytes, start: int, end: int, kind: str) -> bool:
     """Whether a message of an ONNX file holds a tensor whose values lie in another file."""
     if kind == "tensor":
-        return any(number == _ONNX_EXTERNAL for number, _, _ in _fields(content, start, end))
+        return any(number == _ONNX_EXTERNAL for number, _, _ in fields(content, start, end))
     inner = _ONNX_TENSORS[kind]
-    fields = ((inner.get(number), a, b) for number, a, b in _fields(content, start, end))
-    return any(each and _names_other_files(content, a, b, each) for each, a, b in fields)
+    kinds = ((inner.get(number), a, b) for number, a, b in fields(content, start, end))
+    return any(each and _names_other_files(content, a, b, each) for each, a, b in kinds)
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Walks the fields of a protobuf message: number, and where its value starts and ends."""
+def fields(content: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walks the fields of a protobuf message: number, and where its value starts and ends.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     position = start
     while position < end:
         tag, position = _varint(content, position, end)
@@ -193,7 +204,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         position += length
 
 
-def _varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def _varint(content: Bytes, position: int, end: int) -> tuple[int, int]:
     """A number of up to ten bytes, seven bits each, lowest first; and where it ends."""
     value = 0
     for index, byte in enumerate(content[position : min(position + 10, end)]):

@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from engines.base import Backend, CompiledFiles, Engine, EngineRequest, EngineStatus
 from engines.cpu import has_bf16, has_int8
-from engines.errors import EngineError, ModelFileError, UnfitError
+from engines.errors import EngineError, FileWriteError, ModelFileError, UnfitError
 from engines.model_info import PRECISIONS, ModelInfo, read_metadata, sha256
 from engines.multi_gpu import MultiGpuEngine
 from engines.registry import ENGINES, backend, backends
 from engines.shipped import shipped_model
 from engines.tensorrt.cuda import Gpu, driver_fault, find_gpus
+from engines.tensorrt.engine_cache import cache_folder
+from engines.twin_file import whole_file
 
 __all__ = ["ENGINES", "EngineStatus", "fast_on_cpu", "open_engine", "read_model", "shipped_model", "survey"]
 
@@ -185,7 +187,7 @@ def _file_for(backend: Backend, model: Path, info: ModelInfo) -> tuple[Path, Mod
         EngineError: there is no such file, or it holds other weights.
     """
     if model.suffix.lower() in backend.suffixes:
-        return model, info
+        return (whole_file(model, _joined_files()) if model.suffix.lower() == ".onnx" else model), info
     if compiled_files(model):
         owner = next(each.name for each in backends() if each.compiled is compiled_files(model))
         raise EngineError(
@@ -242,7 +244,15 @@ def _twin(backend: Backend, devices: str, precision: str, model: Path, info: Mod
         beside_info = read_metadata(beside)
         if beside_info.precision == wanted and _same_weights(info, beside_info):
             if beside.suffix in backend.suffixes:
-                return beside, beside_info
+                try:
+                    return whole_file(beside, _joined_files()), beside_info
+                except FileWriteError as error:
+                    if precision != "auto":
+                        raise
+                    logging.getLogger(__name__).warning(
+                        "drawing in %s: %s; name another folder in APDRAW_CACHE", info.precision, error
+                    )
+                    return model, info
             return model, dataclasses.replace(info, precisions=beside_info.precisions)
         why = f"{beside} was not made of the same weights"
         if precision == "auto":
@@ -254,6 +264,10 @@ def _twin(backend: Backend, devices: str, precision: str, model: Path, info: Mod
         f"{backend.name} cannot draw {model} in {wanted}: {why}; make one with: "
         f"apdraw export MODEL.safetensors {beside} --precision {wanted}{made}"
     )
+
+
+def _joined_files() -> Path:
+    return cache_folder().parent / "models"
 
 
 def _same_weights(one: ModelInfo, other: ModelInfo) -> bool:

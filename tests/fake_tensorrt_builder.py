@@ -170,7 +170,7 @@ class OnnxParser:
         self.network = network
         self.num_errors = 0
 
-    def parse(self, model):
+    def parse(self, model, path=None):
         try:
             self.network.read(bytes(model))
         except Exception:  # whatever the ONNX library raises

@@ -22,6 +22,7 @@ from engines.tensorrt.build import build_engine, remove_engine
 from engines.tensorrt.cuda import find_gpus
 from engines.tensorrt.sidecar import Sidecar, sidecar_path
 from engines.tensorrt.trial import WrongEngineError, try_engine
+from engines.twin_file import whole_file
 
 CALLS: Final = 50
 """Calls of an engine that its latency is measured by."""
@@ -113,6 +114,8 @@ def build(
         if kind == ".safetensors":
             onnx = Path(folder) / f"{model.stem}.onnx"
             export(model, onnx, ExportOptions(precision="fp32" if options.precision == "fp32" else "fp16"))
+        else:
+            onnx = whole_file(model, Path(folder))
         start = time.monotonic()
         sidecar = build_engine(onnx, engine, options, progress)
         seconds = time.monotonic() - start

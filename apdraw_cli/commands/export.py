@@ -65,10 +65,15 @@ def export(
         raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
     generator, metadata = load_generator(model)
 
-    def written(out: Path, precision: Literal["fp32", "fp16", "int8"]) -> ExportResult:
-        half_weights, calibration = options.half_weights, options.calibration
+    def written(out: Path, precision: Literal["fp32", "fp16", "int8"], lender: Path | None = None) -> ExportResult:
         told = export_onnx(
-            generator, out, metadata, precision=precision, half_weights=half_weights, calibration=calibration
+            generator,
+            out,
+            metadata,
+            precision=precision,
+            half_weights=options.half_weights,
+            calibration=options.calibration,
+            lender=lender,
         )
         return ExportResult(out, out.stat().st_size, told)
 
@@ -76,6 +81,7 @@ def export(
         return written(onnx, options.precision)
     result = written(onnx, "fp32")
     try:
-        return replace(result, half=written(onnx.with_suffix(TWINS["fp16"]), "fp16"))
+        twin = onnx.with_suffix(TWINS["fp16"])
+        return replace(result, half=written(twin, "fp16", lender=onnx if options.half_weights else None))
     except ModelError as error:
         return replace(result, no_half=str(error))

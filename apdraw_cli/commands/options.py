@@ -117,7 +117,9 @@ class ExportOptions:
         metavar="DATASET",
     )
     half_weights: bool = option(
-        False, "Store the weights in half precision: a file of half the size, which draws as before."
+        False,
+        "Store the weights in half precision: a file of half the size, which draws as before. OUT.fp16.onnx then takes "
+        "its weights from OUT.onnx beside it.",
     )
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import json
 import logging
 import math
 import warnings
@@ -19,6 +20,7 @@ from engines.offline import import_onnxruntime
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
 from engines.synthetic import synthetic_portraits
+from engines.twin_file import BORROWED, LENDER, joined
 from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
 from train.export.int8 import calibration_portraits, quantized
 from train.model_file import CHECKSUM_KEY, round_to_half, weights_sha256
@@ -47,6 +49,7 @@ def export_onnx(
     precision: Precision = "fp32",
     half_weights: bool = False,
     calibration: Path | None = None,
+    lender: Path | None = None,
 ) -> dict[str, str]:
     """Writes a generator as an ONNX file, once ONNX Runtime has drawn with it what torch draws.
 
@@ -65,6 +68,8 @@ def export_onnx(
             take out when they load it. The weights are rounded first, unless they already fit: then the file
             draws exactly the same.
         calibration: a data set, for `int8`.
+        lender: an ONNX file that will lie beside this one. Large weights that it holds too are left out, and engines
+            take them from it (see `engines.twin_file`).
 
     Returns:
         The metadata as written.
@@ -112,10 +117,14 @@ def export_onnx(
         in_bytes = quantized(model, *portraits)
         model = in_bytes.model
         described["int8_difference"] = f"{in_bytes.changed:.2%} of the pixels at most, {in_bytes.mean:.2f} levels"
+    borrowed = {} if lender is None else _leave_out(model, lender)
+    if lender is not None:
+        described |= {LENDER: lender.name, BORROWED: json.dumps(borrowed, sort_keys=True)}
     describe(model, described)
     content = model.SerializeToString(deterministic=True)
     if portraits is None:
-        verify(graph, content, HALF_TOLERANCE if half else TOLERANCE)
+        whole = content if lender is None else joined(content, lender.read_bytes(), borrowed)
+        verify(graph, whole, HALF_TOLERANCE if half else TOLERANCE)
     write_atomically(path, content)
     return described
 
@@ -229,6 +238,27 @@ def _store_in_half(model: Any) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _leave_out(model: Any, lender: Path) -> dict[str, str]:
+    """Takes large weights out of a model that another file holds too.
+
+    Returns:
+        By the names of those weights, their names in the other file.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    def content(weight: Any) -> tuple[int, tuple[int, ...], bytes]:
+        return weight.data_type, tuple(weight.dims), numpy_helper.to_array(weight).tobytes()
+
+    there = {content(weight): weight.name for weight in onnx.load(lender).graph.initializer}
+    large = [weight for weight in model.graph.initializer if math.prod(weight.dims) >= _LARGE]
+    borrowed = {weight.name: there[content(weight)] for weight in large if content(weight) in there}
+    kept = [weight for weight in model.graph.initializer if weight.name not in borrowed]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return borrowed
 
 
 def describe(model: Any, metadata: Mapping[str, str]) -> None:
