@@ -515,22 +515,23 @@ def test_workers_start_while_the_engine_opens(desk: Desk, traces: Path, monkeypa
     assert (result.exit_code, result.done) == (0, 6)
 
 
-def test_workers_wait_for_the_engine_where_there_is_a_gpu(
-    desk: Desk, traces: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("device", "workers"), [("cuda:0", 3), ("cpu", 1)])
+def test_where_there_is_a_gpu_as_many_workers_start_as_it_needs(
+    desk: Desk, traces: Path, monkeypatch: pytest.MonkeyPatch, device: str, workers: int
 ) -> None:
+    """They start while the engine opens, and make room again if that draws on the CPU after all."""
     for number in range(6):
         save_photo(desk.photos / f"{number}.png")
 
-    def opened(options: EngineOptions, model: Path) -> FakeEngine:
-        time.sleep(1)
-        assert list(traces.iterdir()) == []
-        return FakeEngine(device="cuda:0")
+    def slow(options: EngineOptions, model: Path) -> FakeEngine:
+        assert process_of_first_worker(traces) != os.getpid()
+        return FakeEngine(device=device)
 
     monkeypatch.setattr("apdraw_cli.conversion.executors.local.find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
     recorder = Recorder()
-    result = desk.convert(opened, extractor=partial(traced_extractor, traces), workers=None, listener=recorder)
-    assert (result.exit_code, result.done, recorder.workers) == (0, 6, 3)
+    result = desk.convert(slow, extractor=partial(traced_extractor, traces), workers=None, listener=recorder)
+    assert (result.exit_code, result.done, recorder.workers) == (0, 6, workers)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes with signals")

@@ -163,23 +163,23 @@ class LocalExecutor:
 
     def _draw(self, first: list[Step], rest: Iterator[Step], halt: _Halt, tell: Tell) -> None:
         with contextlib.ExitStack() as opened:
-            workers = self._workers_for_any_engine(len(first))
-            # The workers start while the engine opens.
-            pool = None if workers is None else self._start_pool(workers, halt, opened)
+            workers = self._expected_workers(len(first))
+            pool = self._start_pool(workers, halt, opened)  # they start while the engine opens
             engine = self._engine = self._engine or self._open_engine()
-            if workers is None or pool is None:
+            if self._workers is None and workers > suitable_workers(engine.device):  # a GPU was expected
+                pool.close()
                 workers = suitable_workers(engine.device)
                 pool = self._start_pool(workers, halt, opened)
             tell(EngineReady(engine, workers))
             _Drawing(engine, self._reader.recipe, self._output, halt, tell).draw(chain(first, rest), pool)
 
-    def _workers_for_any_engine(self, photos: int) -> int | None:
-        """The number of workers, where it does not depend on the engine."""
+    def _expected_workers(self, photos: int) -> int:
+        """The number of workers, as far as it can be told before the engine is open."""
         if self._workers is not None:
             return self._workers
         if photos <= FEW_PHOTOS:
             return 0
-        return None if find_gpus() else suitable_workers("cpu")
+        return suitable_workers("cuda:0" if find_gpus() else "cpu")
 
     def _start_pool(self, workers: int, halt: _Halt, opened: contextlib.ExitStack) -> Pool:
         pool: Pool
