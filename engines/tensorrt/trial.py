@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.atomic_files import write_atomically
 from engines.base import Engine, EngineRequest
@@ -98,7 +99,7 @@ def try_engine(engine: Engine, engine_file: Path) -> None:
         write_sidecar(engine_file, dataclasses.replace(sidecar, options={**sidecar.options, _NOTE: note}))
 
 
-def _reference(engine_file: Path) -> Image | None:
+def _reference(engine_file: Path) -> npt.NDArray[np.int16] | None:
     path = reference_path(engine_file)
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as kept:
