@@ -115,6 +115,7 @@ def build(
             onnx = Path(folder) / f"{model.stem}.onnx"
             export(model, onnx, ExportOptions(precision="fp32" if options.precision == "fp32" else "fp16"))
         else:
+            read_metadata(model)  # tells best what is wrong with it
             onnx = whole_file(model, Path(folder))
         start = time.monotonic()
         sidecar = build_engine(onnx, engine, options, progress)

@@ -215,6 +215,7 @@ class Green:
     light = 200
 
     def __init__(self, engine, *, device):
+        self.device = device
         self.sizes = []
         self.closed = False
         Green.last = self

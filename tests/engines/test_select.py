@@ -10,7 +10,7 @@ from engines import cpu as processor
 from engines import openvino_engine, select
 from engines.errors import EngineError, OptionsError
 from engines.options import ModelOptions
-from engines.select import INT8_SUFFIX, open_engine, read_model, shipped_model, survey
+from engines.select import TWINS, open_engine, read_model, shipped_model, survey
 from engines.shipped import STYLES
 from engines.tensorrt.cuda import Gpu
 
@@ -436,10 +436,10 @@ def test_neither_the_module_nor_the_survey_imports_torch():
 def test_a_model_of_each_style_lies_in_the_package(style):
     model = shipped_model(style)
     assert model.parent.name == "weights"
-    for suffix in (".onnx", INT8_SUFFIX, ".safetensors"):
+    for suffix in (".onnx", TWINS["int8"], ".safetensors"):
         assert model.with_suffix(suffix).is_file()
     assert read_model(model).precision == "fp32"
-    assert read_model(model.with_suffix(INT8_SUFFIX)).precision == "int8"
+    assert read_model(model.with_suffix(TWINS["int8"])).precision == "int8"
 
 
 def test_the_style_names_the_model_and_fine_is_the_default():
