@@ -6,6 +6,8 @@ import os
 # make the suite three times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import json
+import math
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,3 +52,38 @@ def interruptible() -> None:
     """A background job of a shell ignores Ctrl-C, and so would every process that the tests start from one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine progress would be told in between of what a test expects; where it is tested, it is told."""
+    monkeypatch.setattr("apdraw_cli.progress.LINE_SECONDS", math.inf)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three synthetic portraits to train on, with drawings and line maps."""
+    import cv2
+    import numpy as np
+
+    from engines.synthetic import synthetic_portraits
+
+    folder = tmp_path_factory.mktemp("dataset")
+    portraits = synthetic_portraits(3, 0)
+    for name in ("photos", "drawings", "masks", "landmarks", "lines"):
+        (folder / name).mkdir()
+    entries = []
+    for i in range(3):
+        drawing = np.where(portraits.photo[i].mean(axis=2) < 110, 0, 255).astype(np.uint8)
+        lines = np.full(drawing.shape, 128, np.uint8)
+        lines[cv2.Canny(drawing, 50, 150) > 0] = 0
+        lines[100:110, 100:400] = 255
+        cv2.imwrite(str(folder / f"photos/{i}.png"), portraits.photo[i][..., ::-1])
+        cv2.imwrite(str(folder / f"masks/{i}.png"), portraits.mask[i])
+        cv2.imwrite(str(folder / f"drawings/{i}.png"), drawing)
+        cv2.imwrite(str(folder / f"lines/{i}.png"), lines)
+        np.savetxt(folder / f"landmarks/{i}.txt", portraits.landmarks[i], fmt="%d")
+        entries.append({"name": str(i), "split": "train", "left_out": None})
+    entries.append({"name": "gone", "split": "train", "left_out": "no face"})
+    (folder / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    return folder

@@ -38,6 +38,15 @@ WALLS = {
 """What the modules below a name import neither on top nor in a function; after `except`, what of it they may."""
 
 
+SPANNING = """
+    cli/test_contract cli/test_exit_codes cli/test_offline conversion/executors/test_executors
+    conversion/formats/test_formats conversion/storage/test_storage conversion/test_trust engines/tensorrt/test_library_names
+    engines/test_agreement engines/test_engines gpu/test_gpu test_architecture train/artist/test_parts
+    train/networks/test_golden train/networks/test_networks
+"""
+"""Tests of what several modules do together, or each of a kind."""
+
+
 @dataclass(frozen=True)
 class Import:
     """A name that a module imports, as written: `engines.portrait.SIZE`."""
@@ -154,3 +163,19 @@ def test_the_page_names_files_that_there_are() -> None:
     named = {*re.findall(r"(?:apdraw_cli|engines|train|tests)/[\w/]+\.py", page)}
     assert len(named) > 10
     assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
+def test_tests_lie_where_their_modules_do() -> None:
+    tops = {"benchmarks": ROOT / "benchmarks", "engines": ROOT / "engines", "train": ROOT / "train"}
+    lost = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        below = path.relative_to(ROOT / "tests")
+        if below.parts[0] in tops:
+            module = tops[below.parts[0]].joinpath(*below.parts[1:])
+        else:
+            module = ROOT / "apdraw_cli" / below
+        module = module.with_name(path.stem.removeprefix("test_"))
+        known = (module.with_suffix(".py"), module, module.with_name(f"__{module.name}__.py"))
+        if str(below.with_suffix("")) not in SPANNING.split() and not any(place.exists() for place in known):
+            lost.add(str(below))
+    assert lost == set()

@@ -9,6 +9,7 @@ from fake_cuda import FakeCuda, cudaError_t
 from fake_tensorrt import FakeTensorRT, install, write_engine
 from typer.testing import CliRunner, Result
 
+import apdraw_cli
 from apdraw_cli import app
 from engines import select
 from engines.select import ENGINES, fast_on_cpu, read_model, shipped_model
@@ -200,3 +201,21 @@ def test_as_json(gpu: FakeCuda, tmp_path: Path) -> None:
     assert [row["name"] for row in told["folders"]] == ["output", "cache"]
     assert {"NVIDIA driver", "cuda:0", "cuda:1", "cuda-bindings"} <= {row["name"] for row in told["gpu"]}
     assert told["trouble"] is None
+
+
+def test_doctor_names_every_engine() -> None:
+    result = doctor()
+    assert result.exit_code in (0, 3)
+    assert result.stderr == ""
+    for engine in ENGINES:
+        assert engine in result.stdout
+    assert f"apdraw {apdraw_cli.__version__}" in result.stdout
+
+
+def test_doctor_as_json() -> None:
+    result = doctor("--json")
+    diagnosis = json.loads(result.stdout)
+    assert diagnosis["version"] == apdraw_cli.__version__
+    assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
+    assert all({"name", "version", "state", "remedy"} == row.keys() for row in diagnosis["parts"])
+    assert result.exit_code == (0 if diagnosis["trouble"] is None else 3)

@@ -24,9 +24,6 @@ from apdraw_cli.app import app
 from apdraw_cli.commands.prepare import _what_decides, package_sha256, prepare
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.datasets.options import PairOptions, PrepareOptions, PrepareResult
-from apdraw_cli.datasets.pairing import split_of, with_both_splits
-from apdraw_cli.datasets.portraits import has_round_frame
-from apdraw_cli.datasets.records import Record
 from apdraw_cli.faces.align import apply, similarity
 from apdraw_cli.faces.tiny_retinaface import TinyRetinaFace
 from apdraw_cli.folder_lock import FolderLock
@@ -629,19 +626,6 @@ def test_an_index_from_a_spreadsheet_is_read_and_what_it_names_in_vain_is_told(
     assert index(tmp_path / "dataset")["astronaut.png"]["split"] == "val"
 
 
-def test_a_round_frame_shows_in_the_corners_and_is_no_plain_wall() -> None:
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 255, (200, 200, 3)).astype(np.uint8)
-    assert not has_round_frame(photo)
-    y, x = np.mgrid[0:200, 0:200]
-    photo[(x - 100) ** 2 + (y - 100) ** 2 > 100**2] = (70, 100, 110)
-    assert has_round_frame(photo)
-    wall = np.full((200, 200, 3), 255, np.uint8)
-    assert not has_round_frame(wall)
-    wall[40:, 70:130] = 90  # a head and shoulders, as far as the corners can tell
-    assert not has_round_frame(wall)
-
-
 def test_names_as_long_as_a_file_system_has_them_are_prepared(quick_npr: None, photos: Path, tmp_path: Path) -> None:
     folder, dataset = tmp_path / "long", tmp_path / "dataset"
     folder.mkdir()
@@ -653,24 +637,3 @@ def test_names_as_long_as_a_file_system_has_them_are_prepared(quick_npr: None, p
     assert (result.prepared, result.left_out) == (3, ())
     assert run(folder, dataset).kept == 3
     assert len(PortraitPairs(dataset, "train")) + len(PortraitPairs(dataset, "val")) == 3
-
-
-def test_a_small_set_has_portraits_of_both_splits() -> None:
-    names = [name for name in map(str, range(100)) if split_of(name) == "train"]
-    records = [Record(name, f"{name}.jpg", split="train") for name in names[:9]]
-    records.append(Record("bad", "bad.jpg", split="train", left_out="no face"))
-    for some in (records, [replace(record, split="val") for record in records]):
-        given = some[0].split
-        found = with_both_splits(some)
-        (moved,) = [record for record in found if record.split != given]
-        assert moved.left_out is None
-        assert [replace(record, split=given) for record in found] == some
-        assert with_both_splits(some[::-1]) == found[::-1]
-    assert with_both_splits(records[:1]) == records[:1]
-
-
-def test_a_tenth_is_put_aside_always_the_same() -> None:
-    names = [f"photo{i}" for i in range(2000)]
-    share = np.mean([split_of(name) == "val" for name in names])
-    assert 0.08 < share < 0.12
-    assert [split_of(name) for name in names] == [split_of(name) for name in names]

@@ -1,6 +1,5 @@
 """Small generators with something to draw, and the authors' reference model."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from generators import Inputs, make_inputs
 from torch import Tensor
 
-from engines.synthetic import synthetic_portraits
 from train.networks import Generator
 
 
@@ -31,30 +29,6 @@ def inputs() -> Callable[..., Inputs]:
 @pytest.fixture(scope="session")
 def lively_generator() -> Callable[..., Generator]:
     return generators.lively_generator
-
-
-@pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three synthetic portraits to train on, with drawings and line maps."""
-    folder = tmp_path_factory.mktemp("dataset")
-    portraits = synthetic_portraits(3, 0)
-    for name in ("photos", "drawings", "masks", "landmarks", "lines"):
-        (folder / name).mkdir()
-    entries = []
-    for i in range(3):
-        drawing = np.where(portraits.photo[i].mean(axis=2) < 110, 0, 255).astype(np.uint8)
-        lines = np.full(drawing.shape, 128, np.uint8)
-        lines[cv2.Canny(drawing, 50, 150) > 0] = 0
-        lines[100:110, 100:400] = 255
-        cv2.imwrite(str(folder / f"photos/{i}.png"), portraits.photo[i][..., ::-1])
-        cv2.imwrite(str(folder / f"masks/{i}.png"), portraits.mask[i])
-        cv2.imwrite(str(folder / f"drawings/{i}.png"), drawing)
-        cv2.imwrite(str(folder / f"lines/{i}.png"), lines)
-        np.savetxt(folder / f"landmarks/{i}.txt", portraits.landmarks[i], fmt="%d")
-        entries.append({"name": str(i), "split": "train", "left_out": None})
-    entries.append({"name": "gone", "split": "train", "left_out": "no face"})
-    (folder / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    return folder
 
 
 @dataclass(frozen=True)

@@ -294,21 +294,3 @@ def test_an_error_of_the_program_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 3
     assert "ZeroDivisionError: division by zero in two lines" in error_line(result)
     assert "--debug" in error_line(result)
-
-
-def test_doctor_names_every_engine() -> None:
-    result = apdraw("doctor")
-    assert result.exit_code in (0, 3)
-    assert result.stderr == ""
-    for engine in ENGINES:
-        assert engine in result.stdout
-    assert f"apdraw {apdraw_cli.__version__}" in result.stdout
-
-
-def test_doctor_as_json() -> None:
-    result = apdraw("doctor", "--json")
-    diagnosis = json.loads(result.stdout)
-    assert diagnosis["version"] == apdraw_cli.__version__
-    assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
-    assert all({"name", "version", "state", "remedy"} == row.keys() for row in diagnosis["parts"])
-    assert result.exit_code == (0 if diagnosis["trouble"] is None else 3)
