@@ -14,28 +14,18 @@ from apdraw_cli.faces.mesh import WEIGHTS, FaceMesher
 from engines.errors import DatasetError
 from engines.portrait import SIZE
 from train.artist.mesh import BROW_TOPS, IRIS_RIMS, LIP_TOP, LOWER_LIDS, NOSE_WINGS, NOSTRILS, UPPER_LIDS
-from train.face_mesh import (
+from train.face_mesh.network import (
     DETAILS,
     FACE_MIDDLE,
-    Data,
     FaceMesh,
     FaceMeshGraph,
     PlaceNetwork,
-    _moved,
-    _no_face,
-    _photographed,
-    _window,
-    build,
-    evaluate,
-    export,
-    load,
-    mirror_permutation,
-    predict,
     shape_basis,
-    spread_points,
-    train,
     window_middles,
+    window_of,
 )
+from train.face_mesh.training import Data, build, evaluate, export, load, predict, spread_points, train
+from train.face_mesh.variation import mirror_permutation, moved, photographed, without_face
 
 SAMPLES = Path(__file__).resolve().parents[2] / "train" / "samples"
 
@@ -134,10 +124,10 @@ def test_places_are_learnt() -> None:
 def test_windows_are_cut_where_they_are_said_to_be() -> None:
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     photo = torch.from_numpy(np.stack([x % 256, y % 256, (x // 256 + 2 * (y // 256))], axis=2).astype(np.uint8))[None]
-    seen = _window(photo, torch.tensor([[100.5, 200.5]]), 96, 80)[0]
+    seen = window_of(photo, torch.tensor([[100.5, 200.5]]), 96, 80)[0]
     assert seen.shape == (3, 80, 96)
     assert (float(seen[0].mean()), float(seen[1].mean())) == (100.5, 200.5)
-    rim = _window(photo, torch.tensor([[10.5, 505.5]]), 96, 80)[0]
+    rim = window_of(photo, torch.tensor([[10.5, 505.5]]), 96, 80)[0]
     assert (rim[0, :, :37] == 0).all()  # x of the first column
     assert (rim[1, -33:] == 511 - 256).all()
 
@@ -169,8 +159,8 @@ def test_portraits_and_meshes_move_together(meshes: Meshes) -> None:
         photo = np.full((SIZE, SIZE, 3), 255, np.uint8)
         for x, y in meshes[0][[33, 291, 4]]:
             cv2.circle(photo, (round(x * 16), round(y * 16)), 4 * 16, (0, 0, 0), -1, cv2.LINE_AA, 4)
-        moved, mesh = _moved(photo, meshes[0], partner, rng)
-        dark = (255 - moved[..., 0].astype(np.float32)) * (moved[..., 0] < 128)
+        turned, mesh = moved(photo, meshes[0], partner, rng)
+        dark = (255 - turned[..., 0].astype(np.float32)) * (turned[..., 0] < 128)
         assert mesh[33, 0] < mesh[263, 0]  # a mirrored face has its left eye on the left too
         found = []
         for x, y in mesh[[33, 263, 61, 291, 4]]:
@@ -186,8 +176,8 @@ def test_portraits_and_meshes_move_together(meshes: Meshes) -> None:
 
 def test_alterations_leave_pictures(portrait: npt.NDArray[np.uint8], meshes: Meshes) -> None:
     rng = np.random.default_rng(4)
-    altered = [_photographed(portrait.copy(), [portrait], meshes[0], rng) for _ in range(24)]
-    altered += [_no_face(portrait.copy(), rng) for _ in range(24)]
+    altered = [photographed(portrait.copy(), [portrait], meshes[0], rng) for _ in range(24)]
+    altered += [without_face(portrait.copy(), rng) for _ in range(24)]
     assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in altered)
     assert len({picture.tobytes() for picture in altered}) == 48
 
@@ -209,7 +199,8 @@ def test_training_repeats_itself(
 def test_the_exported_graph_finds_the_same(
     portrait: npt.NDArray[np.uint8], meshes: Meshes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.face_mesh.DETAILS", DETAILS[:2])  # all four take longer
+    for module in ("network", "training"):
+        monkeypatch.setattr(f"train.face_mesh.{module}.DETAILS", DETAILS[:2])  # all four take longer
     network = build(meshes).eval()
     points, plausibility = predict(network, portrait)
     export(network, tmp_path / "mesh.onnx", {"license": "CC0-1.0"})
