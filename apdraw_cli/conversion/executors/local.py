@@ -26,7 +26,8 @@ from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
-from apdraw_cli.conversion.executors.process_pool import Loss, ThisProcess, WorkerPool
+from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
+from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_pages

@@ -2,58 +2,50 @@
 
 import contextlib
 import math
-import os
 import pickle
 import queue
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
 from enum import Enum
-from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from apdraw_cli.conversion.executors.worker import Answer, Order, ending_signals
+from apdraw_cli.conversion.executors.worker import Order
+from apdraw_cli.conversion.executors.worker_process import END_SECONDS, WorkerProcess
 from engines.errors import ApdrawError, UnfitError
 
 Task = TypeVar("Task")
+
+
 Result = TypeVar("Result")
 
-SETTINGS: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENCV_FOR_THREADS_NUM": "1",
-    "PYTHONWARNINGS": "ignore",
-}
-"""Environment variables of a worker."""
 
 TASKS_PER_WORKER: Final = 3
 """Tasks handed out for each worker, those that it works on included."""
 
+
 START_SECONDS: Final = 300.0
 """A worker that is not ready after so long is taken for frozen."""
+
 
 STARTS: Final = 5
 """So often in a row a worker may die as it starts."""
 
+
 START_AGAIN_SECONDS: Final = 0.25
 """The wait before a worker that died as it started is started again; doubled each time."""
+
 
 OFTEN: Final = 100
 """Memory is taken to be short if workers die, not by their tasks' fault, before so many more tasks are done."""
 
+
 WATCH_SECONDS: Final = 1.0
 """How often the watchdog looks; more often if the limit is short."""
 
-POLL_SECONDS: Final = 0.2
 
-END_SECONDS: Final = 5.0
-"""How long the end of a process or thread is waited for; a killed one may live on, while a file server is silent."""
+POLL_SECONDS: Final = 0.2
 
 
 class Loss(Enum):
@@ -209,7 +201,7 @@ class _Crew(Generic[Task, Result]):
         self._events: queue.SimpleQueue[tuple[Task, Result | Loss] | Exception | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._alive = workers
         self._threads = [threading.Thread(target=self._serve, name="worker", daemon=True) for _ in range(workers)]
         self._threads.append(threading.Thread(target=self._watch, name="watchdog", daemon=True))
@@ -282,7 +274,7 @@ class _Crew(Generic[Task, Result]):
             if worker is not None:
                 self._end(worker)
 
-    def _run(self, worker: "_Worker", task: Task) -> Result | Loss:
+    def _run(self, worker: WorkerProcess, task: Task) -> Result | Loss:
         answer = worker.ask(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), self._limit)
         if answer is None:
             return Loss.OVERDUE if worker.overdue else Loss.DIED
@@ -293,7 +285,7 @@ class _Crew(Generic[Task, Result]):
         result: Result = answer.result
         return result
 
-    def _start(self) -> "_Worker | None":
+    def _start(self) -> WorkerProcess | None:
         """A worker that is ready; None if it dies again and again, or all is ended."""
         import cloudpickle
 
@@ -302,7 +294,7 @@ class _Crew(Generic[Task, Result]):
             if number and self._ended.wait(START_AGAIN_SECONDS * 2 ** (number - 1)):
                 return None
             try:
-                worker = _Worker(self._order.quiet)
+                worker = WorkerProcess(self._order.quiet)
             except OSError:  # too little memory, or too many processes or open files
                 continue
             with self._lock:
@@ -317,7 +309,7 @@ class _Crew(Generic[Task, Result]):
                 raise answer.error
         return None
 
-    def _end(self, worker: "_Worker") -> None:
+    def _end(self, worker: WorkerProcess) -> None:
         with self._lock:
             self._workers.remove(worker)
         worker.end()
@@ -333,176 +325,3 @@ class _Crew(Generic[Task, Result]):
             with self._lock:
                 for worker in self._workers:
                     worker.wait_for_answer(passed)
-
-
-class _Worker:
-    """A worker process, seen from its parent.
-
-    Args:
-        quiet: keep what it writes on standard error from the terminal.
-
-    Raises:
-        OSError: it cannot be started.
-
-    Attributes:
-        overdue: it was killed since it did not answer in time.
-    """
-
-    def __init__(self, quiet: bool) -> None:
-        # The path comes first of all, so that no module of the current folder is taken for one of Python's.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from {Order.__module__} import main; main()"
-        with _blocked(ending_signals()):
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL if quiet else None,
-                env={**os.environ, **SETTINGS},
-            )
-        self._lock = threading.Lock()
-        self._seconds_left: float | None = None
-        self._lost = False
-        self.overdue = False
-
-    @property
-    def gone(self) -> bool:
-        """Whether it can be asked nothing more."""
-        return self._lost or self.overdue or self._process.poll() is not None
-
-    def ask(self, message: bytes, limit: float) -> Answer | None:
-        """Sends a message and waits for the answer; None if it dies first, or is killed after `limit` seconds."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise ValueError("a worker without pipes")
-        with self._lock:
-            self._seconds_left = limit
-        try:
-            self._process.stdin.write(message)
-            self._process.stdin.flush()
-            answer: Answer = pickle.load(self._process.stdout)
-        except Exception:  # half an answer may fail to be read in many ways
-            self._lost = True
-            self.kill()
-            return None
-        finally:
-            with self._lock:
-                self._seconds_left = None
-        return answer
-
-    def wait_for_answer(self, seconds: float) -> None:
-        """Counts time that has passed, and kills the worker if an answer is overdue."""
-        with self._lock:
-            if self._seconds_left is not None:
-                self._seconds_left -= seconds
-                if self._seconds_left <= 0:
-                    self.overdue = True
-                    self.kill()
-
-    def kill(self) -> None:
-        """Kills the process; it may be dead already."""
-        with contextlib.suppress(OSError):
-            self._process.kill()
-
-    def end(self) -> None:
-        """Kills the process and lets go of it."""
-        self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # what could not be sent
-                    pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
-
-
-class ThisProcess(Generic[Task, Result]):
-    """Runs a function in this process, one task after the other, where a `WorkerPool` would take longer to start.
-
-    The tasks run in a thread of their own, which is left alone with its task if it is stopped and that does not return.
-
-    Args:
-        function: what to run.
-        check: raises ApdrawError if it cannot be run at all; is called first.
-        stopped: asked before each task and now and then; True ends it.
-    """
-
-    def __init__(
-        self, function: Callable[[Task], Result], check: Callable[[], None], stopped: Callable[[], bool]
-    ) -> None:
-        self._function = function
-        self._check = check
-        self._stopped = stopped
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._checked: Future[None] | None = None
-
-    def start(self) -> None:
-        """Calls `check` in the background; without it `results` calls it."""
-        self._thread = threading.Thread(target=self._serve, name="read", daemon=True)
-        self._thread.start()
-        self._checked = self._call(self._check)
-
-    def results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result]]:
-        """Runs the tasks.
-
-        Yields:
-            A task and its result.
-
-        Raises:
-            ApdrawError: what `check` or `function` raised.
-        """
-        if self._thread is None:
-            self.start()
-        if self._checked is None or not self._wait(self._checked):
-            return
-        self._checked.result()
-        for task in tasks:
-            if self._stopped():
-                return
-            result = self._call(partial(self._function, task))
-            if not self._wait(result):
-                return
-            yield task, result.result()
-
-    def close(self) -> None:
-        """Waits a little for what still runs."""
-        self._calls.put(None)
-        if self._thread is not None:
-            self._thread.join(END_SECONDS)
-
-    def _call(self, function: Callable[[], Any]) -> "Future[Any]":
-        future: Future[Any] = Future()
-        self._calls.put((future, function))
-        return future
-
-    def _wait(self, future: "Future[Any]") -> bool:
-        """Waits for a result; False if all was stopped and it does not come: then the thread is left alone."""
-        patience = END_SECONDS
-        while patience > 0:
-            with contextlib.suppress(TimeoutError):
-                future.exception(POLL_SECONDS)
-            if future.done():
-                return True
-            if self._stopped():
-                patience -= POLL_SECONDS
-        self._thread = None
-        return False
-
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            future, function = call
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-
-@contextlib.contextmanager
-def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
-    """Processes that are started inside never get the signals."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

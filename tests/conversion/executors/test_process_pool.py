@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, ThisProcess, WorkerPool
+from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, WorkerPool
 from engines.errors import UnfitError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
@@ -245,28 +245,6 @@ def test_workers_that_cannot_start_are_told_when_they_are_needed() -> None:
     idle.close()
 
 
-@pytest.mark.parametrize("started", [True, False])
-def test_this_process_checks_first_and_then_runs_task_by_task(started: bool) -> None:
-    log: list[object] = []
-    pool = ThisProcess(lambda number: log.append(number) or 2 * number, lambda: log.append("checked"), never)
-    if started:
-        pool.start()
-    results = pool.results(iter(range(3)))
-    assert next(results) == (0, 0)
-    assert log == ["checked", 0]
-    assert list(results) == [(1, 2), (2, 4)]
-    pool.close()
-
-
-def test_this_process_may_be_unfit_or_stopped() -> None:
-    pool = ThisProcess(double, unfit, never)
-    pool.start()
-    with pytest.raises(UnfitError, match="install something"):
-        list(pool.results(iter([1])))
-    pool.close()
-    assert list(ThisProcess(double, fine, lambda: True).results(iter([1]))) == []
-
-
 def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> None:
     """Ctrl-C reaches all processes of a terminal; the workers must leave it to their parent."""
     (tmp_path / "pool_user.py").write_text(
@@ -312,11 +290,3 @@ def test_workers_hear_no_signals_and_end_with_their_parent(tmp_path: Path) -> No
             return
         time.sleep(0.1)
     pytest.fail("the worker lives on without its parent")
-
-
-def test_this_process_is_left_alone_with_a_task_that_does_not_return() -> None:
-    start = time.monotonic()
-    pool = ThisProcess(slow, fine, lambda: time.monotonic() > start + 0.5)
-    assert list(pool.results(iter([1]))) == []
-    pool.close()
-    assert time.monotonic() - start < 20

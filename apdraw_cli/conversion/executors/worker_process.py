@@ -1,0 +1,117 @@
+"""A worker process as its parent sees it: started with two pipes, asked one thing at a time, killed if it is late."""
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from apdraw_cli.conversion.executors.worker import Answer, Order, ending_signals
+
+SETTINGS: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "PYTHONWARNINGS": "ignore",
+}
+"""Environment variables of a worker."""
+
+
+END_SECONDS: Final = 5.0
+"""How long the end of a process or thread is waited for; a killed one may live on, while a file server is silent."""
+
+
+class WorkerProcess:
+    """A worker process, seen from its parent.
+
+    Args:
+        quiet: keep what it writes on standard error from the terminal.
+
+    Raises:
+        OSError: it cannot be started.
+
+    Attributes:
+        overdue: it was killed since it did not answer in time.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        # The path comes first of all, so that no module of the current folder is taken for one of Python's.
+        program = f"import sys; sys.path[:] = {sys.path!r}; from {Order.__module__} import main; main()"
+        with _blocked(ending_signals()):
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL if quiet else None,
+                env={**os.environ, **SETTINGS},
+            )
+        self._lock = threading.Lock()
+        self._seconds_left: float | None = None
+        self._lost = False
+        self.overdue = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether it can be asked nothing more."""
+        return self._lost or self.overdue or self._process.poll() is not None
+
+    def ask(self, message: bytes, limit: float) -> Answer | None:
+        """Sends a message and waits for the answer; None if it dies first, or is killed after `limit` seconds."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("a worker without pipes")
+        with self._lock:
+            self._seconds_left = limit
+        try:
+            self._process.stdin.write(message)
+            self._process.stdin.flush()
+            answer: Answer = pickle.load(self._process.stdout)
+        except Exception:  # half an answer may fail to be read in many ways
+            self._lost = True
+            self.kill()
+            return None
+        finally:
+            with self._lock:
+                self._seconds_left = None
+        return answer
+
+    def wait_for_answer(self, seconds: float) -> None:
+        """Counts time that has passed, and kills the worker if an answer is overdue."""
+        with self._lock:
+            if self._seconds_left is not None:
+                self._seconds_left -= seconds
+                if self._seconds_left <= 0:
+                    self.overdue = True
+                    self.kill()
+
+    def kill(self) -> None:
+        """Kills the process; it may be dead already."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def end(self) -> None:
+        """Kills the process and lets go of it."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what could not be sent
+                    pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+
+
+@contextlib.contextmanager
+def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
+    """Processes that are started inside never get the signals."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
