@@ -275,7 +275,7 @@ def moved(drawing: Tensor, right: int, down: int) -> Tensor:
 
 def draw(dataset: Path, names: list[str]) -> list[Image]:
     """What the shipped model draws of some of a data set's photos."""
-    engine = open_engine(shipped_model(), threads=1)
+    engine = open_engine(shipped_model())
     drawings = []
     for name in names:
         photo = cv2.imread(str(dataset / "photos" / f"{name}.png"), cv2.IMREAD_COLOR_RGB)

@@ -99,7 +99,6 @@ class EngineRequest:
         gpu: what the driver says of that GPU; None for a CPU.
         precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         batch_size: portraits in a call; None for the engine's default.
-        threads: CPU threads of all calls together; None for the library's choice.
         load_module: reads a `.safetensors` file into a torch module, or with `half=True` into one that computes in half
             precision; None where the caller has no torch.
         stop: ends the compilation of an engine once it is set, by KeyboardInterrupt.
@@ -111,7 +110,6 @@ class EngineRequest:
     gpu: "Gpu | None" = None
     precision: str = "auto"
     batch_size: int | None = None
-    threads: int | None = None
     load_module: Callable[..., Any] | None = None
     stop: threading.Event | None = None
 

@@ -75,7 +75,7 @@ class OnnxRuntimeEngine:
         self.concurrency = 1 if on_cpu else 2
         self._turns = threading.BoundedSemaphore(self.concurrency)
         self._model = model
-        self._session: Any = _open_session(model, device, request.threads)
+        self._session: Any = _open_session(model, device)
         check_signature(model, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def draw(self, batch: PortraitBatch) -> Image:
@@ -125,13 +125,13 @@ def _choose_precision(asked: str, info: ModelInfo, device: str) -> str:
     return computed
 
 
-def _open_session(model: Path, device: str, threads: int | None) -> Any:
+def _open_session(model: Path, device: str) -> Any:
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # errors
-    if threads is not None or device != "cpu":
-        options.intra_op_num_threads = threads or 1  # beside a GPU more would only spin
+    if device != "cpu":
+        options.intra_op_num_threads = 1  # beside a GPU more would only spin
     providers: list[Any] = [CPU]
     if device != "cpu":
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find

@@ -47,12 +47,12 @@ class OpenVinoEngine:
     name = NAME
 
     def __init__(self, request: EngineRequest) -> None:
-        model, precision, threads = request.model, request.precision, request.threads
+        model, precision = request.model, request.precision
         core, capabilities = open_core()
         chosen = _choose_precision(precision, request.info, capabilities)
         self.device = request.device
         self.batch_size = request.batch_size or 1
-        self.concurrency = min(REQUESTS, threads or REQUESTS)
+        self.concurrency = REQUESTS
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "PERFORMANCE_HINT_NUM_REQUESTS": self.concurrency,
@@ -60,8 +60,6 @@ class OpenVinoEngine:
             # Pinned threads of two processes on one machine would share the same few cores.
             "ENABLE_CPU_PINNING": False,
         }
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
         try:
             network = core.read_model(model)
             check_signature(model, _ports(network.inputs), _ports(network.outputs))

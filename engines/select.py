@@ -83,7 +83,6 @@ def open_engine(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
-    threads: int | None = None,
     load_module: Callable[..., Any] | None = None,
     stop: threading.Event | None = None,
 ) -> Engine:
@@ -106,18 +105,17 @@ def open_engine(
             `cuda:0,cuda:1`. Several GPUs draw with an engine each.
         precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`. `auto` takes what is known to keep this model's drawings.
         batch_size: portraits in a call, None for the engine's default.
-        threads: CPU threads, None for the engine's default; TensorRT takes no notice.
         load_module: reads a `.safetensors` file for torch; see `engines.torch_engine.TorchEngine`.
         stop: ends the compilation of an engine once it is set, by KeyboardInterrupt.
 
     Raises:
         EngineError: the model or what was asked for cannot be used here; one line that says what to do.
     """
-    _check_options(engine, precision, batch_size, threads)
+    _check_options(engine, precision, batch_size)
     info = read_model(model)
     gpus = find_gpus()
     asked_for = EngineRequest(
-        model, info, precision=precision, batch_size=batch_size, threads=threads, load_module=load_module, stop=stop
+        model, info, precision=precision, batch_size=batch_size, load_module=load_module, stop=stop
     )
     if not gpus and device == "auto" and (fault := driver_fault()):
         logging.getLogger(__name__).warning("drawing on the CPU: %s", fault)
@@ -294,13 +292,12 @@ def _open(backend: Backend, request: EngineRequest, devices: str, gpus: tuple[Gp
     return engines[0] if len(engines) == 1 else MultiGpuEngine(engines)
 
 
-def _check_options(engine: str, precision: str, batch_size: int | None, threads: int | None) -> None:
+def _check_options(engine: str, precision: str, batch_size: int | None) -> None:
     for option, value, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
         if value not in ("auto", *known):
             raise EngineError(f"there is no {option} {value!r}: choose auto, {', '.join(known)}")
-    for option, number in (("batch size", batch_size), ("number of threads", threads)):
-        if number is not None and number < 1:
-            raise EngineError(f"the {option} cannot be {number}: it must be at least 1")
+    if batch_size is not None and batch_size < 1:
+        raise EngineError(f"the batch size cannot be {batch_size}: it must be at least 1")
 
 
 def _named_device(device: str, gpus: tuple[Gpu, ...]) -> str:

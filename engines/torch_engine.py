@@ -79,7 +79,6 @@ class TorchEngine:
         self.precision = _choose_precision(request.precision, request.info, on_cpu)
         self.batch_size = request.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
         self._model = model
-        self._threads = request.threads
         self._turn = threading.Lock()
         try:
             module = load_module(model, half=True) if self.precision == "fp16" else load_module(model)
@@ -116,19 +115,15 @@ class TorchEngine:
         """Torch's own settings for one call: they are the whole process's, so they are put back."""
         import torch
 
-        threads = torch.get_num_threads()
         convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
         float32 = convolutions.fp32_precision
         try:
-            if self._threads is not None:
-                torch.set_num_threads(self._threads)
             if self.device != "cpu":
                 convolutions.fp32_precision = "ieee"  # TensorFloat-32 would keep 10 of the 23 bits
             kind = self.device.partition(":")[0]
             with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
                 yield
         finally:
-            torch.set_num_threads(threads)
             if self.device != "cpu":
                 convolutions.fp32_precision = float32
 

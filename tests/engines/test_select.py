@@ -99,7 +99,6 @@ def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, withou
         ({"device": "cuda,cuda:1"}, "choose auto, cpu, cuda"),
         ({"device": "cpu,cuda:1"}, "choose auto, cpu, cuda"),
         ({"batch_size": 0}, "batch size cannot be 0"),
-        ({"threads": -1}, "number of threads cannot be -1"),
     ],
 )
 def test_unknown_options_are_errors(tiny_pair, options, words):

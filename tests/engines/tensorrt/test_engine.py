@@ -77,7 +77,7 @@ def test_it_says_what_it_is(engine):
 @pytest.mark.parametrize("count", [1, N - 1, N, N + 1, 3 * N - 1])
 def test_it_draws_what_onnxruntime_draws(engine, tiny_model, make_batch, count):
     batch = make_batch(count)
-    other = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model), threads=1))
+    other = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model)))
     drawing = engine.draw(batch)
     assert drawing.dtype == np.uint8
     assert (drawing == other.draw(batch)).all()
@@ -220,7 +220,7 @@ def test_two_gpus_share_the_work(monkeypatch, tmp_path, tiny_model, make_batch, 
 
 
 def test_onnxruntime_sees_one_batch_size_on_a_gpu(tiny_model, make_batch, expected_drawing, monkeypatch):
-    engine = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model), batch_size=N, threads=1))
+    engine = OnnxRuntimeEngine(EngineRequest(tiny_model, read_metadata(tiny_model), batch_size=N))
     engine.device = "cuda:0"
     run, sizes = onnxruntime.InferenceSession.run, []
 
