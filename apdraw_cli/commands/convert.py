@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.listener import Listener
-from apdraw_cli.conversion.manifest import NAME, History
+from apdraw_cli.conversion.manifest import History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult
@@ -112,9 +112,8 @@ class Plan:
 
     def __init__(self, options: ConvertOptions) -> None:
         sources = _gathered(options)
-        self._manifest = sources.output / NAME
         self._output = open_storage(str(sources.output))
-        history = History(self._manifest)
+        history = History(self._output)
         self._planner = Planner(options, sources, history, _model(options)[1])
         self._orphans = Orphans(sources, history, several=Recipe.of(options).several)
         self.passed_over = self._planner.passed_over
@@ -125,7 +124,7 @@ class Plan:
 
     def orphans(self) -> Iterator[str]:
         """The drawings that `--prune` would remove, once all steps were asked for."""
-        return (name for name in self._orphans.found(self._manifest) if is_own_drawing(self._output, name))
+        return (name for name in self._orphans.found(self._output) if is_own_drawing(self._output, name))
 
 
 def _gathered(options: ConvertOptions) -> SourceSet:

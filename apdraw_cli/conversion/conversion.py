@@ -122,7 +122,8 @@ def run(
         next(sources.photos("", several=False, passed_over=tally.passed_over), None) is None
     ):  # and leaves no empty folder behind
         return tally.result(model, sources.output, interrupted=False)
-    with Manifest(sources.output) as manifest:
+    output = open_storage(str(sources.output))
+    with Manifest(output) as manifest:
         planner = Planner(options, sources, manifest.history, model_sha256)
         tally.passed_over = planner.passed_over
         steps = planner.steps()
@@ -148,8 +149,7 @@ def run(
                     case None:
                         listener.waiting()
             if options.run.prune and not stop.is_set() and tally.error is None:
-                output = open_storage(str(sources.output))
-                tally.pruned = sum(remove_own_drawing(output, name) for name in orphans.found(manifest.path))
+                tally.pruned = sum(remove_own_drawing(output, name) for name in orphans.found(output))
         except ApdrawError as error:
             tally.error = tally.error or error
     tally.check_memory()

@@ -23,15 +23,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from apdraw_cli.conversion.outcome import Outcome, Status
 from apdraw_cli.conversion.sources import MANIFEST
-from apdraw_cli.folder_lock import FolderLock
+from apdraw_cli.conversion.storage import Storage
 from engines.errors import UnfitError, UsageError
-from engines.journal import Journal, JournalIndex, read_journal
 from engines.regular_files import is_name, is_text
 
 if TYPE_CHECKING:
@@ -61,23 +59,16 @@ class Record:
 class History:
     """The last record of every photo in a manifest. It may be used from any thread, and takes little memory."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads a manifest; one that does not exist is empty.
+    def __init__(self, output: Storage) -> None:
+        """Reads the manifest of an output folder; one that does not exist is empty.
 
         Raises:
             UsageError: it cannot be read.
             UnfitError: there is no room for temporary files.
         """
-        self._index = JournalIndex(path)
-        try:
-            for place, line in read_journal(path):
-                record = _record(line)
-                if record is not None:
-                    self.add(record, place)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
+        self._index = output.journal_index(NAME)
+        for place, record in _records(output):
+            self.add(record, place)
 
     def add(self, record: Record, place: int) -> None:
         """Takes in a newer record, whose line begins at a byte of the manifest."""
@@ -96,52 +87,59 @@ class History:
         self._index.close()
 
 
-def every_output(path: Path) -> Iterator[str]:
-    """All drawings that a manifest ever told of, some more than once; none if there is no manifest.
+def every_output(output: Storage) -> Iterator[str]:
+    """All drawings that the manifest of a folder ever told of, some more than once; none if there is no manifest.
 
     Raises:
         UsageError: it cannot be read.
     """
+    for _, record in _records(output):
+        yield from record.outputs
+
+
+def _records(output: Storage) -> Iterator[tuple[int, Record]]:
     try:
-        for _, line in read_journal(path):
+        for place, line in output.read_journal(NAME):
             record = _record(line)
             if record is not None:
-                yield from record.outputs
+                yield place, record
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}; name another --output") from error
+        raise UsageError(f"cannot read {_told(output)}: {error.strerror or error}; name another --output") from error
+
+
+def _told(output: Storage) -> str:
+    return f"{output.address}/{NAME}"
 
 
 class Manifest:
     """The manifest of a conversion that is running; a context that keeps other conversions out of the folder.
 
     Attributes:
-        path: its file.
         history: what it knows.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, output: Storage) -> None:
         """Opens the manifest of an output folder; both are created where missing.
 
         Raises:
             UsageError: the folder cannot be written, or another conversion is using it.
         """
-        self.path = folder / NAME
+        self._told = _told(output)
         with contextlib.ExitStack() as opened:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                lock = FolderLock(folder)
-                if not lock.acquire():
-                    raise UsageError(f"another apdraw is converting into {folder}: wait, or name another --output")
-                opened.callback(lock.release)
-                self._journal = Journal(self.path)
+                if not opened.enter_context(output.lock()):
+                    raise UsageError(
+                        f"another apdraw is converting into {output.address}: wait, or name another --output"
+                    )
+                self._journal = output.open_journal(NAME)
             except OSError as error:
                 raise UsageError(
-                    f"cannot write {error.filename or folder}: {error.strerror or error}; name another --output"
+                    f"cannot write {error.filename or output.address}: {error.strerror or error}; name another --output"
                 ) from error
             opened.callback(self._journal.close)
-            self.history = History(self.path)
+            self.history = History(output)
             opened.callback(self.history.close)
             self._opened = opened.pop_all()
 
@@ -179,7 +177,7 @@ class Manifest:
             place = self._journal.append(line)
         except OSError as error:
             raise UnfitError(
-                f"cannot write {self.path}: {error.strerror or error}; drawings are kept, make room and run it again"
+                f"cannot write {self._told}: {error.strerror or error}; drawings are kept, make room and run it again"
             ) from error
         record = _record(line)
         if record is not None:

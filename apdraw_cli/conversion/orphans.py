@@ -9,11 +9,12 @@ sure that it is a drawing of this program.
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from apdraw_cli.conversion.manifest import History, Record, every_output
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import SourceSet
+from apdraw_cli.conversion.storage import Storage
 
 
 class Orphans:
@@ -48,16 +49,16 @@ class Orphans:
                 self._planned[step.source.name] = step.drawing
             yield step
 
-    def found(self, manifest: Path) -> Iterator[str]:
+    def found(self, folder: Storage) -> Iterator[str]:
         """The orphans, as names below the output folder; none before all steps have passed, or where there were none.
 
         Args:
-            manifest: its file.
+            folder: the output folder.
         """
         if not self._met:  # perhaps a disk that is not there
             return
         told: set[str] = set()
-        for output in every_output(manifest):
+        for output in every_output(folder):
             owner = self._history.owner(output)
             if owner is not None and output not in told and self._is_orphan(output, owner):
                 told.add(output)

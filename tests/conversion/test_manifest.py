@@ -12,6 +12,7 @@ from conversion_fakes import manifest_lines
 from apdraw_cli.conversion.manifest import NAME, History, Manifest
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.sources import Source
+from apdraw_cli.conversion.storage import Storage, open_storage
 from apdraw_cli.faces.detect import Face
 from engines.errors import PhotoError, UnfitError, UsageError
 
@@ -30,6 +31,10 @@ KEYS = {
     "engine",
     "seconds",
 }
+
+
+def below(folder: Path) -> Storage:
+    return open_storage(str(folder))
 
 
 def photo(name: str = "a/p.jpg") -> Source:
@@ -53,7 +58,7 @@ def done(name: str = "a/p.jpg") -> Outcome:
 
 
 def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done(), "model")
         failure = PhotoError("truncated", "the file is cut off")
         manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure), "model")
@@ -85,19 +90,19 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
 
 
 def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model")
         manifest.append(done(), "model")
-        assert manifest.history.of("a/p.jpg") == History(tmp_path / NAME).of("a/p.jpg")
-    record = History(tmp_path / NAME).of("a/p.jpg")
+        assert manifest.history.of("a/p.jpg") == History(below(tmp_path)).of("a/p.jpg")
+    record = History(below(tmp_path)).of("a/p.jpg")
     assert record is not None
     assert (record.status, record.outputs) == ("done", ("a/p.png",))
-    assert History(tmp_path / NAME).owner("a/p.png") == record
-    assert History(tmp_path / NAME).of("other.jpg") is None
+    assert History(below(tmp_path)).owner("a/p.png") == record
+    assert History(below(tmp_path)).of("other.jpg") is None
 
 
 def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done("p-000000.jpg"), "model")
     path = tmp_path / NAME
     (line,) = path.read_text(encoding="utf-8").splitlines()
@@ -105,7 +110,7 @@ def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
         lines.writelines(line.replace("000000", f"{number:06}") + "\n" for number in range(20_000))
     tracemalloc.start()
     try:
-        history = History(path)
+        history = History(below(tmp_path))
         found = history.of("p-012345.jpg")
         assert found is not None
         assert history.owner("p-012345.png") == found
@@ -115,7 +120,7 @@ def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_no_room_for_temporary_files_is_one_line(tmp_path: Path) -> None:
-    history = History(tmp_path / NAME)
+    history = History(below(tmp_path))
     history.close()  # as good as a disk that is full
     with pytest.raises(UnfitError, match="make room") as caught:
         history.of("p.jpg")
@@ -125,66 +130,66 @@ def test_no_room_for_temporary_files_is_one_line(tmp_path: Path) -> None:
 def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(UsageError, match="name another --output"):
-        History(tmp_path / NAME)
+        History(below(tmp_path))
 
 
 def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done("p.jpg"), "model")
     path = tmp_path / NAME
     line = json.loads(path.read_text(encoding="utf-8"))
     for wrong in ({"outputs": [["a"]]}, {"outputs": 3}, {"source": ["p.jpg"]}, {"status": 7}):
         path.write_text(json.dumps({**line, **wrong}) + "\n", encoding="utf-8")
-        assert History(path).of("p.jpg") is None
+        assert History(below(tmp_path)).of("p.jpg") is None
 
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done("p.jpg"), "model")
         manifest.append(done("q.jpg"), "model")
     path = tmp_path / NAME
     whole = path.read_bytes()
     for cut in (1, 5, len(whole) // 2 - 3):
         path.write_bytes(whole[:-cut])
-        with Manifest(tmp_path) as manifest:
+        with Manifest(below(tmp_path)) as manifest:
             assert manifest.history.of("p.jpg") is not None
             if cut > 1:
                 assert manifest.history.of("q.jpg") is None
             manifest.append(done("r.jpg"), "model")
-        assert History(path).of("p.jpg") is not None
-        assert History(path).of("r.jpg") is not None
+        assert History(below(tmp_path)).of("p.jpg") is not None
+        assert History(below(tmp_path)).of("r.jpg") is not None
 
 
 @pytest.mark.parametrize("line", [b"[]", b"null", b'{"source": 3}', b"\xff\xfe", b"\0" * 4096, b""])
 def test_lines_of_others_are_passed_over(tmp_path: Path, line: bytes) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done("p.jpg"), "model")
     path = tmp_path / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
-    assert History(path).of("p.jpg") is not None
+    assert History(below(tmp_path)).of("p.jpg") is not None
 
 
 def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
     names = ["\udcff\udcfe.jpg", "Zoë/日本.jpg", 'new\nline".jpg']
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         for name in names:
             manifest.append(done(name), "model")
     assert [line["source"] for line in manifest_lines(tmp_path)] == names
     assert "Zoë/日本.jpg" in (tmp_path / NAME).read_text(encoding="utf-8")
-    assert all(History(tmp_path / NAME).of(name) is not None for name in names)
+    assert all(History(below(tmp_path)).of(name) is not None for name in names)
 
 
 def test_one_conversion_at_a_time(tmp_path: Path) -> None:
-    with Manifest(tmp_path), pytest.raises(UsageError, match="another apdraw"):
-        Manifest(tmp_path)
-    with Manifest(tmp_path):
+    with Manifest(below(tmp_path)), pytest.raises(UsageError, match="another apdraw"):
+        Manifest(below(tmp_path))
+    with Manifest(below(tmp_path)):
         pass
 
 
 def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="name another --output"):
-        Manifest(tmp_path / "file" / "out")
+        Manifest(below(tmp_path / "file" / "out"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
@@ -192,7 +197,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         manifest.append(done("p.jpg"), "model")
         before = (tmp_path / NAME).read_bytes()
         for room in (0, 100):
@@ -207,7 +212,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
 
 
 def test_every_line_is_json_on_its_own(tmp_path: Path) -> None:
-    with Manifest(tmp_path) as manifest:
+    with Manifest(below(tmp_path)) as manifest:
         for number in range(3):
             manifest.append(done(f"{number}.jpg"), "model")
             lines = (tmp_path / NAME).read_bytes().splitlines(keepends=True)

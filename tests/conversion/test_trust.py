@@ -202,7 +202,7 @@ def test_fields_of_another_kind(tmp_path: Path, field: str, value: object) -> No
         "options": "o",
     }
     (tmp_path / NAME).write_text(json.dumps({**line, field: value}) + "\n")
-    history = History(tmp_path / NAME)
+    history = History(LocalStorage(str(tmp_path)))
     record = history.of("a.png")
     history.close()
     if record is not None:

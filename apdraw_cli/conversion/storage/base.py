@@ -1,8 +1,11 @@
 """What a storage is: a tree of files under one address."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
+
+from engines.journal import Journal, JournalIndex
 
 
 @dataclass(frozen=True)
@@ -82,4 +85,20 @@ class Storage(Protocol):
 
     def remove(self, name: str) -> None:
         """Removes a file that lies in the tree itself."""
+        ...
+
+    def lock(self) -> AbstractContextManager[bool]:
+        """Keeps other runs out of the tree, which is made where it is missing; False if another run is in it."""
+        ...
+
+    def open_journal(self, name: str) -> Journal:
+        """Opens a journal that lies in the tree itself, to append to it; it is made where it is missing."""
+        ...
+
+    def read_journal(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The whole lines of such a journal, and the byte that each begins at."""
+        ...
+
+    def journal_index(self, name: str) -> JournalIndex:
+        """An empty index of such a journal, which need not exist yet."""
         ...

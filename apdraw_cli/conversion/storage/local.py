@@ -6,13 +6,15 @@
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apdraw_cli.conversion.storage.base import Listing, Version
+from apdraw_cli.folder_lock import FolderLock
 from engines.atomic_files import new_part, sweep
+from engines.journal import Journal, JournalIndex, read_journal
 from engines.regular_files import NotRegularError, inside, open_regular
 
 
@@ -104,6 +106,31 @@ class LocalStorage:
     def remove(self, name: str) -> None:
         """Removes a file of the folder itself."""
         inside(Path(self.address), name).unlink()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Makes the folder where it is missing, and keeps other runs out of it."""
+        folder = Path(self.address)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        taken = lock.acquire()
+        try:
+            yield taken
+        finally:
+            if taken:
+                lock.release()
+
+    def open_journal(self, name: str) -> Journal:
+        """Opens a journal of the folder itself to append to it."""
+        return Journal(inside(Path(self.address), name))
+
+    def read_journal(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The whole lines of a journal of the folder itself."""
+        return read_journal(inside(Path(self.address), name))
+
+    def journal_index(self, name: str) -> JournalIndex:
+        """An empty index of a journal of the folder itself."""
+        return JournalIndex(inside(Path(self.address), name))
 
     def _path(self, name: str) -> str:
         return os.path.join(self.address, name) if name else self.address

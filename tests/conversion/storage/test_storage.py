@@ -86,3 +86,30 @@ def test_it_goes_between_processes(storage: Storage) -> None:
     other = pickle.loads(pickle.dumps(storage))
     assert other == storage
     assert other.read("p.png", 9) == b"123"
+
+
+def test_one_run_at_a_time_is_in_the_tree(storage: Storage) -> None:
+    with storage.lock() as first:
+        assert first
+        with storage.lock() as second:
+            assert not second
+        with storage.lock() as third:
+            assert not third  # who was kept out frees nothing
+    with storage.lock() as after:
+        assert after
+
+
+def test_a_journal_is_appended_to_read_and_searched(storage: Storage, tmp_path: Path) -> None:
+    index = storage.journal_index("journal.jsonl")
+    assert index.find("a") is None
+    with storage.lock():
+        journal = storage.open_journal("journal.jsonl")
+    for number, name in enumerate(("a", "b", "a")):
+        index.add(name, journal.append({"name": name, "number": number}))
+    journal.close()
+    assert [line["number"] for _, line in storage.read_journal("journal.jsonl")] == [0, 1, 2]
+    assert index.find("a") == {"name": "a", "number": 2}
+    index.close()
+    with pytest.raises(OSError, match="leads out"):
+        storage.open_journal("../journal.jsonl")
+    assert not (tmp_path.parent / "journal.jsonl").exists()
