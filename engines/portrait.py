@@ -43,7 +43,6 @@ EYE_LEFT: Final = LocalRegion("eye_left", 80, 112)
 EYE_RIGHT: Final = LocalRegion("eye_right", 80, 112)
 NOSE: Final = LocalRegion("nose", 96, 96)
 MOUTH: Final = LocalRegion("mouth", 80, 128)
-LOCAL_REGIONS: Final = (EYE_LEFT, EYE_RIGHT, NOSE, MOUTH)
 
 EYE_RAISE: Final = 8
 """An eye's box is centred this many pixels above the eye."""
