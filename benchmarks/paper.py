@@ -20,7 +20,7 @@ from statistics import median
 import onnx
 import torch
 
-from apdraw_cli.commands.bench import seconds_a_portrait
+from apdraw_cli.commands.bench_generator import seconds_a_portrait
 from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from benchmarks.training import plain
 from engines.cpu import has_int8

@@ -12,7 +12,8 @@ from apdraw_cli.progress import Progress
 from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
-    from apdraw_cli.commands.bench import BenchResult, Timing
+    from apdraw_cli.commands.bench import BenchResult
+    from apdraw_cli.commands.bench_generator import Timing
 
 EXAMPLES = """
 Examples:
