@@ -73,7 +73,7 @@ def convert(
 ) -> int:
     """Draws the faces in photos."""
     from apdraw_cli.commands import convert as commands
-    from apdraw_cli.conversion.sources import read_list
+    from apdraw_cli.conversion.gather import read_list
 
     options = ConvertOptions(
         sources=tuple(source for source in sources if source != "-"),

@@ -13,11 +13,12 @@ from apdraw_cli.commands.bench_generator import LEAST_SECONDS, GeneratorTimes, T
 from apdraw_cli.commands.bench_memory import PeakMemory
 from apdraw_cli.commands.convert import convert, retinaface_extractor
 from apdraw_cli.commands.options import BenchOptions
+from apdraw_cli.conversion.gather import gather
 from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import prepare_file
-from apdraw_cli.conversion.sources import Source, gather
+from apdraw_cli.conversion.sources import Source
 from engines.errors import PhotoError, UnfitError, UsageError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apdraw_cli.conversion import conversion
+from apdraw_cli.conversion.gather import gather
 from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
@@ -15,7 +16,7 @@ from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import is_own_drawing
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.sources import SourceSet, gather
+from apdraw_cli.conversion.sources import SourceSet
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UnfitError
 from engines.options import EngineOptions

@@ -1,4 +1,4 @@
-"""Finds the photos of a command, and decides where their drawings go.
+"""Finds the photos of a command, and names their drawings.
 
 Folders are walked while the conversion runs, one folder's listing at a time, so that memory does not grow
 with their number. Skipped are names that begin with a dot, folders that servers and systems keep for themselves,
@@ -8,9 +8,8 @@ followed: a folder that somebody sent could show any file of this machine. Links
 """
 
 # Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH119, PTH120, PTH122
+# ruff: noqa: PTH118, PTH122
 
-import codecs
 import errno
 import os
 import unicodedata
@@ -24,7 +23,7 @@ from typing import Final
 from apdraw_cli.conversion.drawing_names import drawing_names
 from apdraw_cli.conversion.signatures import HEAD, is_picture
 from apdraw_cli.conversion.storage import Storage, open_storage
-from engines.errors import PhotoError, UsageError
+from engines.errors import PhotoError
 from engines.regular_files import NotRegularError
 
 EXTENSIONS: Final = frozenset(
@@ -88,18 +87,35 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Folder:
+class SourceFolder:
+    """A folder to be walked.
+
+    Attributes:
+        path: absolute.
+        root: absolute path of the folder that its photos' names are relative to.
+        prefix: what comes before their names below `path`.
+    """
+
     path: str
     root: str
     prefix: str
 
     @property
     def storage(self) -> Storage:
+        """The folder itself."""
         return open_storage(self.path)
 
 
 @dataclass(frozen=True)
-class _File:
+class SourceFile:
+    """A photo named on its own.
+
+    Attributes:
+        path: absolute.
+        root: absolute path of the folder that `name` is relative to.
+        name: its path below that.
+    """
+
     path: str
     root: str
     name: str
@@ -137,8 +153,8 @@ class SourceSet:
         exclude: patterns of files and folders that are left out, as `is_excluded` takes them.
     """
 
-    folders: tuple[_Folder, ...]
-    files: tuple[_File, ...]
+    folders: tuple[SourceFolder, ...]
+    files: tuple[SourceFile, ...]
     output: Path
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
@@ -192,7 +208,7 @@ class SourceSet:
             root = open_storage(file.root)
             yield _source(file.path, root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
 
-    def _walk(self) -> Iterator[tuple[_Folder, str, "_Contents | OSError"]]:
+    def _walk(self) -> Iterator[tuple[SourceFolder, str, "_Contents | OSError"]]:
         """Every folder once: the source folder it is in, its path below that, and what it holds."""
         seen: set[Hashable] = set()
         output = open_storage(str(self.output))
@@ -278,59 +294,6 @@ class _Contents:
         return len(self.leading_out.union(self.photos))
 
 
-def gather(
-    arguments: Sequence[str],
-    listed: Iterable[str] = (),
-    output: Path | None = None,
-    *,
-    follow_links: bool = False,
-    exclude: Sequence[str] = (),
-) -> SourceSet:
-    """Makes sense of the sources of a command.
-
-    One folder is mirrored into the output folder itself. Several are mirrored into folders of their names or,
-    if those are not unique, below their common parent. Files lie flat in the output folder if their names are
-    unique, else below their common parent. Files of a list lie as they lie below the current folder, so that the
-    next list, which may be longer, puts them into the same places.
-
-    Args:
-        arguments: photos and folders from the command line; they must exist.
-        listed: more of them from a list; a missing one becomes a photo that fails.
-        output: the output folder; None for `<first folder>-drawings` beside it.
-        follow_links: follow links in folders that lead out of them.
-        exclude: patterns of what is left out, as `is_excluded` takes them; folders that are sources are not.
-
-    Raises:
-        UsageError: a source is missing, there are none, or the output folder is one of them.
-    """
-    for argument in arguments:
-        if not os.path.lexists(argument):
-            raise UsageError(f"there is no {argument}: check the path")
-    listed = [os.path.abspath(path) for path in listed]
-    paths = list(dict.fromkeys((*(os.path.abspath(path) for path in arguments), *listed)))
-    folders = [path for path in paths if os.path.isdir(path)]
-    files = [path for path in paths if not os.path.isdir(path)]
-    if not paths:
-        raise UsageError("no photos were given: name a photo, a folder of photos, or - for a list of paths")
-    if output is None:
-        first = folders[0] if folders else os.path.dirname(files[0])
-        if not os.path.basename(first):
-            raise UsageError(f"cannot make a folder beside {first}: name one with --output")
-        output = Path(f"{first}-drawings")
-    output = Path(os.path.abspath(output))
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is not a folder: name another --output")
-    if output.exists() and _identity(output) in {_identity(folder) for folder in folders}:
-        raise UsageError(f"the output folder {output} is a source: name another --output")
-    own = set(listed)  # a list made by `find` names the drawings of the last run too
-    files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
-    files = [path for path in files if not is_excluded(path, exclude)]
-    laid_out = _laid_out_below_current_folder(files) if listed else _laid_out_files(files)
-    return SourceSet(
-        tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links, tuple(exclude)
-    )
-
-
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
     """Whether one of some patterns, as in a shell, matches a file or folder.
 
@@ -354,26 +317,6 @@ def is_excluded(path: str, patterns: Iterable[str]) -> bool:
     return False
 
 
-def read_list(data: bytes) -> list[str]:
-    """The paths in a list, one a line, or separated by zero bytes (`find -print0`).
-
-    A byte order mark in front, as Windows writes it, is no part of the first path; a list in UTF-16 is read too.
-
-    Raises:
-        UsageError: it is a picture.
-    """
-    if is_picture(data[:HEAD]):
-        raise UsageError("standard input holds a picture, not a list of paths: save it to a file, and name that")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
-        try:
-            data = data.decode("utf-16").encode("utf-8")
-        except UnicodeError as error:
-            raise UsageError("the list on standard input is cut off, or not in UTF-16: write it in UTF-8") from error
-    data = data.removeprefix(codecs.BOM_UTF8)
-    separator = b"\0" if b"\0" in data else b"\n"
-    return [os.fsdecode(path) for line in data.split(separator) if (path := line.strip(b"\r\n"))]
-
-
 def unreadable(error: OSError) -> PhotoError:
     """What the operating system said about a file or folder that cannot be read."""
     if isinstance(error, NotRegularError):
@@ -383,47 +326,6 @@ def unreadable(error: OSError) -> PhotoError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return PhotoError("unreadable", "permission denied")
     return PhotoError("unreadable", f"cannot be read: {error.strerror or error}")
-
-
-def _laid_out_folders(paths: list[str], beside_files: bool) -> Iterator[_Folder]:
-    if len(paths) == 1 and not beside_files:
-        yield _Folder(paths[0], paths[0], "")
-        return
-    names = [os.path.basename(path) for path in paths]
-    if len({name.casefold() for name in names}) == len(names) and all(names):
-        for path, name in zip(paths, names, strict=True):
-            yield _Folder(path, os.path.dirname(path), f"{name}/")
-        return
-    parent = _common_parent(paths)
-    for path in paths:
-        below = os.path.relpath(path, parent).replace(os.sep, "/")
-        yield _Folder(path, parent, "" if below == "." else f"{below}/")
-
-
-def _laid_out_files(paths: list[str]) -> Iterator[_File]:
-    names = [os.path.basename(path) for path in paths]
-    if len({name.casefold() for name in names}) == len(names):
-        for path, name in zip(paths, names, strict=True):
-            yield _File(path, os.path.dirname(path), name)
-        return
-    parent = _common_parent([os.path.dirname(path) for path in paths])
-    for path in paths:
-        yield _File(path, parent, os.path.relpath(path, parent))
-
-
-def _laid_out_below_current_folder(paths: list[str]) -> Iterator[_File]:
-    here = os.getcwd()  # noqa: PTH109
-    if not all(path.startswith(os.path.join(here, "")) for path in paths):
-        here = _common_parent([os.path.dirname(path) for path in paths])
-    for path in paths:
-        yield _File(path, here, os.path.relpath(path, here))
-
-
-def _common_parent(paths: list[str]) -> str:
-    try:
-        return os.path.commonpath(paths)
-    except ValueError as error:  # on two drives
-        raise UsageError("sources of one name on different drives: convert them one by one") from error
 
 
 def _begins_as_picture(storage: Storage, folder: str, name: str) -> bool:
@@ -440,10 +342,6 @@ def _source(path: str, root: Storage, name: str, drawing: str) -> Source:
     except OSError as error:
         return Source(path, root.address, name, drawing, error=unreadable(error))
     return Source(path, root.address, name, drawing, version.size, version.mtime_ns)
-
-
-def _identity(path: str | Path) -> Hashable | None:
-    return open_storage(str(path)).identity("")
 
 
 def _inside(path: str, roots: Iterable[str]) -> bool:

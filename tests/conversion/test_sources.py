@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from apdraw_cli.conversion.sources import PassedOver, Source, SourceSet, gather, is_excluded, read_list
+from apdraw_cli.conversion.gather import gather, read_list
+from apdraw_cli.conversion.sources import PassedOver, Source, SourceSet, is_excluded
 from engines.errors import UsageError
 
 

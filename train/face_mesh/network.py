@@ -22,10 +22,8 @@ from train.data.pairs import Floats
 FACE_WINDOW: Final = (64, 116, 384, 384)
 """What the first look sees: left, top, width and height in the aligned portrait."""
 
-
 FACE_MIDDLE: Final = torch.tensor([64 + 383 / 2, 116 + 383 / 2])
 """Of that window, aligned pixels."""
-
 
 ZOOM: Final = 3
 """The first look sees the portrait so many times smaller."""
@@ -57,7 +55,6 @@ DETAILS: Final = (
     Detail("nose", 96, 80, (0, -4), (129, 358, 2, 4), mirrored=False),
     Detail("mouth", 144, 80, (0, 0), (61, 291, 0, 17), mirrored=False),
 )
-
 
 MOST_DIFFERENCE: Final = 8.0
 """Where both looks differ by so much on average, pixels, a mesh is half as plausible: portraits have 5 at most."""

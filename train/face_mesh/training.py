@@ -61,7 +61,6 @@ from train.face_mesh.variation import (
 RIM: Final = 7.0
 """A point belongs to a detail if it is so far inside its window in the mean mesh, pixels."""
 
-
 GROUPS: Final[dict[str, tuple[int, ...]]] = {
     "irises": tuple(range(IRIS_CENTRES[0], POINTS)),
     "lids": tuple({*sum(UPPER_LIDS, ()), *sum(LOWER_LIDS, ())}),
@@ -72,25 +71,19 @@ GROUPS: Final[dict[str, tuple[int, ...]]] = {
 }
 """Points by part of the face, for telling errors and for weighing them."""
 
-
 WEIGHTS: Final = {"irises": 3.0, "lids": 2.0, "lips": 2.0, "nose": 1.5}
 """Of points in the loss; others count once."""
-
 
 NO_FACE_SHARE: Final = 0.125
 """Of the pictures in training show no face, or none where one should be."""
 
-
 JITTER: Final = 2.5
 """Standard deviation of a window's place in training, pixels: about what the first look errs."""
 
-
 LEARNING_RATE: Final = 4e-3
-
 
 LINEAR_SHARE: Final = 0.05
 """Of the learning rate, for the linear maps: they start where they are best for places that are a little wrong."""
-
 
 LOGGED: Final = ("face", "eye", "nose", "mouth", "face_maps", "eye_maps", "nose_maps", "mouth_maps", "seen")
 

@@ -17,33 +17,25 @@ from engines.errors import ApdrawError, UnfitError
 
 Task = TypeVar("Task")
 
-
 Result = TypeVar("Result")
-
 
 TASKS_PER_WORKER: Final = 3
 """Tasks handed out for each worker, those that it works on included."""
 
-
 START_SECONDS: Final = 300.0
 """A worker that is not ready after so long is taken for frozen."""
-
 
 STARTS: Final = 5
 """So often in a row a worker may die as it starts."""
 
-
 START_AGAIN_SECONDS: Final = 0.25
 """The wait before a worker that died as it started is started again; doubled each time."""
-
 
 OFTEN: Final = 100
 """Memory is taken to be short if workers die, not by their tasks' fault, before so many more tasks are done."""
 
-
 WATCH_SECONDS: Final = 1.0
 """How often the watchdog looks; more often if the limit is short."""
-
 
 POLL_SECONDS: Final = 0.2
 

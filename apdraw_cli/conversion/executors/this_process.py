@@ -12,9 +12,7 @@ from apdraw_cli.conversion.executors.worker_process import END_SECONDS
 
 Task = TypeVar("Task")
 
-
 Result = TypeVar("Result")
-
 
 POLL_SECONDS: Final = 0.2
 

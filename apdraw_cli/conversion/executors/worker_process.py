@@ -21,7 +21,6 @@ SETTINGS: Final = {
 }
 """Environment variables of a worker."""
 
-
 END_SECONDS: Final = 5.0
 """How long the end of a process or thread is waited for; a killed one may live on, while a file server is silent."""
 
