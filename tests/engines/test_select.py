@@ -135,6 +135,7 @@ def test_a_build_without_cuda_is_an_error_with_a_remedy(tiny_pair, load_tiny, fa
     assert command in message
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")  # the library has no CUDA, whatever it is made to say
 @CPU_ONLY
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_gpu_library_that_does_not_start_is_an_error_where_named(
@@ -146,6 +147,7 @@ def test_a_gpu_library_that_does_not_start_is_an_error_where_named(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")  # the library has no CUDA, whatever it is made to say
 @CPU_ONLY
 def test_auto_says_when_a_gpu_was_passed_over(tiny_pair, load_tiny, fake_gpus, monkeypatch, caplog):
     pretend_builds(monkeypatch, cuda=True)
