@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from engines.atomic_files import write_atomically
 from engines.errors import ApdrawError, DatasetError
 from engines.portrait import SIZE, Image
 from train.data.layout import file_of
 from train.data.pairs import Floats, read_index, read_picture
-from train.export.to_onnx import describe
+from train.export.small_networks import export_small
 
 CLASSES: Final = 3
 SEEN_SIZE: Final = SIZE // 2
@@ -150,20 +149,7 @@ def evaluate(segmenter: Segmenter, dataset: Path) -> dict[str, float]:
 
 def export(segmenter: Segmenter, path: Path) -> None:
     """Writes the graph as one ONNX file with a dynamic batch."""
-    example = torch.zeros(2, SEEN_SIZE, SEEN_SIZE, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        SegmenterGraph(segmenter).eval(),
-        (example,),
-        input_names=["photo"],
-        output_names=["probabilities"],
-        dynamic_shapes={"photo": {0: torch.export.Dim("batch")}},
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    describe(model, {})
-    write_atomically(path, model.SerializeToString())
+    export_small(SegmenterGraph(segmenter), SEEN_SIZE, ("probabilities",), path)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -179,7 +179,7 @@ def _traced(graph: DrawingGraph) -> Any:
 
     portraits = synthetic_portraits(2).inputs()  # a batch of one would be taken for a constant
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
+    with quiet_exporter():
         try:
             program = torch.onnx.export(
                 graph,
@@ -207,7 +207,7 @@ def _traced(graph: DrawingGraph) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keeps the exporter's remarks about its own workings off the terminal; its errors still raise."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

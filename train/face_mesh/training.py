@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from engines.atomic_files import write_atomically
 from engines.errors import DatasetError
 from engines.landmarks_file import read_landmarks
 from engines.portrait import SIZE, Image
@@ -35,7 +34,7 @@ from train.artist.mesh import (
 )
 from train.data.layout import MESHES, file_of
 from train.data.pairs import Floats, read_index, read_picture
-from train.export.to_onnx import describe
+from train.export.small_networks import export_small
 from train.face_mesh.network import (
     DETAILS,
     FACE_MIDDLE,
@@ -248,20 +247,7 @@ def evaluate(network: FaceMesh, data: Data) -> dict[str, Any]:
 
 def export(network: FaceMesh, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes the graph as one ONNX file with a dynamic batch."""
-    example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        FaceMeshGraph(network).eval(),
-        (example,),
-        input_names=["photo"],
-        output_names=["points", "plausibility"],
-        dynamic_shapes={"photo": {0: torch.export.Dim("batch")}},
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    describe(model, metadata or {})
-    write_atomically(path, model.SerializeToString())
+    export_small(FaceMeshGraph(network), SIZE, ("points", "plausibility"), path, metadata)
 
 
 def _losses(
