@@ -87,7 +87,8 @@ def convert(
     )
     commands.check_model(options)
     if dry_run:
-        return console.show(planned(console, commands.Plan(options), prune=run.prune))
+        with commands.Plan(options) as plan:
+            return console.show(planned(console, plan, prune=run.prune))
     tune_process()
     with stop_requests() as stop, ConversionProgress(quiet=quiet, debug=console.debug) as progress:
         result = commands.convert(options, progress, stop=stop, debug=console.debug)

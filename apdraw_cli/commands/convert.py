@@ -4,7 +4,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.gather import gather
@@ -98,7 +99,7 @@ def convert(
 
 
 class Plan:
-    """What `convert` would do; nothing is written.
+    """What `convert` would do; nothing is written. A context: what it knows of earlier runs is let go of at its end.
 
     Args:
         options: of the conversion.
@@ -114,10 +115,18 @@ class Plan:
     def __init__(self, options: ConvertOptions) -> None:
         sources = _gathered(options)
         self._output = open_storage(str(sources.output))
-        history = History(self._output)
+        self._history = history = History(self._output)
         self._planner = Planner(options, sources, history, _model(options)[1])
         self._orphans = Orphans(sources, history, several=Recipe.of(options).several)
         self.passed_over = self._planner.passed_over
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._history.close()
 
     def steps(self) -> Iterator[Step]:
         """What would be done with each photo."""

@@ -67,8 +67,12 @@ class History:
             UnfitError: there is no room for temporary files.
         """
         self._index = output.journal_index(NAME)
-        for place, record in _records(output):
-            self.add(record, place)
+        try:
+            for place, record in _records(output):
+                self.add(record, place)
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, record: Record, place: int) -> None:
         """Takes in a newer record, whose line begins at a byte of the manifest."""

@@ -698,12 +698,14 @@ def test_failures_are_told_of_up_to_a_number_and_all_counted(desk: Desk, monkeyp
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
     save_photo(desk.photos / "no-face.png", 0)
-    steps = list(Plan(desk.options()).steps())
+    with Plan(desk.options()) as plan:
+        steps = list(plan.steps())
     assert [step.settled for step in steps] == [None, None]
     assert not desk.out.exists()
     desk.convert()
     save_photo(desk.photos / "new.png")
-    planned = {step.source.name: step.settled and step.settled.status for step in Plan(desk.options()).steps()}
+    with Plan(desk.options()) as plan:
+        planned = {step.source.name: step.settled and step.settled.status for step in plan.steps()}
     assert planned == {"new.png": None, "no-face.png": "no_face", "p.png": "skipped"}
 
 

@@ -1,5 +1,6 @@
 """The manifest keeps to its contract, survives a crash, and belongs to one conversion at a time."""
 
+import contextlib
 import json
 import sys
 import tracemalloc
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from conversion_fakes import manifest_lines
 
-from apdraw_cli.conversion.manifest import NAME, History, Manifest
+from apdraw_cli.conversion.manifest import NAME, History, Manifest, Record
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.sources import Source
 from apdraw_cli.conversion.storage import Storage, open_storage
@@ -35,6 +36,12 @@ KEYS = {
 
 def below(folder: Path) -> Storage:
     return open_storage(str(folder))
+
+
+def last(folder: Path, name: str) -> Record | None:
+    """The last record of a photo, read anew."""
+    with contextlib.closing(History(below(folder))) as history:
+        return history.of(name)
 
 
 def photo(name: str = "a/p.jpg") -> Source:
@@ -93,12 +100,13 @@ def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
         manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model")
         manifest.append(done(), "model")
-        assert manifest.history.of("a/p.jpg") == History(below(tmp_path)).of("a/p.jpg")
-    record = History(below(tmp_path)).of("a/p.jpg")
+        assert manifest.history.of("a/p.jpg") == last(tmp_path, "a/p.jpg")
+    record = last(tmp_path, "a/p.jpg")
     assert record is not None
     assert (record.status, record.outputs) == ("done", ("a/p.png",))
-    assert History(below(tmp_path)).owner("a/p.png") == record
-    assert History(below(tmp_path)).of("other.jpg") is None
+    with contextlib.closing(History(below(tmp_path))) as history:
+        assert history.owner("a/p.png") == record
+    assert last(tmp_path, "other.jpg") is None
 
 
 def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
@@ -115,6 +123,7 @@ def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
         assert found is not None
         assert history.owner("p-012345.png") == found
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        history.close()
     finally:
         tracemalloc.stop()
 
@@ -140,7 +149,7 @@ def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     line = json.loads(path.read_text(encoding="utf-8"))
     for wrong in ({"outputs": [["a"]]}, {"outputs": 3}, {"source": ["p.jpg"]}, {"status": 7}):
         path.write_text(json.dumps({**line, **wrong}) + "\n", encoding="utf-8")
-        assert History(below(tmp_path)).of("p.jpg") is None
+        assert last(tmp_path, "p.jpg") is None
 
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
@@ -156,8 +165,8 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> N
             if cut > 1:
                 assert manifest.history.of("q.jpg") is None
             manifest.append(done("r.jpg"), "model")
-        assert History(below(tmp_path)).of("p.jpg") is not None
-        assert History(below(tmp_path)).of("r.jpg") is not None
+        assert last(tmp_path, "p.jpg") is not None
+        assert last(tmp_path, "r.jpg") is not None
 
 
 @pytest.mark.parametrize("line", [b"[]", b"null", b'{"source": 3}', b"\xff\xfe", b"\0" * 4096, b""])
@@ -166,7 +175,7 @@ def test_lines_of_others_are_passed_over(tmp_path: Path, line: bytes) -> None:
         manifest.append(done("p.jpg"), "model")
     path = tmp_path / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
-    assert History(below(tmp_path)).of("p.jpg") is not None
+    assert last(tmp_path, "p.jpg") is not None
 
 
 def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
@@ -176,7 +185,7 @@ def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
             manifest.append(done(name), "model")
     assert [line["source"] for line in manifest_lines(tmp_path)] == names
     assert "Zoë/日本.jpg" in (tmp_path / NAME).read_text(encoding="utf-8")
-    assert all(History(below(tmp_path)).of(name) is not None for name in names)
+    assert all(last(tmp_path, name) is not None for name in names)
 
 
 def test_one_conversion_at_a_time(tmp_path: Path) -> None:

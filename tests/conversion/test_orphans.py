@@ -72,7 +72,8 @@ def test_what_has_no_photo_any_more_is_removed_if_that_was_asked_for(
     (photos / "sub/c.jpg").write_bytes(b"damaged")
     (output / "mine.png").write_bytes((output / "b.png").read_bytes())
     (output / "b.webp").write_bytes(b"retouched by its user")
-    plan = planned(Console(), Plan(options(photos, output=output, prune=prune)), prune=prune)
+    with Plan(options(photos, output=output, prune=prune)) as opened:
+        plan = planned(Console(), opened, prune=prune)
     # A photo that changed is drawn anew as far as anybody knows before it is read; one that fails keeps its drawings.
     assert set(plan["orphans"]) == {"a.png", "a.webp", "sub/c.webp"}
     told = capsys.readouterr().out
@@ -106,6 +107,7 @@ def test_further_drawings_of_a_photo_go_with_the_option(tmp_path: Path) -> None:
     save_photo(tmp_path / "photos/p.png", 120, mark=(255, 0, 3))
     for faces, left in (("all", []), ("largest", ["p.2.png"])):
         changed = options(tmp_path / "photos", output=output, faces=faces)
-        assert planned(Console(), Plan(changed), prune=False)["orphans"] == left
+        with Plan(changed) as plan:
+            assert planned(Console(), plan, prune=False)["orphans"] == left
     assert run(tmp_path / "photos", output=output, prune=True).pruned == 1
     assert drawings(output) == {"p.png"}

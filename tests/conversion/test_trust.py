@@ -251,7 +251,9 @@ def test_whatever_an_output_folder_holds(lines: list[dict[str, Any]], things: di
         (room.out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
         output = LocalStorage(str(room.out))
         drawing = PNG.encode(GREY, Recipe())
-        for step in Plan(room.options()).steps():
+        with Plan(room.options()) as plan:
+            steps = list(plan.steps())
+        for step in steps:
             if step.settled is not None:
                 continue
             with contextlib.suppress(PhotoError):
