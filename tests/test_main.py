@@ -20,7 +20,7 @@ def test_a_train_py_in_the_current_folder_is_not_run(launcher: list[str], tmp_pa
     (tmp_path / "train.py").write_text("raise SystemExit('the user\\'s own file was run')\n")
     command = [*launcher, "train", "nowhere", "--output", "run"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert "own file" not in done.stderr
     assert "nowhere is no prepared data set" in done.stderr

@@ -137,9 +137,6 @@ def run(
                 if counting is not None and counting.done():
                     listener.counted(counting.result())
                     counting = None
-                if stop.is_set() and not announced:
-                    listener.stopping()
-                    announced = True
                 match event:
                     case Outcome():
                         _settle(event, manifest, model_sha256, tally, listener)
@@ -148,6 +145,9 @@ def run(
                         listener.engine_ready(engine, workers)
                     case None:
                         listener.waiting()
+                if stop.is_set() and not announced:
+                    listener.stopping()
+                    announced = True
             if options.run.prune and not stop.is_set() and tally.error is None:
                 tally.pruned = sum(remove_own_drawing(output, name) for name in orphans.found(output))
         except ApdrawError as error:

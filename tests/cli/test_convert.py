@@ -207,7 +207,7 @@ def begin(photos: Path, seconds: float) -> "subprocess.Popen[str]":
         start_new_session=True,
     )
     manifest = photos.parent / "photos-drawings" / "apdraw-manifest.jsonl"
-    for _ in range(600):
+    for _ in range(3000):  # seconds, but on a machine that does much else
         if manifest.exists() and '"done"' in manifest.read_text():
             return process
         time.sleep(0.1)
