@@ -8,19 +8,22 @@ import sys
 import threading
 import time
 
+import numpy as np
+import onnx
 import pytest
 from fake_cuda import FakeCuda, cudaError_t
 from fake_tensorrt import FakeTensorRT, install, write_engine
+from fake_tensorrt_builder import opened, plan
 
 from engines import select
 from engines.errors import EngineError, FileWriteError, ModelFileError
-from engines.model_info import read_metadata
+from engines.model_info import read_metadata, sha256
 from engines.registry import backends
 from engines.select import open_engine, survey
 from engines.tensorrt import backend, build, library, trial
 from engines.tensorrt import engine_cache as cache
 from engines.tensorrt.cuda import Gpu
-from engines.tensorrt.sidecar import read_sidecar, sidecar_path
+from engines.tensorrt.sidecar import read_sidecar, sidecar_path, write_sidecar
 from engines.tensorrt.trial import reference_path
 
 GPUS = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA T4", "7.5"))
@@ -153,6 +156,26 @@ def test_an_engine_is_tried_whenever_it_is_opened(tmp_path, builds, tensorrt, ti
     tensorrt.spoilt = 0
     open_engine(tiny_model).close()
     assert len(builds) == 2
+
+
+def test_weights_altered_behind_a_sidecar_that_was_remade_are_found_out(
+    tmp_path, builds, tiny_pair, make_batch, expected_drawing, caplog
+):
+    open_engine(tiny_pair).close()
+    (path,) = (tmp_path / "cache").glob("engines/*/*.engine")
+    model = onnx.load_from_string(opened(path.read_bytes())[1])
+    (quarter,) = (tensor for tensor in model.graph.initializer if tensor.name == "quarter")
+    quarter.CopyFrom(onnx.numpy_helper.from_array(np.array([0.26], np.float32), "quarter"))
+    path.write_bytes(plan(model.SerializeToString(), ("8.9",)))
+    write_sidecar(path, dataclasses.replace(read_sidecar(path), engine_sha256=sha256(path)))
+    caplog.clear()
+    engine = open_engine(tiny_pair)
+    batch = make_batch(2)
+    assert (engine.draw(batch) == expected_drawing(batch)).all()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"drawing with openvino on cpu: {path} draws wrong (")
+    assert record.getMessage().endswith(", so it was thrown away; see: apdraw doctor")
+    assert not path.exists()
 
 
 def test_an_engine_of_the_user_s_own_is_tried_too(tmp_path, tensorrt, tiny_model, caplog, gpu):
