@@ -6,7 +6,7 @@
     worker processes, `workers`    a step: its photo's file   portraits, to the feeding thread
     feeding thread                 portraits of a photo       portraits, to drawing threads: two batches for each
     drawing threads,               a batch of portraits       drawings of a photo, to writing threads: two photos for
-      `engine.concurrency`                                      each
+      `engine.concurrency`                                      each, or what the drawing threads draw at once
     writing threads, WRITERS       drawings of a photo        its outcome, to the caller: BACKLOG outcomes
     caller of `outcomes`           outcomes
 
@@ -219,7 +219,7 @@ class _Drawing:
         self._tell = tell
         self._failure: Exception | None = None
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
-        self._room = threading.BoundedSemaphore(2 * WRITERS)
+        self._room = threading.BoundedSemaphore(max(2 * WRITERS, engine.batch_size * engine.concurrency))
         self._threads = DrawingThreads(engine, self._hand_to_writer, self._fail, halt)
 
     def draw(self, steps: Iterator[Step], pool: Pool) -> None:
