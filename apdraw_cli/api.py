@@ -32,6 +32,7 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.render import render
 from apdraw_cli.faces.align import Transform
 from apdraw_cli.faces.detect import Face
+from apdraw_cli.faces.doubts import PhotoWarning
 from engines.errors import PhotoError
 from engines.portrait import Image, Landmarks
 
@@ -44,11 +45,13 @@ class Drawing:
         image: uint8 [512, 512], 0 black to 255 white.
         face: the face, in pixels of the photo.
         transform: float64 [2, 3], from pixels of the photo (x, y, 1) to pixels of the drawing (x, y).
+        warnings: why it should be looked at.
     """
 
     image: Image
     face: Face
     transform: Transform
+    warnings: tuple[PhotoWarning, ...] = ()
 
 
 class Artist:
@@ -82,14 +85,15 @@ class Artist:
 
         Raises:
             ValueError: the photo is no such array.
-            PhotoError: `not_aligned`: it is no aligned portrait, although one was promised.
+            PhotoError: `not_aligned`: it is no aligned portrait, although one was promised; `doubtful`: with `strict`,
+                there is a warning about it.
             UnfitError: detector, segmenter or engine failed.
         """
         prepared = self._prepared(photo, landmarks)
         if prepared is None:
             return []
         return [
-            Drawing(image, portrait.face, portrait.transform)
+            Drawing(image, portrait.face, portrait.transform, portrait.warnings)
             for image, portrait in zip(draw_prepared(prepared, self.engine), prepared.portraits, strict=True)
         ]
 

@@ -21,6 +21,7 @@ from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
+from apdraw_cli.faces.doubts import PhotoWarning
 from apdraw_cli.faces.extract import DetectedPortrait
 from engines.errors import EngineError, PhotoError, UnfitError
 from engines.options import EngineOptions
@@ -29,6 +30,7 @@ from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait, Portrai
 CRASHES = (255, 0, 1)
 RAISES = (255, 0, 2)
 TWO_FACES = (255, 0, 3)
+WARNED = (255, 0, 4)
 
 
 class FakeExtractor:
@@ -47,13 +49,16 @@ class FakeExtractor:
         if photo.max() == 0:
             raise PhotoError("no_face", "no face was found")
         count = 2 if mark == TWO_FACES and self._options.faces == "all" else 1
-        return [_portrait(int(photo[-1, -1, 0]) + index, landmarks) for index in range(count)]
+        if mark == WARNED and self._options.strict:
+            raise PhotoError("doubtful", "the face is small")
+        warnings = (PhotoWarning("small_face", "the face is small"),) if mark == WARNED else ()
+        return [_portrait(int(photo[-1, -1, 0]) + index, landmarks, warnings) for index in range(count)]
 
 
-def _portrait(value: int, landmarks: Landmarks | None) -> DetectedPortrait:
+def _portrait(value: int, landmarks: Landmarks | None, warnings: tuple[PhotoWarning, ...]) -> DetectedPortrait:
     points = TEMPLATE if landmarks is None else landmarks
     portrait = Portrait(np.full((SIZE, SIZE, 3), value, np.uint8), points.round(), np.full((SIZE, SIZE), 255, np.uint8))
-    return DetectedPortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), IDENTITY, portrait)
+    return DetectedPortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), IDENTITY, portrait, warnings)
 
 
 def fake_extractor(options: FaceOptions) -> FakeExtractor:

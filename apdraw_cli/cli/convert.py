@@ -147,7 +147,7 @@ def _intention(step: "Step") -> tuple[str, str]:
 
 
 def _tell(console: Console, result: "ConvertResult") -> None:
-    for line in _failures(result):
+    for line in (*_failures(result), *_warnings(result)):
         console.say(line)
     if not result.photos and not result.interrupted:
         if result.error is None:
@@ -203,3 +203,16 @@ def _failures(result: "ConvertResult") -> list[str]:
     lines = table([(failure.source, f"{failure.message}{known[failure.remembered]}") for failure in first])
     left = result.no_face + result.failed - len(first)
     return ["Not drawn:", *lines, *([f"  and {left} more: {result.manifest} names them"] if left else [])]
+
+
+def _warnings(result: "ConvertResult") -> list[str]:
+    """The drawings that should be looked at, and why; the first of them."""
+    if not result.warnings:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for each in result.warnings:
+        reasons.setdefault(each.output, []).append(each.message)
+    first = list(reasons.items())[:LISTED]
+    left = result.warned - len(first)
+    lines = table([(drawing, "; ".join(messages)) for drawing, messages in first])
+    return ["Look at these:", *lines, *([f"  and {left} more: {result.manifest} names them"] if left else [])]

@@ -36,6 +36,7 @@ def retinaface_extractor(options: FaceOptions) -> "Extractor":
         min_face=options.min_face,
         aligned=options.aligned,
         detector=options.detector,
+        strict=options.strict,
     )
 
 

@@ -13,7 +13,7 @@ from apdraw_cli.conversion.listener import Listener
 from apdraw_cli.conversion.manifest import NAME, Manifest
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.orphans import Orphans
-from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
+from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome, Warned
 from apdraw_cli.conversion.output import remove_own_drawing
 from apdraw_cli.conversion.plan import Planner
 from apdraw_cli.conversion.recipe import Recipe
@@ -22,7 +22,7 @@ from apdraw_cli.conversion.storage import open_storage
 from engines.errors import ApdrawError, UnfitError
 
 MOST_FAILURES: Final = 10_000
-"""So many photos that were not drawn are told of at the end; the manifest knows them all."""
+"""So many photos that were not drawn, or with warnings, are told of at the end; the manifest knows them all."""
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Tally:
     start: float = field(default_factory=time.perf_counter)
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     drawn_by: EngineReady | None = None
     drawing_since: float = 0.0
     error: ApdrawError | None = None
@@ -52,6 +53,10 @@ class Tally:
         self.counts["remembered"] += outcome.remembered
         self.counts["drawings"] += len(outcome.outputs) * (outcome.status == "done")
         self.counts["out_of_memory"] += error is not None and error.code == "out_of_memory"
+        self.counts["warned"] += bool(outcome.warnings)
+        if outcome.warnings and self.counts["warned"] <= MOST_FAILURES:
+            source, output = outcome.source.name, outcome.outputs[0]
+            self.warnings += [Warned(source, output, each.code, each.message) for each in outcome.warnings]
         if error is not None and len(self.failures) < MOST_FAILURES:
             self.failures.append(
                 Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)
@@ -91,6 +96,8 @@ class Tally:
             other_files=dict(self.passed_over.files.most_common()),
             drawing_folders=tuple(self.passed_over.folders[:MOST_FAILURES]),
             pruned=self.pruned,
+            warned=counts["warned"],
+            warnings=tuple(self.warnings),
         )
 
 

@@ -10,6 +10,7 @@ they have.
     outputs          the drawings' paths relative to the output folder
     faces            list of box (x y w h), score, landmarks (5 x 2), in photo pixels
     transform        list of 2 x 3, of each face: from photo pixels to pixels of its aligned portrait
+    warnings         list of code and message: why the drawings should be looked at
     error            null, or code and message
     source_size      bytes of the photo's file, null if unknown
     source_mtime_ns  its time of change, null if unknown
@@ -169,6 +170,7 @@ class Manifest:
             "outputs": outcome.outputs,
             "faces": [_face(face) for face in outcome.faces],
             "transform": [[[round(float(x), 6) for x in row] for row in each] for each in outcome.transforms],
+            "warnings": [{"code": each.code, "message": each.message} for each in outcome.warnings],
             "error": error and {"code": error.code, "message": error.message},
             "source_size": source.size,
             "source_mtime_ns": source.mtime_ns,

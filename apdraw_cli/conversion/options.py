@@ -33,6 +33,11 @@ class FaceOptions:
         panel="Faces",
     )
     detector: str = option(DEFAULT, "The network that finds faces.", choices=DETECTORS, panel="Faces")
+    strict: bool = option(
+        False,
+        "Draw no photo that there is a warning about: a small, blurred, cut off or doubtful face.",
+        panel="Faces",
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -10,6 +10,7 @@ from engines.errors import ExitCode, PhotoError
 if TYPE_CHECKING:
     from apdraw_cli.faces.align import Transform
     from apdraw_cli.faces.detect import Face
+    from apdraw_cli.faces.doubts import PhotoWarning
 
 Status = Literal["done", "skipped", "no_face", "failed"]
 
@@ -34,6 +35,7 @@ class Outcome:
         faces: the faces drawn, the largest first.
         transforms: of each face, float64 [2, 3], from pixels of the photo to pixels of the aligned portrait.
         error: why there is no drawing.
+        warnings: why the drawings should be looked at.
         seconds: by stage.
         engine: name of the engine that drew it; None if none did.
         remembered: it was like that before: nothing was tried.
@@ -48,6 +50,7 @@ class Outcome:
     faces: "tuple[Face, ...]" = ()
     transforms: "tuple[Transform, ...]" = ()
     error: PhotoError | None = None
+    warnings: "tuple[PhotoWarning, ...]" = ()
     seconds: dict[str, float] = field(default_factory=dict)
     engine: str | None = None
     remembered: bool = False
@@ -72,6 +75,23 @@ class Failure:
     code: str
     message: str
     remembered: bool
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A photo that was drawn, and a reason to look at its drawing, for the summary.
+
+    Attributes:
+        source: path below its root.
+        output: its first drawing, a path below the output folder.
+        code: a short word for scripts.
+        message: one line for people.
+    """
+
+    source: str
+    output: str
+    code: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,8 @@ class ConvertResult:
         other_files: number of files in the source folders that are no photos, by ending; empty for those without.
         drawing_folders: folders of earlier drawings in the source folders, which were not looked into.
         pruned: drawings of earlier runs that were removed.
+        warned: photos drawn that there is a warning about.
+        warnings: those warnings, of the first 10,000 photos.
     """
 
     done: int
@@ -123,6 +145,8 @@ class ConvertResult:
     other_files: dict[str, int] = field(default_factory=dict)
     drawing_folders: tuple[str, ...] = ()
     pruned: int = 0
+    warned: int = 0
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def photos(self) -> int:

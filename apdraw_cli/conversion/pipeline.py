@@ -198,6 +198,7 @@ def write_pages(
         tuple(files),
         faces=tuple(each.face for each in prepared.portraits),
         transforms=tuple(each.transform for each in prepared.portraits),
+        warnings=prepared.warnings,
         seconds=seconds,
         engine=engine,
     )

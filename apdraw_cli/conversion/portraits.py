@@ -4,7 +4,7 @@ import contextlib
 import errno
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from engines.portrait import TEMPLATE, Image, Landmarks
 
 if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
+    from apdraw_cli.faces.doubts import PhotoWarning
     from apdraw_cli.faces.extract import DetectedPortrait
 
 
@@ -55,6 +56,16 @@ class Prepared:
     portraits: "tuple[DetectedPortrait, ...]"
     photo_size: tuple[int, int]
     seconds: dict[str, float]
+
+    @property
+    def warnings(self) -> "tuple[PhotoWarning, ...]":
+        """What there is to tell of its faces, each with its number where there are several."""
+        several = len(self.portraits) > 1
+        return tuple(
+            replace(warning, message=f"face {number}: {warning.message}") if several else warning
+            for number, portrait in enumerate(self.portraits, 1)
+            for warning in portrait.warnings
+        )
 
 
 def prepare_file(

@@ -1,5 +1,6 @@
 """Portraits: one photo's way from its file to its files in the data set, as it runs in the worker processes."""
 
+import io
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 
 from apdraw_cli.conversion.decode import decode, read
+from apdraw_cli.conversion.formats.mark import is_drawing
 from apdraw_cli.conversion.formats.png import encode_picture
+from apdraw_cli.conversion.memory import is_want_of_memory
 from apdraw_cli.conversion.plan import TRANSIENT_CODES
 from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import Npr
@@ -21,6 +24,7 @@ from apdraw_cli.faces.detect import Detector
 from apdraw_cli.faces.detectors import open_detector
 from apdraw_cli.faces.mesh import LEAST_PLAUSIBLE, FaceMesher
 from apdraw_cli.faces.segment import PortraitSegmenter
+from apdraw_cli.faces.upright import UprightFinder
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.landmarks_file import format_landmarks, format_points
 from engines.portrait import SIZE, WHITE, Image, Landmarks
@@ -42,6 +46,7 @@ LEAST_QUALITY: Final = 0.5
 ROUND_FRAME: Final = "round frame"
 POOR_DRAWING: Final = "its two-tone drawing came out badly"
 NO_FACE: Final = "no face"
+OWN_DRAWING: Final = "a drawing that apdraw made"
 NO_LABELS: Final = "no label map of the photo's size"
 NO_FACE_LABEL: Final = "no face in the label map"
 NO_MESH: Final = "no mesh in the file of meshes"
@@ -81,8 +86,7 @@ class PortraitPreparer:
         try:
             _detector().detect(np.zeros((SIZE, SIZE, 3), np.uint8))
             _segmenter()
-            if self.npr == "artist" and not self.meshes:
-                _mesher()
+            _mesher()
         except ApdrawError:
             raise
         except Exception as error:
@@ -102,18 +106,21 @@ class PortraitPreparer:
             return replace(record, left_out=error.message, fingerprint=None if again else task.fingerprint)
         except ApdrawError:
             raise
-        except MemoryError:
-            return replace(record, left_out=NO_MEMORY)
         except Exception as error:
+            if is_want_of_memory(error):
+                return replace(record, left_out=NO_MEMORY)
             return replace(record, left_out=INTERNAL, detail=" ".join(str(error).split()) or type(error).__name__)
 
     def _prepare(self, task: Task, record: Record) -> Record:
-        photo = decode(read(task.photo))
-        faces = _detector().detect(photo)
-        if not faces:
+        data = read(task.photo)
+        if is_drawing(io.BytesIO(data)):
+            return replace(record, left_out=OWN_DRAWING)
+        photo = decode(data)
+        face = _finder().largest(photo)
+        if face is None:
             return replace(record, left_out=NO_FACE)
-        transform = similarity(faces[0].landmarks)
-        landmarks = np.rint(apply(transform, faces[0].landmarks)).astype(np.float32)
+        transform = similarity(face.landmarks)
+        landmarks = np.rint(apply(transform, face.landmarks)).astype(np.float32)
         # As if the photo went on beyond its rim, so that the rim leaves no line.
         endless = warp_photo(photo, transform, replicate=True)
         inside = inside_photo(photo.shape, transform) > 0
@@ -246,6 +253,11 @@ def _read_drawing(path: Path) -> Image:
 @lru_cache(maxsize=1)
 def _detector() -> Detector:
     return open_detector()
+
+
+@lru_cache(maxsize=1)
+def _finder() -> UprightFinder:
+    return UprightFinder(_detector(), _mesher)
 
 
 @lru_cache(maxsize=1)

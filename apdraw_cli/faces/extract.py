@@ -1,6 +1,6 @@
 """From a photo to the aligned portraits in it: detection, alignment, segmentation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -9,7 +9,10 @@ import numpy as np
 from apdraw_cli.faces.align import IDENTITY, Transform, apply, enlarged, similarity, warp_photo
 from apdraw_cli.faces.detect import Detector, Face
 from apdraw_cli.faces.detectors import DEFAULT, open_detector
+from apdraw_cli.faces.doubts import DOUBTFUL, PhotoWarning, is_suspect, warnings_about
+from apdraw_cli.faces.mesh import FaceMesher
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
+from apdraw_cli.faces.upright import LIES_WRONG, JudgedFace, UprightFinder
 from apdraw_cli.timing import timed
 from engines.errors import PhotoError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
@@ -25,15 +28,17 @@ class DetectedPortrait:
         face: in pixels of the photo.
         transform: float64 [2, 3], from pixels of the photo to pixels of the portrait.
         portrait: the aligned portrait.
+        warnings: why its drawing should be looked at.
     """
 
     face: Face
     transform: Transform
     portrait: Portrait
+    warnings: tuple[PhotoWarning, ...] = ()
 
     def enlarged(self, factor: float) -> "DetectedPortrait":
         """The same portrait, of a photo that is larger by a factor."""
-        return DetectedPortrait(self.face.enlarged(factor), enlarged(self.transform, factor), self.portrait)
+        return replace(self, face=self.face.enlarged(factor), transform=enlarged(self.transform, factor))
 
 
 class PortraitExtractor:
@@ -44,6 +49,7 @@ class PortraitExtractor:
         min_face: faces whose box is narrower or lower than this many photo pixels are left out.
         aligned: photos are aligned 512 x 512 portraits already.
         detector: a name in `apdraw_cli.faces.detectors.DETECTORS`.
+        strict: a photo that there is a warning about has no portraits.
         segmenter: another segmenter than the one that comes with apdraw.
     """
 
@@ -54,11 +60,13 @@ class PortraitExtractor:
         *,
         aligned: bool = False,
         detector: str = DEFAULT,
+        strict: bool = False,
         segmenter: Segmenter | None = None,
     ) -> None:
         self.faces = faces
         self.min_face = min_face
         self.aligned = aligned
+        self.strict = strict
         self._detector_name = detector
         self._segmenter = segmenter
 
@@ -72,6 +80,16 @@ class PortraitExtractor:
         """The portrait segmenter, opened when it is first needed."""
         return self._segmenter or PortraitSegmenter()
 
+    @cached_property
+    def mesher(self) -> FaceMesher:
+        """The mesh network, opened when a face is first suspected to be none."""
+        return FaceMesher()
+
+    @cached_property
+    def finder(self) -> UprightFinder:
+        """What judges faces that are suspected."""
+        return UprightFinder(self.detector, lambda: self.mesher)
+
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None
     ) -> list[DetectedPortrait]:
@@ -83,28 +101,57 @@ class PortraitExtractor:
             landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known; else they are detected.
 
         Raises:
-            PhotoError: `no_face`: no face, or none as large as `min_face`; `not_aligned`: an aligned portrait was
-                promised and this is none.
+            PhotoError: `no_face`: no face, or none as large as `min_face`, or none that could be drawn undistorted;
+                `not_aligned`: an aligned portrait was promised and this is none; `doubtful`: there is a warning.
             UnfitError: the detector or the segmenter cannot run here.
         """
-        if self.aligned:
-            return [self._aligned_portrait(photo, timings, landmarks)]
+        found = [self._aligned_portrait(photo, timings, landmarks)] if self.aligned else self._portraits(photo, timings)
+        warnings = [warning for portrait in found for warning in portrait.warnings]
+        if self.strict and warnings:
+            raise PhotoError("doubtful", "; ".join(dict.fromkeys(warning.message for warning in warnings)))
+        return found
+
+    def _portraits(self, photo: Image, timings: dict[str, float]) -> list[DetectedPortrait]:
+        every_face = self.faces == "all"
         with timed(timings, "detect"):
-            found = self.detector.detect(photo, every_face=self.faces == "all")
-        large = [face for face in found if face.size >= self.min_face]
-        if not large:
-            largest = (
-                f", the largest is {found[0].size:.0f} pixels, under --min-face {self.min_face:g}" if found else ""
-            )
-            raise PhotoError("no_face", f"no face found{largest}")
+            found = self.detector.detect(photo, every_face=every_face)
+            judged = [JudgedFace(face, True) for face in found]
+            if not found or any(map(is_suspect, self._chosen(found))):
+                judged = self.finder.judge(photo, found, every_face=every_face)
+        if not judged:
+            raise PhotoError("no_face", LIES_WRONG if found else "no face found")
+        plausible = [each.face for each in judged if each.is_plausible]
+        # The largest face of several is the largest that is one.
+        faces = [each.face for each in judged] if every_face or not plausible else plausible
         portraits = []
-        for face in large if self.faces == "all" else large[:1]:
-            with timed(timings, "align"):
-                transform = similarity(face.landmarks)
-                aligned = warp_photo(photo, transform)
-                points = np.rint(apply(transform, face.landmarks)).astype(np.float32)
-            portraits.append(DetectedPortrait(face, transform, self._portrait(aligned, points, timings)))
+        for face in self._chosen(faces):
+            portrait = self._found_portrait(photo, face, timings)
+            if not any(face is each for each in plausible):
+                portrait = replace(portrait, warnings=(*portrait.warnings, DOUBTFUL))
+            portraits.append(portrait)
         return portraits
+
+    def _chosen(self, found: list[Face]) -> list[Face]:
+        """The faces that become portraits, out of all; none if there are none.
+
+        Raises:
+            PhotoError: `no_face`: all are too small.
+        """
+        large = [face for face in found if face.size >= self.min_face]
+        if found and not large:
+            size = f"the largest is {found[0].size:.0f} pixels, under --min-face {self.min_face:g}"
+            raise PhotoError("no_face", f"no face found, {size}")
+        return large if self.faces == "all" else large[:1]
+
+    def _found_portrait(self, photo: Image, face: Face, timings: dict[str, float]) -> DetectedPortrait:
+        with timed(timings, "align"):
+            transform = similarity(face.landmarks)
+            aligned = warp_photo(photo, transform)
+            points = np.rint(apply(transform, face.landmarks)).astype(np.float32)
+        portrait = self._portrait(aligned, points, timings)
+        with timed(timings, "align"):
+            warnings = warnings_about(face, transform, portrait, photo.shape)
+        return DetectedPortrait(face, transform, portrait, tuple(warnings))
 
     def _aligned_portrait(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None
@@ -119,7 +166,8 @@ class PortraitExtractor:
                 # A portrait that is aligned has its features near the template, found or not.
                 face = next(iter(self.detector.detect(photo)), face)
         points = np.rint(face.landmarks).astype(np.float32)
-        return DetectedPortrait(face, IDENTITY, self._portrait(photo, points, timings))
+        portrait = self._portrait(photo, points, timings)
+        return DetectedPortrait(face, IDENTITY, portrait, tuple(warnings_about(face, IDENTITY, portrait, photo.shape)))
 
     def _portrait(self, aligned: Image, landmarks: Landmarks, timings: dict[str, float]) -> Portrait:
         with timed(timings, "segment"):

@@ -2,7 +2,8 @@
 
 Anchor boxes on three grids are classified and regressed. A coarse pass over the whole photo, 160 pixels long, finds a
 face that fills much of it; a fine pass over a crop around that face gives its landmarks. Where the coarse pass finds
-none so large, or every face is wanted, the whole photo is searched at 640 and then 1600 pixels.
+none so large, or every face is wanted, the whole photo is searched at 640 and then 1600 pixels, and a panorama, which
+these leave a few pixels high, in tiles.
 """
 
 from functools import cached_property, lru_cache
@@ -39,6 +40,9 @@ DETECTION_SIZE: Final = 640
 
 SMALL_FACE_SIZE: Final = 1600
 """The same in the last pass, for small faces in large photos: a group, or a person far away."""
+
+PANORAMA: Final = 3.0
+"""Sides of a photo that is searched in tiles have this ratio at least."""
 
 SCORE_THRESHOLD: Final = 0.7
 
@@ -87,8 +91,9 @@ class TinyRetinaFace:
         longer = max(photo.shape[:2])
         faces = self._detect_at(photo, DETECTION_SIZE if longer > COARSE_SIZE else COARSE_SIZE)
         if longer > DETECTION_SIZE and (every_face or not faces):
-            small = self._detect_at(photo, SMALL_FACE_SIZE)
-            faces += [face for face in small if all(iou(face, other) < NMS_IOU for other in faces)]
+            faces = _with_new(faces, self._detect_at(photo, SMALL_FACE_SIZE))
+        if longer > max(SMALL_FACE_SIZE, PANORAMA * min(photo.shape[:2])) and (every_face or not faces):
+            faces = _with_new(faces, self._detect_in_tiles(photo))
         return sorted(faces, key=lambda face: face.size, reverse=True)
 
     def _coarse_to_fine(self, photo: Image) -> Face | None:
@@ -105,6 +110,22 @@ class TinyRetinaFace:
         found = [face.moved(x, y) for face in self._detect_at(crop, FINE_SIZE)]
         same = [face for face in found if iou(face, coarse) > NMS_IOU]
         return max(same, key=lambda face: face.size, default=None)
+
+    def _detect_in_tiles(self, photo: Image) -> list[Face]:
+        """Faces of a panorama, in tiles of twice its shorter side, of which neighbours overlap by that side."""
+        axis = int(np.argmax(photo.shape[:2]))
+        length, side = photo.shape[axis], min(photo.shape[:2])
+        found: list[Face] = []
+        for start in range(0, max(1, length - side), side):
+            end = min(start + 2 * side, length)
+            tile = photo[:, start:end] if axis == 1 else photo[start:end]
+            for face in self._detect_at(np.ascontiguousarray(tile), SMALL_FACE_SIZE):
+                first, last = face.box[1 - axis], face.box[1 - axis] + face.box[3 - axis]
+                # A face at an inner edge is whole in the tile beside.
+                if (first > 0 or start == 0) and (last < end - start or end == length):
+                    moved = face.moved(start, 0) if axis == 1 else face.moved(0, start)
+                    found = _with_new(found, [moved])
+        return found
 
     def _detect_at(self, photo: Image, size: int) -> list[Face]:
         """Faces of a photo that is reduced to a longer side of `size` pixels if it is larger."""
@@ -130,6 +151,11 @@ class TinyRetinaFace:
             )
             for box, score, landmarks in found
         ]
+
+
+def _with_new(faces: list[Face], found: list[Face]) -> list[Face]:
+    """Faces, and those of `found` that are none of them."""
+    return [*faces, *(face for face in found if all(iou(face, other) < NMS_IOU for other in faces))]
 
 
 def open_detector() -> TinyRetinaFace:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conversion_fakes import (
+    WARNED,
     FakeEngine,
     engine_opener,
     fake_extractor,
@@ -111,6 +112,8 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
         "other_files": {},
         "drawing_folders": [],
         "pruned": 0,
+        "warned": 0,
+        "warnings": [],
         "exit_code": 1,
     }
 
@@ -158,6 +161,29 @@ def test_a_long_list_of_failures_is_cut(photos: Path, capsys: pytest.CaptureFixt
     assert out.count("the file is empty") + out.count("no face was found") == LISTED
     assert f"and {32 - LISTED} more: " in out
     assert "apdraw-manifest.jsonl names them" in out
+
+
+def test_drawings_to_look_at_are_told_of(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_photo(photos / "small.png", 50, WARNED)
+    run(photos, Console())
+    lines = capsys.readouterr().out.splitlines()
+    told = lines.index("Look at these:")
+    assert lines[told + 1] == "  small.png  the face is small"
+    run(photos, Console(as_json=True), existing="overwrite")
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["warned"] == 1
+    assert summary["warnings"] == [
+        {"source": "small.png", "output": "small.png", "code": "small_face", "message": "the face is small"}
+    ]
+
+
+def test_a_long_list_of_drawings_to_look_at_is_cut(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(LISTED + 5):
+        save_photo(photos / f"w{number}.png", 50, WARNED)
+    run(photos, Console())
+    out = capsys.readouterr().out
+    assert out.count("the face is small") == LISTED
+    assert "and 5 more: " in out
 
 
 def test_what_ended_it_early_is_told_last(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from conversion_fakes import (
     CRASHES,
     RAISES,
     TWO_FACES,
+    WARNED,
     FakeEngine,
     FakeExtractor,
     Recorder,
@@ -27,6 +28,8 @@ from conversion_fakes import (
     save_photo,
     unfit_extractor,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import Plan, convert
@@ -226,8 +229,9 @@ def test_a_changed_photo_is_drawn_again(desk: Desk) -> None:
         {"detector": "retinaface-resnet50"},
         {"aligned": True},
         {"format": "webp"},
+        {"strict": True},
     ],
-    ids=["min-face", "faces", "detector", "aligned", "format"],
+    ids=["min-face", "faces", "detector", "aligned", "format", "strict"],
 )
 def test_other_options_draw_again_and_try_again(desk: Desk, change: dict[str, Any]) -> None:
     save_photo(desk.photos / "p.png")
@@ -318,6 +322,27 @@ def test_all_faces_of_a_photo(desk: Desk) -> None:
     lines = {line["source"]: line for line in manifest_lines(desk.out)}
     assert lines["p.png"]["outputs"] == ["p.png", "p.2.png"]
     assert len(lines["p.png"]["faces"]) == 2
+
+
+def test_warnings_are_kept_in_the_manifest(desk: Desk) -> None:
+    save_photo(desk.photos / "good.png", 40)
+    save_photo(desk.photos / "small.png", 50, WARNED)
+    listener = Recorder()
+    result = desk.convert(listener=listener)
+    assert (result.done, result.warned, result.exit_code) == (2, 1, 0)
+    lines = {line["source"]: line["warnings"] for line in manifest_lines(desk.out)}
+    assert lines == {"good.png": [], "small.png": [{"code": "small_face", "message": "the face is small"}]}
+    assert desk.convert(no_engine).warned == 0  # told once
+
+
+def test_strict_is_another_way_to_draw_and_remembers_what_it_refused(desk: Desk) -> None:
+    save_photo(desk.photos / "p.png", 40)
+    save_photo(desk.photos / "small.png", 50, WARNED)
+    desk.convert()
+    result = desk.convert(strict=True)
+    assert (result.done, codes(result)) == (1, {"small.png": "doubtful"})
+    assert manifest_lines(desk.out)[-1]["error"]["code"] == "doubtful"
+    assert desk.convert(no_engine, strict=True).remembered == 1
 
 
 def test_drawings_of_faces_that_are_gone_go_too(desk: Desk) -> None:
@@ -741,3 +766,36 @@ def test_the_output_folder_inside_the_source_is_not_read(desk: Desk) -> None:
     assert desk.convert(output=desk.photos / "out").done == 1
     result = desk.convert(output=desk.photos / "out")
     assert (result.skipped, result.photos) == (1, 1)
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(("photo", "no photo", "no drawing", "torn", "strict")), st.integers(0, 2)), max_size=6
+)
+
+
+@settings(max_examples=15)
+@given(changes=CHANGES)
+def test_after_any_changes_each_photo_has_its_drawing(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int]]
+) -> None:
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    expected: dict[str, int] = {}
+    for step, (change, number) in enumerate(changes, 1):
+        photo, drawing = desk.photos / f"p{number}.png", desk.out / f"p{number}.png"
+        match change:
+            case "photo":
+                value = 10 * step + number
+                changed(photo, value) if photo.exists() else save_photo(photo, value)
+                expected[photo.name] = value
+            case "no photo":
+                photo.unlink(missing_ok=True)
+                expected.pop(photo.name, None)
+            case "no drawing":
+                drawing.unlink(missing_ok=True)
+            case "torn":
+                manifest = desk.out / "apdraw-manifest.jsonl"
+                if manifest.exists():
+                    manifest.write_bytes(manifest.read_bytes()[:-7])
+        result = desk.convert(strict=change == "strict", prune=True)
+        assert (result.done + result.skipped, result.failed) == (len(expected), 0)
+        assert {name: value for name, value in desk.drawings().items() if name in expected} == expected

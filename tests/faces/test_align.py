@@ -2,8 +2,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from apdraw_cli.faces.align import apply, inside_photo, similarity, warp_labels, warp_photo
+from apdraw_cli.faces.align import apply, enlarged, inside_photo, similarity, warp_labels, warp_photo
+from apdraw_cli.faces.detect import Face
+from apdraw_cli.faces.doubts import misfit, roll
 from engines.portrait import SIZE, TEMPLATE
 
 
@@ -82,3 +86,24 @@ def test_the_template_is_a_face() -> None:
     assert all(a < b for a, b in pairwise([left[1], nose[1], mouth_left[1]]))
     assert mouth_left[1] == mouth_right[1]
     assert [*left, *nose] == pytest.approx([201.143, 246.857, 256.0, 311.771], abs=1e-3)
+
+
+@given(
+    angle=st.floats(-3.1, 3.1),
+    scale=st.floats(0.01, 100),
+    x=st.floats(-1e4, 1e4),
+    y=st.floats(-1e4, 1e4),
+    factor=st.sampled_from((1.0, 2.0, 3.7, 8.0)),
+)
+def test_any_similarity_is_undone_at_any_reduction(
+    angle: float, scale: float, x: float, y: float, factor: float
+) -> None:
+    landmarks = moved(angle, scale, (x, y))
+    precision = 1e-2 + 1e-3 * (abs(x) + abs(y)) / scale  # of float32 far from the origin
+    assert apply(similarity(landmarks), landmarks) == pytest.approx(TEMPLATE, abs=precision)
+    assert misfit(landmarks) < precision
+    if precision < 0.1:
+        assert np.cos(np.radians(roll(landmarks)) + angle) == pytest.approx(1, abs=1e-3)
+    face = Face((0.0, 0.0, 10.0, 10.0), 1.0, landmarks)
+    found = apply(enlarged(similarity(landmarks), factor), face.enlarged(factor).landmarks)
+    assert found == pytest.approx(TEMPLATE, abs=2 * precision)

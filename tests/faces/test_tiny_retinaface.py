@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apdraw_cli.faces.detect import iou
-from apdraw_cli.faces.tiny_retinaface import COARSE_SIZE, DETECTION_SIZE, WEIGHTS, TinyRetinaFace
+from apdraw_cli.faces.tiny_retinaface import COARSE_SIZE, DETECTION_SIZE, SMALL_FACE_SIZE, WEIGHTS, TinyRetinaFace
 from engines.errors import UnfitError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -93,6 +93,25 @@ def test_a_face_too_small_for_the_coarse_pass_is_found(detector: TinyRetinaFace,
     assert detector._coarse_to_fine(page) is None
     (face,) = detector.detect(page)
     assert np.abs(face.landmarks - (200, 300) - detector.detect(astronaut)[0].landmarks).max() < 5
+
+
+@pytest.mark.parametrize("upright", [True, False], ids=["wide", "high"])
+def test_small_faces_of_a_panorama_are_found_in_tiles(
+    detector: TinyRetinaFace, astronaut: np.ndarray, upright: bool
+) -> None:
+    page = np.full((500, 10_000, 3), 120, np.uint8) if upright else np.full((10_000, 500, 3), 120, np.uint8)
+    small = np.asarray(cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA))  # a face of 45 pixels
+    places = [(870, 200), (6000, 100)]  # the first at the edge of a tile
+    for along, across in places:
+        x, y = (along, across) if upright else (across, along)
+        page[y : y + 256, x : x + 256] = small
+    assert not detector._detect_at(page, SMALL_FACE_SIZE)
+    assert detector.detect(page)
+    faces = detector.detect(page, every_face=True)
+    noses = sorted(tuple(face.landmarks[2]) for face in faces)
+    expected = sorted((along + 112, across + 64) if upright else (across + 112, along + 64) for along, across in places)
+    assert len(noses) == 2
+    assert np.abs(np.array(noses) - expected).max() < 6
 
 
 def test_the_mean_over_anchors_errs_less(
