@@ -1,5 +1,6 @@
-"""Tells from the processor's flags whether it has instructions for int8 and bfloat16."""
+"""What the processor has: instructions for int8 and bfloat16, by its flags, and cores that may be used."""
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,14 @@ def has_int8() -> bool:
 def has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 by instructions of its own; told as `has_int8` is."""
     return bool(_BF16 & _flags())
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, by its affinity and the limits of its container."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without shared memory joblib starts no processes, and says so
+        from joblib import cpu_count
+    return max(1, int(cpu_count()))
 
 
 @cache

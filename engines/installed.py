@@ -13,12 +13,14 @@ class Part:
         version: of what is installed; None if nothing is.
         state: what it is good for here, or what is amiss.
         remedy: the command that helps; None if there is nothing to do.
+        optional: whether photos are drawn without it.
     """
 
     name: str
     version: str | None
     state: str
     remedy: str | None = None
+    optional: bool = False
 
 
 def version_of(distribution: str) -> str | None:

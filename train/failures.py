@@ -9,11 +9,12 @@ from engines.errors import DatasetError, TrainingError
 
 
 @contextmanager
-def told_in_one_line(batch_size: int) -> Iterator[None]:
+def told_in_one_line(batch_size: int, workers: int) -> Iterator[None]:
     """Raises a `TrainingError` or `DatasetError` in place of torch's and the system's own.
 
     Args:
         batch_size: batch size of the run, named where memory is full.
+        workers: number of its processes that read pairs, of which fewer are advised where one was killed.
     """
     try:
         yield
@@ -35,5 +36,6 @@ def told_in_one_line(batch_size: int) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            "a process that reads pairs was killed (memory full?): lower --set workers=N, and go on with --resume"
+            f"a process that reads pairs was killed (memory full?): use --set workers={workers // 2}, and go on with "
+            "--resume"
         ) from error

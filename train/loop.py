@@ -6,7 +6,9 @@ stopped and resumed computes what an unbroken one would have.
 
 import dataclasses
 import hashlib
+import logging
 import math
+import pickle
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -31,6 +33,7 @@ from train.options import TrainOptions, to_toml
 from train.run_log import RunLog
 from train.run_state import check_state, restore, save_state, state_of
 from train.sampler import ResumableBatchSampler
+from train.shared_memory import shared_memory_fault
 from train.stages import AdversarialStage, Stage, make_stage
 from train.starting_weights import RESULTS, Inputs, load_inputs
 from train.stop_signals import Interrupted, outlive_stop_signals, stop_signals
@@ -40,6 +43,11 @@ SHOWN: Final = 4
 
 MEASURED: Final = 64
 """Portraits on which the averages of frozen norms are measured."""
+
+PREFETCHED: Final = 2
+"""Batches that a reading process has ready."""
+
+_log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -110,7 +118,11 @@ def train(
         if detectors is not None:
             save_detectors(run / RESULTS["auxiliary"], detectors)
 
-    with told_in_one_line(options.batch_size), stop_signals() as asked_to_stop, _open_log(run, done, first) as log:
+    with (
+        told_in_one_line(options.batch_size, options.workers),
+        stop_signals() as asked_to_stop,
+        _open_log(run, done, first) as log,
+    ):
         if log:
             write_atomically(run / "config.toml", to_toml(options).encode())
             example = _example(fabric, shown_pairs(inputs.dataset, options))
@@ -155,15 +167,29 @@ def learning_rate(options: TrainOptions, step: int, steps: int) -> float:
 
 
 def _loader(fabric: Fabric, pairs: Pairs, sampler: ResumableBatchSampler, options: TrainOptions) -> "DataLoader[Any]":
+    workers = _possible_workers(fabric, pairs, options)
     loader: DataLoader[Any] = DataLoader(
         pairs,
         batch_sampler=sampler,
-        num_workers=options.workers,
-        prefetch_factor=2 if options.workers else None,
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=outlive_stop_signals,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[no-any-return]
+
+
+def _possible_workers(fabric: Fabric, pairs: Pairs, options: TrainOptions) -> int:
+    """The reading processes asked for, or none where they cannot hand over what they read."""
+    if not options.workers:
+        return 0
+    batch = len(pickle.dumps(default_collate([pairs[0]]))) * options.batch_size
+    fault = shared_memory_fault(batch * (PREFETCHED * options.workers + 1) * fabric.world_size)
+    if fault is None:
+        return options.workers
+    if fabric.is_global_zero:
+        _log.warning("pairs are read by the process that trains, which may be slower: %s", fault)
+    return 0
 
 
 def _example(fabric: Fabric, shown: Pairs) -> Any:

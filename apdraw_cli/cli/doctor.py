@@ -30,7 +30,7 @@ def doctor(
         typer.Option("--output", "-o", help="Folder for drawings to try.", show_default="the current one"),
     ] = None,
 ) -> int:
-    """Shows what is installed, what can draw here, and what to do about the rest."""
+    """Tries what is installed, draws a sample, and tells what to do about the rest."""
     from apdraw_cli.commands import doctor as commands
 
     return console.show(commands.doctor(model, output), _tell)
@@ -44,17 +44,19 @@ def _tell(console: Console, diagnosis: "Diagnosis") -> None:
         ("Parts", diagnosis.parts),
         ("Folders", diagnosis.folders),
         ("Model", (diagnosis.model,) if diagnosis.model else ()),
+        ("Trial", (diagnosis.sample,) if diagnosis.sample else ()),
     )
     for title, rows in sections:
         if rows:
             console.say(f"\n{title}")
         console.table([(row.name, row.version or "-", row.state) for row in rows])
-    remedies: dict[str, str] = {}
-    for row in (row for _, rows in sections for row in rows if row.remedy):
-        remedies.setdefault(str(row.remedy), row.name)
-    if remedies:
-        console.say("\nWhat is missing, and how to get it")
-        console.table([(name, remedy) for remedy, name in remedies.items()])
+    for title, optional in (("What is missing, and how to get it", False), ("Optional, and how to get it", True)):
+        remedies: dict[str, str] = {}
+        for row in (row for _, rows in sections for row in rows if row.remedy and row.optional is optional):
+            remedies.setdefault(str(row.remedy), row.name)
+        if remedies:
+            console.say(f"\n{title}")
+            console.table([(name, remedy) for remedy, name in remedies.items()])
     drawn_with = f"can draw here, with {diagnosis.picked}."
     console.say(f"\napdraw convert {f'cannot draw: {diagnosis.trouble}' if diagnosis.trouble else drawn_with}")
     for advice in () if diagnosis.trouble else diagnosis.advice:

@@ -79,8 +79,6 @@ def bench(
         UsageError: there is no photo, none of them can be drawn, or the model is no `.onnx` file.
         UnfitError: no engine can draw the model.
     """
-    from joblib import cpu_count
-
     model = options.model.path
     if model.suffix.lower() != ".onnx":
         raise UsageError(f"{model} is no .onnx file, whose work can be counted: make one with apdraw export")
@@ -104,7 +102,7 @@ def bench(
     alone = generator.seconds[0]
     return BenchResult(
         model=model,
-        cores=cpu_count(),
+        cores=usable_cores(),
         gflop=round(generator.gflop, 1),
         peaks={precision: round(peak, 1) for precision, peak in generator.peaks().items()},
         generator=tuple(sorted(generator.timings(), key=lambda timing: timing.seconds)),

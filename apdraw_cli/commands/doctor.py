@@ -1,14 +1,15 @@
-"""`apdraw doctor`: what is installed, what can draw here, and what to do about the rest."""
+"""`apdraw doctor`: tries what is installed, draws a sample, and tells what to do about the rest."""
 
 import importlib.util
 import platform
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli import __version__
+from apdraw_cli.commands.trials import drawing_fault, import_faults
 from engines import installed
 from engines.errors import ExitCode
 from engines.installed import Part
@@ -31,6 +32,15 @@ PARTS: Final = (
 """Import name, distribution, purpose, what pip installs it with, and whether `convert` needs it."""
 
 
+MENDED: Final = {
+    "cv2": "python -m pip uninstall --yes opencv-python opencv-contrib-python opencv-python-headless && "
+    "python -m pip install opencv-python-headless",
+}
+"""How a package is mended that installing it again may not mend: of OpenCV's builds the last one installed is used."""
+
+ENOUGH_SHARED_MEMORY: Final = 256_000_000
+"""Bytes that two reading processes of training take at common batch sizes."""
+
 REINSTALL: Final = "python -m pip install --force-reinstall --no-deps apdraw"
 
 DRIVERS: Final = "https://www.nvidia.com/drivers"
@@ -48,6 +58,7 @@ class Diagnosis:
         gpu: the driver, the GPUs, and the libraries that draw on them.
         parts: what else is installed or could be, the shipped weights first.
         folders: where drawings and engines are to be written.
+        sample: how the photo that comes with the program was drawn; None if that was not tried.
         model: the model asked about; None if none was.
         picked: the engine that `auto` takes, and on what; None if there is none.
         advice: what to do next.
@@ -61,6 +72,7 @@ class Diagnosis:
     gpu: tuple[Part, ...]
     parts: tuple[Part, ...]
     folders: tuple[Part, ...]
+    sample: Part | None
     model: Part | None
     picked: str | None
     advice: tuple[str, ...]
@@ -73,7 +85,7 @@ class Diagnosis:
 
 
 def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
-    """Looks at this machine. Nothing is changed, no model loaded.
+    """Tries this machine: imports what is installed, and draws a photo that comes with the program. Changes nothing.
 
     Args:
         model: a model to be looked at too; of a `.engine` file, whether it fits this machine.
@@ -86,33 +98,39 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
     gpus = find_gpus()
     statuses = survey()
     weights = (_shipped_model(bool(gpus)), *_face_networks())
-    parts = [_part(*part[:4]) for part in PARTS]
+    faults = import_faults([part[0] for part in PARTS if _is_installed(part[0])])
+    parts = [_part(*part, faults.get(part[0])) for part in PARTS]
     asked = None if model is None else _model(model, gpus)
     drawings = _folder("output", output or Path.cwd(), "drawings", "choose another --output")
     engines_kept = _folder("cache", cache_folder(), "engines built on first use", "set APDRAW_CACHE to another folder")
     picked = next((status for status in statuses if status.picked), None)
+    trouble = _trouble(picked, (*weights, drawings, *((asked,) if asked else ())), parts)
+    sample = None
+    if trouble is None and picked is not None:
+        sample, trouble = _drawn_sample(picked, model)
     return Diagnosis(
         version=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        engines=tuple(map(_engine, statuses)),
+        engines=tuple(replace(_engine(status), optional=not gpus and not status.picked) for status in statuses),
         gpu=_gpu_rows(gpus),
         parts=(*weights, *parts),
-        folders=(drawings, engines_kept),
+        folders=(drawings, engines_kept, *_shared_memory()),
+        sample=sample,
         model=asked,
         picked=None if picked is None else f"{picked.name} on {picked.devices[0]}",
         advice=_advice(picked, statuses, bool(gpus)),
-        trouble=_trouble(picked, (*weights, drawings, *((asked,) if asked else ())), parts),
+        trouble=trouble,
     )
 
 
 def _trouble(picked: "EngineStatus | None", needed: tuple[Part, ...], parts: list[Part]) -> str | None:
-    missing = [row.name for row, part in zip(parts, PARTS, strict=True) if part[4] and row.version is None]
+    missing = [row.name for row, part in zip(parts, PARTS, strict=True) if part[4] and row.remedy is not None]
     lost = [row for row in needed if row.remedy is not None]
     if lost:
         return lost[0].state
     if missing:
-        return f"{', '.join(missing)} must be installed first"
+        return f"{', '.join(missing)} must be installed, in versions that run here, first"
     return "no engine can run here; install one of them first" if picked is None else None
 
 
@@ -149,6 +167,8 @@ def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Part, ...]:
     else:
         state = f"shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"
     rows = [Part("NVIDIA driver", driver, state)]
+    if not gpus and driver is None and fault is None:
+        return tuple(rows)
     for number, gpu in enumerate(gpus):
         kind = gpu.compute_capability or "unknown"
         rows.append(Part(f"cuda:{number}", None, f"{gpu.name}, compute capability {kind}"))
@@ -204,12 +224,42 @@ def _face_networks() -> tuple[Part, ...]:
     )
 
 
-def _part(module: str, distribution: str, purpose: str, requirement: str) -> Part:
-    remedy = f"python -m pip install {requirement}"
-    if importlib.util.find_spec(module) is None:
-        return Part(distribution, None, f"not installed; {purpose}", remedy)
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _part(module: str, distribution: str, purpose: str, requirement: str, needed: bool, fault: str | None) -> Part:
+    use = purpose if needed else f"optional: {purpose}"
+    if not _is_installed(module):
+        return Part(distribution, None, f"not installed; {use}", f"python -m pip install {requirement}", not needed)
     version = installed.version_of(distribution) or "installed"  # by another distribution of the same module
-    return Part(distribution, version, purpose)
+    if fault is not None:
+        again = MENDED.get(module, f"python -m pip install --force-reinstall {requirement}")
+        return Part(distribution, version, f"cannot be imported: {fault}; {use}", again, not needed)
+    return Part(distribution, version, use, optional=not needed)
+
+
+def _drawn_sample(picked: "EngineStatus", model: Path | None) -> tuple[Part, str | None]:
+    """How the photo that comes with the program was drawn, and what keeps all photos from being drawn."""
+    on_gpu = picked.name == "tensorrt"  # which would first build an engine, for minutes
+    arguments = ["--device", "cpu"] if on_gpu and model is None else []
+    arguments += ["--model", str(model)] if model else []
+    fault = drawing_fault(arguments)
+    if fault is not None:
+        return Part("sample", None, f"could not be drawn: {fault}"), fault
+    where = "the CPU; the first photos try the GPU" if arguments[:1] == ["--device"] else picked.devices[0]
+    return Part("sample", None, f"drawn on {where}"), None
+
+
+def _shared_memory() -> tuple[Part, ...]:
+    """Whether training can read with processes of its own, if it is not so; nothing else needs it."""
+    from train.shared_memory import shared_memory_fault
+
+    fault = shared_memory_fault(ENOUGH_SHARED_MEMORY)
+    if fault is None:
+        return ()
+    told = f"{fault}; apdraw train then reads without processes of its own"
+    return (Part("shared memory", None, told, "start the container with --shm-size 1g", optional=True),)
 
 
 def _folder(name: str, folder: Path, purpose: str, remedy: str) -> Part:

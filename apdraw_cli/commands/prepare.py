@@ -14,6 +14,7 @@ from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
 from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of, with_both_splits
 from apdraw_cli.datasets.records import Record, Records
+from engines.cpu import usable_cores
 from engines.errors import UsageError
 from train.data.layout import FOLDERS, LINES, MESHES
 
@@ -131,9 +132,7 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
 
 
 def _suitable_workers(photos: int) -> int:
-    from joblib import cpu_count
-
-    return max(1, min(int(cpu_count()), MOST_WORKERS, photos))
+    return max(1, min(usable_cores(), MOST_WORKERS, photos))
 
 
 def _what_decides(options: PrepareOptions) -> str:

@@ -42,6 +42,9 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     show(monkeypatch, ())
     monkeypatch.setattr(cuda, "driver_version", lambda: None)
     monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("apdraw_cli.commands.doctor.import_faults", lambda modules: {})
+    monkeypatch.setattr("apdraw_cli.commands.doctor.drawing_fault", lambda arguments: None)
+    monkeypatch.setattr("train.shared_memory.shared_memory_fault", lambda needed: None)
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -76,6 +79,9 @@ def test_on_a_machine_without_a_gpu_nothing_is_missing_for_drawing(bare: Path) -
     assert section(result.stdout, "Engines")["tensorrt"].endswith("the NVIDIA driver shows no GPU here")
     assert "install its driver: https://www.nvidia.com/drivers" in section(result.stdout, "GPU")["NVIDIA"]
     assert "pip install 'apdraw[tensorrt" not in result.stdout  # of no use here
+    assert list(section(result.stdout, "GPU")) == ["NVIDIA"]
+    assert section(result.stdout, "Trial") == {"sample": "- drawn on cpu"}
+    assert "What is missing" not in result.stdout
     assert str(bare) in section(result.stdout, "Folders")["output"]
     assert [*bare.iterdir()] == []
     assert not (bare.parent / "cache").exists()
@@ -189,6 +195,50 @@ def test_folders_are_tried_and_left_as_they_were(bare: Path, tmp_path: Path, mon
     result = doctor()
     assert result.exit_code == 0  # only engines go there
     assert "set APDRAW_CACHE" in section(result.stdout, "What is missing, and how to get it")["cache"]
+
+
+def test_a_package_that_is_broken_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    fault = "libGL.so.1: cannot open shared object file: No such file or directory"
+    monkeypatch.setattr(
+        "apdraw_cli.commands.doctor.import_faults", lambda modules: {"cv2": fault, "torch": "undefined"}
+    )
+    result = doctor()
+    assert result.exit_code == 3
+    assert fault in section(result.stdout, "Parts")["opencv-python-headless"]
+    missing = section(result.stdout, "What is missing, and how to get it")
+    assert missing["opencv-python-headless"].startswith("python -m pip uninstall --yes opencv-python ")
+    assert "torch" not in missing
+    assert "--force-reinstall 'apdraw[torch]'" in section(result.stdout, "Optional, and how to get it")["torch"]
+    assert "opencv-python-headless must be installed" in result.stdout.splitlines()[-1]
+
+
+def test_what_is_optional_is_called_so(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setattr("apdraw_cli.commands.doctor._is_installed", lambda module: module != "pillow_heif")
+    result = doctor()
+    assert result.exit_code == 0
+    assert section(result.stdout, "Parts")["pillow-heif"] == "- not installed; optional: reads HEIC photos"
+    assert (
+        section(result.stdout, "Optional, and how to get it")["pillow-heif"] == "python -m pip install 'apdraw[heic]'"
+    )
+    assert "What is missing" not in result.stdout
+
+
+def test_a_sample_that_cannot_be_drawn_is_told(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setattr("apdraw_cli.commands.doctor.drawing_fault", lambda arguments: "the face detector is broken")
+    result = doctor()
+    assert result.exit_code == 3
+    assert section(result.stdout, "Trial")["sample"] == "- could not be drawn: the face detector is broken"
+    assert result.stdout.splitlines()[-1] == "apdraw convert cannot draw: the face detector is broken"
+
+
+def test_too_little_shared_memory_is_told_and_needed_by_training_only(
+    monkeypatch: pytest.MonkeyPatch, bare: Path
+) -> None:
+    monkeypatch.setattr("train.shared_memory.shared_memory_fault", lambda needed: "/dev/shm has 64 MB free")
+    result = doctor()
+    assert result.exit_code == 0
+    assert "64 MB free; apdraw train then reads" in section(result.stdout, "Folders")["shared"]
+    assert "--shm-size" in section(result.stdout, "Optional, and how to get it")["shared"]
 
 
 def test_as_json(gpu: FakeCuda, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
+from engines.cpu import usable_cores
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.tensorrt.cuda import find_gpus
 
@@ -289,7 +290,5 @@ def _lost(step: Step, loss: Loss) -> Outcome:
 
 def suitable_workers(device: str) -> int:
     """How many workers keep an engine on `device` busy: on a CPU it needs most of the cores itself."""
-    from joblib import cpu_count
-
-    cores: int = cpu_count()
+    cores = usable_cores()
     return max(1, cores // 4) if device == "cpu" else max(1, min(cores - 1, MOST_WORKERS))
