@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from apdraw_cli.conversion.colours import apply_profile, changes_colours, to_srgb
 from apdraw_cli.conversion.jpeg import Frame, decode_jpeg, read_frame
-from apdraw_cli.conversion.kinds import heif_or_avif, other_kind, webp_size
+from apdraw_cli.conversion.kinds import BEGINNINGS, JPEG, PNG, TIFF, heif_or_avif, other_kind, webp_size
 from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel, is_want_of_memory
 from apdraw_cli.conversion.samples import check_tiff, is_deep, kind_of_tiff, low_bits
 from apdraw_cli.conversion.sources import unreadable
@@ -63,12 +63,6 @@ TEXT_LIMITS: Final = ("too large", "too much memory")
 
 _PILLOWS_LIMITS: Final = threading.Lock()
 """Held while Pillow's own limits are off: they are one for the whole process, which may not be ours."""
-
-JPEG_SIGNATURE: Final = b"\xff\xd8\xff"
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-TIFF_SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SIGNATURES: Final = (JPEG_SIGNATURE, b"\x89PNG", *TIFF_SIGNATURES, b"GIF8")
-"""How files begin that are photos, if anything further on can be read."""
 
 
 def read(path: Path | str) -> bytes:
@@ -145,7 +139,7 @@ def _decoded(data: bytes, side: int | None) -> DecodedPhoto:
         try:
             return _decoded_as_it_is(data, side)
         except ValueError as error:
-            if not data.startswith(PNG_SIGNATURE) or not any(words in str(error).lower() for words in TEXT_LIMITS):
+            if not data.startswith(PNG) or not any(words in str(error).lower() for words in TEXT_LIMITS):
                 raise _why_not_decoded(error) from error
         except Exception as error:  # Pillow's decoders raise nearly everything on damaged files
             raise _why_not_decoded(error) from error
@@ -156,7 +150,7 @@ def _decoded(data: bytes, side: int | None) -> DecodedPhoto:
 
 
 def _decoded_as_it_is(data: bytes, side: int | None) -> DecodedPhoto:
-    frame = read_frame(data) if data.startswith(JPEG_SIGNATURE) else None
+    frame = read_frame(data) if data.startswith(JPEG) else None
     with _open(data) as picture:
         _check_number_of_pixels(picture.size)
         if picture.format in ("JPEG", "MPO") and frame is not None:
@@ -219,9 +213,9 @@ def _open(data: bytes) -> Pillow.Image:
 def _why_not_opened(data: bytes) -> PhotoError:
     if (kind := other_kind(data)) is not None and heif_or_avif(data) is None:
         return PhotoError("not_an_image", f"{kind}, not a picture in a format that apdraw reads")
-    if data.startswith(TIFF_SIGNATURES) and (error := kind_of_tiff(data)) is not None:
+    if data.startswith(TIFF) and (error := kind_of_tiff(data)) is not None:
         return error
-    if data.startswith(SIGNATURES) or heif_or_avif(data) is not None:
+    if data.startswith(BEGINNINGS) or heif_or_avif(data) is not None:
         return PhotoError("damaged", "the file is damaged: it begins as a picture only")
     return PhotoError("not_an_image", "not a picture in a format that apdraw reads")
 
@@ -246,8 +240,8 @@ def _too_much_memory(size: tuple[int, int], need: int) -> PhotoError:
 
 def _without_texts(data: bytes) -> bytes:
     """A PNG without texts and profile, for their size, which the pixels do not need."""
-    kept = [data[: len(PNG_SIGNATURE)]]
-    at = len(PNG_SIGNATURE)
+    kept = [data[: len(PNG)]]
+    at = len(PNG)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):

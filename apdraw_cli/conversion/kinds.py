@@ -1,12 +1,29 @@
-"""Tells by its first bytes what kind of file something is: which library is to read it, or what it is instead."""
+"""Tells by its first bytes what kind of file something is: a picture, and what reads it, or what else."""
 
 import struct
 from typing import Final
 
+HEAD: Final = 32
+"""So many bytes are enough for `is_picture`."""
+
+JPEG: Final = b"\xff\xd8\xff"
+PNG: Final = b"\x89PNG\r\n\x1a\n"
+TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+BEGINNINGS: Final = (
+    JPEG,
+    b"\x89PNG",  # with what follows lost on its way through a text mode
+    *TIFF,
+    b"GIF8",
+    b"\0\0\0\x0cjP  \r\n\x87\n",  # JPEG 2000
+    b"\xff\x4f\xff\x51",  # its bare codestream
+)
+"""How files begin that are photos, if anything further on can be read."""
+
 HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 """Of HEIC files, still pictures before sequences."""
 
-GENERAL_BRANDS: Final = (b"mif1", b"msf1", b"1pic", b"MiHB")
+GENERAL_BRANDS: Final = (b"mif1", b"msf1", b"1pic", b"MiHB", b"miaf")
 """Of files that may hold any codec; taken for HEIC where nothing tells more."""
 
 AVIF_BRANDS: Final = (b"avif", b"avis")
@@ -34,6 +51,20 @@ _OTHERS: Final = (
     (b"<!DOCTYPE", "a web page"),
     (b"<html", "a web page"),
 )
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins like this is a picture of a kind that is read, whatever its name.
+
+    Args:
+        head: its first `HEAD` bytes, or more.
+    """
+    if head.startswith(BEGINNINGS) or heif_or_avif(head) is not None:
+        return True
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    # A bitmap: two letters are too few; the four bytes after the size are always zero.
+    return head[:2] == b"BM" and len(head) >= 26 and head[6:10] == bytes(4)
 
 
 def brands(data: bytes) -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
-from apdraw_cli.conversion.signatures import HEAD, is_picture
+from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
 from engines.regular_files import NotRegularError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from apdraw_cli.conversion.drawing_names import LONGEST_NAME, fitting
-from apdraw_cli.conversion.signatures import HEAD, is_picture
+from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.sources import EXTENSIONS
 from apdraw_cli.datasets.records import Record
 from engines.errors import UsageError

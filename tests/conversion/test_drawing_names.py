@@ -1,8 +1,12 @@
 """No two drawings of a folder land on one name, and most are called as one expects."""
 
 import itertools
+import os
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apdraw_cli.conversion.drawing_names import drawing_names
 
@@ -70,3 +74,25 @@ def test_names_fit_the_file_system_however_long_the_photos_are(letter: str) -> N
         for name in names.values():
             assert len(f"{name}{'.999' * several}.tiff".encode()) <= 255
         assert names == drawing_names(photos[::-1], (), ".tiff", several)
+
+
+PIECES = (*"aAéßİ. -~👩", "e\u0301", "ss", "\udcff", "あ" * 40, "x" * 120, ".2", ".10", "~2", "")
+NAMES = st.builds(
+    lambda pieces, ending: "".join(pieces) + ending,
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=4),
+    st.sampled_from((".jpg", ".JPG", ".png", ".2.jpg", "")),
+).filter(lambda name: name.strip(".") and len(os.fsencode(name)) <= 255)
+
+
+@given(photos=st.lists(NAMES, max_size=8, unique=True), folders=st.lists(NAMES, max_size=2), several=st.booleans())
+def test_whatever_the_names_no_two_drawings_share_one(photos: list[str], folders: list[str], several: bool) -> None:
+    names = drawing_names(photos, folders, ".png", several)
+    assert names.keys() == set(photos)
+    numbers = ["", *[".2", ".3", ".10"] * several]
+    files = [f"{name}{number}.png" for name in names.values() for number in numbers]
+    as_one = [unicodedata.normalize("NFC", name).casefold() for name in (*files, *set(folders))]
+    assert len(set(as_one[: len(files)])) == len(files)
+    assert not {*as_one[: len(files)]} & {*as_one[len(files) :]}
+    assert all(len(os.fsencode(name)) <= 255 for name in files)
+    assert not any("/" in name or name in (".", "..") for name in files)
+    assert names == drawing_names(photos[::-1], folders, ".png", several)
