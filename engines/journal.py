@@ -67,6 +67,8 @@ class Journal:
             line = json.dumps(values, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # a file name that is no UTF-8
             line = json.dumps(values).encode()
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "it was removed")
         return self._write(line + b"\n")
 
     def close(self) -> None:

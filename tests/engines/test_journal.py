@@ -1,5 +1,6 @@
 """A journal can be read after a crash at any byte, and its index finds the last line of each name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_cut_anywhere_the_lines_before_are_read_and_more_appended(
     kept = sum(end - 1 <= path.stat().st_size for end in [*places[1:], len(whole)][: len(lines)])
     write(path, {"more": 1})
     assert read(path) == [*lines[:kept], {"more": 1}]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files in use cannot be removed")
+def test_a_journal_that_was_removed_is_not_written_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append({"a": 1})
+    (tmp_path / "journal").unlink()
+    with pytest.raises(FileNotFoundError, match="it was removed"):
+        journal.append({"b": 2})
+    journal.close()
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"a'])
