@@ -29,7 +29,7 @@ from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.pipeline import draw_prepared
 from apdraw_cli.conversion.portraits import Prepared, prepare
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.render import render
+from apdraw_cli.conversion.render import render, trimmed
 from apdraw_cli.faces.align import Transform
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.doubts import PhotoWarning
@@ -94,7 +94,9 @@ class Artist:
             return []
         return [
             Drawing(image, portrait.face, portrait.transform, portrait.warnings)
-            for image, portrait in zip(draw_prepared(prepared, self.engine), prepared.portraits, strict=True)
+            for image, portrait in zip(
+                trimmed(draw_prepared(prepared, self.engine), prepared), prepared.portraits, strict=True
+            )
         ]
 
     def files(self, photo: Image, landmarks: Landmarks | None = None) -> list[bytes]:

@@ -19,7 +19,6 @@ from PIL import Image as Pillow
 
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.doubts import PhotoWarning
 from apdraw_cli.faces.extract import DetectedPortrait
@@ -31,6 +30,9 @@ CRASHES = (255, 0, 1)
 RAISES = (255, 0, 2)
 TWO_FACES = (255, 0, 3)
 WARNED = (255, 0, 4)
+
+ENLARGING = np.array([[100.0, 0.0, 50.0], [0.0, 100.0, 50.0]])
+"""From pixels of a photo to those of its portrait: the smallest photos fill it."""
 
 
 class FakeExtractor:
@@ -58,7 +60,7 @@ class FakeExtractor:
 def _portrait(value: int, landmarks: Landmarks | None, warnings: tuple[PhotoWarning, ...]) -> DetectedPortrait:
     points = TEMPLATE if landmarks is None else landmarks
     portrait = Portrait(np.full((SIZE, SIZE, 3), value, np.uint8), points.round(), np.full((SIZE, SIZE), 255, np.uint8))
-    return DetectedPortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), IDENTITY, portrait, warnings)
+    return DetectedPortrait(Face((1.5, 2.0, 30.0, 40.0), 0.99, points), ENLARGING, portrait, warnings)
 
 
 def fake_extractor(options: FaceOptions) -> FakeExtractor:

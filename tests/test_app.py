@@ -294,3 +294,22 @@ def test_an_error_of_the_program_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 3
     assert "ZeroDivisionError: division by zero in two lines" in error_line(result)
     assert "--debug" in error_line(result)
+
+
+@pytest.mark.parametrize("command", [["convert", "photos"], ["prepare", "photos", "dataset", "--npr", "filter"]])
+def test_a_package_that_does_not_load_is_no_bug_of_ours(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text('raise ImportError("libGL.so.1: cannot open", name="cv2")')
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "p.jpg").touch()
+    path = os.pathsep.join([str(tmp_path / "broken"), ENVIRONMENT["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "apdraw_cli", *command],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr == "apdraw: error: cv2 cannot be used here: libGL.so.1: cannot open; see apdraw doctor\n"

@@ -15,11 +15,14 @@ from typer.models import OptionInfo
 
 from apdraw_cli.cli.parameters import Parameters
 from apdraw_cli.console import Console
-from engines.errors import ApdrawError, ExitCode
+from engines.errors import ApdrawError, ExitCode, UnfitError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+OURS = ("", "apdraw_cli", "engines", "train")
+"""Packages of which one that cannot be imported is a fault of apdraw."""
 
 SHARED = (
     inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json),
@@ -104,6 +107,10 @@ def reporting(console: Console) -> Iterator[Console]:
         console.failed(error, str(error), error.exit_code)
         raise typer.Exit(error.exit_code) from error
     except Exception as error:
+        if isinstance(error, ImportError) and (package := (error.name or "").partition(".")[0]) not in OURS:
+            unfit = UnfitError(f"{package} cannot be used here: {' '.join(str(error).split())}; see apdraw doctor")
+            console.failed(unfit, str(unfit), unfit.exit_code)
+            raise typer.Exit(unfit.exit_code) from error
         reason = " ".join(str(error).split()) or "no more is known"
         message = f"{type(error).__name__}: {reason}; please report it, with what --debug shows"
         console.failed(error, message, ExitCode.UNFIT)

@@ -19,6 +19,7 @@ from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import prepare_file
 from apdraw_cli.conversion.sources import Source
+from engines.cpu import usable_cores
 from engines.errors import PhotoError, UnfitError, UsageError
 
 if TYPE_CHECKING:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from apdraw_cli.conversion.portraits import Prepared
 from apdraw_cli.conversion.recipe import Recipe
-from engines.portrait import Image
+from apdraw_cli.faces.align import beyond_photo
+from engines.portrait import WHITE, Image
 
 
 def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> list[Image]:
@@ -18,4 +21,13 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
     Returns:
         Pages, uint8 [H, W] each, one for each file; at least one.
     """
-    return list(drawings)
+    return trimmed(drawings, prepared)
+
+
+def trimmed(drawings: Sequence[Image], prepared: Prepared) -> list[Image]:
+    """Drawings that are white where their photo does not reach."""
+    kept = []
+    for drawing, portrait in zip(drawings, prepared.portraits, strict=True):
+        beyond = beyond_photo(prepared.photo_size, portrait.transform)
+        kept.append(np.where(beyond, np.uint8(WHITE), drawing) if beyond.any() else drawing)
+    return kept

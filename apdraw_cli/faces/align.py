@@ -83,3 +83,19 @@ def warp_labels(labels: Image, transform: Transform, *, replicate: bool = False)
 def inside_photo(shape: tuple[int, ...], transform: Transform) -> Image:
     """Where an aligned portrait comes from a photo of `shape` [H, W, ...]: uint8 [512, 512], 255 there, else 0."""
     return warp_labels(np.full(shape[:2], WHITE, np.uint8), transform)
+
+
+def beyond_photo(size: tuple[int, int], transform: Transform) -> npt.NDArray[np.bool_]:
+    """Which pixels of an aligned portrait lie beyond its photo: bool [512, 512].
+
+    Args:
+        size: width and height of the photo in pixels.
+        transform: from those to pixels of the portrait.
+    """
+    turn, shift = np.linalg.inv(transform[:, :2]), transform[:, 2]
+    places = np.arange(SIZE)
+    beyond = np.zeros((SIZE, SIZE), np.bool_)
+    for (along_x, along_y), length in zip(turn, size, strict=True):
+        place = along_x * (places[None, :] - shift[0]) + along_y * (places[:, None] - shift[1])
+        beyond |= (place < -0.5) | (place > length - 0.5)
+    return beyond

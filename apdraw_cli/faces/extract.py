@@ -146,7 +146,8 @@ class PortraitExtractor:
     def _found_portrait(self, photo: Image, face: Face, timings: dict[str, float]) -> DetectedPortrait:
         with timed(timings, "align"):
             transform = similarity(face.landmarks)
-            aligned = warp_photo(photo, transform)
+            # As if the photo went on: its rim would be drawn as a line. `trimmed` of the drawings makes it white again.
+            aligned = warp_photo(photo, transform, replicate=True)
             points = np.rint(apply(transform, face.landmarks)).astype(np.float32)
         portrait = self._portrait(aligned, points, timings)
         with timed(timings, "align"):

@@ -15,6 +15,7 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.sources import Source
 from apdraw_cli.conversion.storage import Storage, open_storage
 from apdraw_cli.faces.detect import Face
+from apdraw_cli.faces.doubts import PhotoWarning
 from engines.errors import PhotoError, UnfitError, UsageError
 
 KEYS = {
@@ -24,6 +25,7 @@ KEYS = {
     "outputs",
     "faces",
     "transform",
+    "warnings",
     "error",
     "source_size",
     "source_mtime_ns",
@@ -59,6 +61,7 @@ def done(name: str = "a/p.jpg") -> Outcome:
         (output,),
         (face,),
         (transform,),
+        warnings=(PhotoWarning("blurred", "the face is blurred"),),
         seconds={"read": 0.123456},
         engine="openvino",
     )
@@ -84,6 +87,7 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
             }
         ],
         "transform": [[[0.5, 0.0, 1.0], [0.0, 0.123457, -2.0]]],
+        "warnings": [{"code": "blurred", "message": "the face is blurred"}],
         "error": None,
         "source_size": 123,
         "source_mtime_ns": 456,

@@ -12,10 +12,10 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Version
 from engines.options import choices_of, described
 
-DEFAULTS = "a7fcb07ecd87aa9a31e50388a66dc071c2f6cdbf9fa5d3214f09ba361f7a327a"
-OTHERS = "928424caae516262f006135ff78a39563867fbec00d613edd1ecd2a5cc66eb89"
-ALIGNED = "318576327c7302d7b685955ea8f1624ce048045394340e2a2f2d79291cc1cb86"
-ALIGNED_WITH_LANDMARKS = "cb53f8f6ad45144ee71d1c3c4886048b170690561616a940e86aac79f9676966"
+DEFAULTS = "85d3e285ee5c4cf58bd106890d23fd21fb80a21a6f007d56097dbeeef88b79a2"
+OTHERS = "2686f9170f8cae3837b5334475534509f584c03aca38a80be7ad54808506e776"
+ALIGNED = "1ffcfc13555b88252f046ec96fa7c93bf6fe9e9bb3d43326c20cd6f527454ee0"
+ALIGNED_WITH_LANDMARKS = "daabf396cb2446baddb6aa850a67b76371040f016508cd9b8a69277a2d592e96"
 
 
 def test_drawings_of_earlier_versions_stay_current() -> None:

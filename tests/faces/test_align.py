@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apdraw_cli.faces.align import apply, enlarged, inside_photo, similarity, warp_labels, warp_photo
+from apdraw_cli.faces.align import apply, beyond_photo, enlarged, inside_photo, similarity, warp_labels, warp_photo
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.doubts import misfit, roll
 from engines.portrait import SIZE, TEMPLATE
@@ -72,6 +72,16 @@ def test_beyond_the_photo_is_white_or_its_rim() -> None:
     assert (warp_photo(photo, shift, replicate=True) == 0).all()
     assert inside.shape == (SIZE, SIZE)
     assert (inside > 0).sum() == 200 * 200
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 2.0])
+def test_what_lies_beyond_a_photo(angle: float) -> None:
+    transform = similarity(moved(angle, 0.6, (150, 80)))
+    beyond = beyond_photo((300, 200), transform)
+    inside = inside_photo((200, 300, 3), transform)
+    # But for the rim, where interpolation mixes both.
+    assert np.mean(beyond == (inside == 0)) > 0.99
+    assert not beyond_photo((10_000, 10_000), similarity(moved(angle, 1.0, (5000, 5000)))).any()
 
 
 def test_labels_stay_labels() -> None:
