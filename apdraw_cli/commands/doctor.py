@@ -212,11 +212,12 @@ def _shipped_model(has_gpu: bool) -> Part:
 
 
 def _face_networks() -> tuple[Part, ...]:
-    from engines.shipped import shipped_detector, shipped_segmenter
+    from engines.shipped import shipped_detector, shipped_mesh, shipped_segmenter
 
     networks = (
         ("face detector", shipped_detector(), "finds faces"),
         ("segmenter", shipped_segmenter(), "tells the person from the background"),
+        ("face mesh", shipped_mesh(), "tells faces that are upright from all else"),
     )
     return tuple(
         Part(name, None, purpose) if weights.is_file() else Part(name, None, f"there is no {weights}", REINSTALL)

@@ -341,7 +341,7 @@ def test_strict_is_another_way_to_draw_and_remembers_what_it_refused(desk: Desk)
     desk.convert()
     result = desk.convert(strict=True)
     assert (result.done, codes(result)) == (1, {"small.png": "doubtful"})
-    assert manifest_lines(desk.out)[-1]["error"]["code"] == "doubtful"
+    assert [line["source"] for line in manifest_lines(desk.out) if line["error"]] == ["small.png"]
     assert desk.convert(no_engine, strict=True).remembered == 1
 
 
