@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +73,7 @@ class Findings:
         return not (self.missing or self.faults or self.flat)
 
 
+@cache
 def originals() -> dict[str, bytes]:
     """The samples in every format that is read, by a name with its ending."""
     found = {}

@@ -28,7 +28,7 @@ def main() -> None:
 
         number = getattr(resource, limits[0])
         resource.setrlimit(number, (int(limits[1]), resource.getrlimit(number)[1]))
-    options = ConvertOptions.of(photos, output=Path(out), model=model, workers=int(workers), time_limit=20.0)
+    options = ConvertOptions.of(photos, output=Path(out), model=model, workers=int(workers), time_limit=10.0)
     opened = {
         "open_engine": engine_opener(FakeEngine(seconds=float(seconds), batch_size=2)),
         "open_extractor": fake_extractor,

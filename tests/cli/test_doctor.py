@@ -267,5 +267,5 @@ def test_doctor_as_json() -> None:
     diagnosis = json.loads(result.stdout)
     assert diagnosis["version"] == apdraw_cli.__version__
     assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
-    assert all({"name", "version", "state", "remedy"} == row.keys() for row in diagnosis["parts"])
+    assert all({"name", "version", "state", "remedy", "optional"} == row.keys() for row in diagnosis["parts"])
     assert result.exit_code == (0 if diagnosis["trouble"] is None else 3)
