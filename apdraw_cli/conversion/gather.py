@@ -8,7 +8,7 @@ import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from apdraw_cli.conversion.signatures import HEAD, is_picture
+from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.sources import SourceFile, SourceFolder, SourceSet, is_excluded
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UsageError
