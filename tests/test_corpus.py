@@ -55,6 +55,7 @@ def no_detector(options: Any) -> NoDetector:
     return NoDetector()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_files_are_accounted_for_and_none_is_drawn_with_a_flat_tail(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     corpus.make_corpus(photos, 120, seed=5)
@@ -66,7 +67,7 @@ def test_damaged_files_are_accounted_for_and_none_is_drawn_with_a_flat_tail(tmp_
     assert found.files == 120
     assert (found.missing, found.faults, found.flat) == ([], [], [])
     assert found.outcomes["done"] > 20
-    assert len(found.outcomes) > 3
+    assert {"damaged", "truncated"} <= found.outcomes.keys()
 
 
 def test_what_is_missing_or_flat_is_told(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 PHOTOS = 24
 
+SLOWEST = 900.0
+"""Seconds that a run may take on a busy machine; on an idle one it takes a few."""
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
@@ -66,7 +69,7 @@ def begin(
 
 def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """What it printed, once it has ended by itself, without a traceback."""
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=SLOWEST)
     assert "Traceback" not in out + err, out + err
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     assert result["exit_code"] == process.returncode
@@ -76,7 +79,7 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 def wait_for_lines(out: Path, count: int) -> int:
     manifest = out / "apdraw-manifest.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + SLOWEST
     while time.monotonic() < deadline:
         found = manifest.read_bytes().count(b"\n") if manifest.exists() else 0
         if found >= count:
@@ -188,7 +191,8 @@ def test_a_full_folder_for_temporary_files_is_told(photos: Path, small_disk: Pat
 def test_no_file_may_grow(photos: Path, tmp_path: Path) -> None:
     result = ended(begin(photos, tmp_path / "out", workers=0, limit=("RLIMIT_FSIZE", 600)))
     assert result["exit_code"] in (1, 3)
-    assert "File too large" in str(result["error"]) + str(result.get("failures"))
+    told = str(result["error"]) + str(result.get("failures"))
+    assert "File too large" in told or "No space left" in told
     ended(begin(photos, tmp_path / "out", workers=0))
     check_whole(photos, tmp_path / "out")
 
