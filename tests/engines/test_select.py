@@ -437,7 +437,7 @@ def test_neither_the_module_nor_the_survey_imports_torch():
 def test_a_model_of_each_style_lies_in_the_package(style):
     model = shipped_model(style)
     assert model.parent.name == "weights"
-    for suffix in (".onnx", TWINS["int8"], ".safetensors"):
+    for suffix in (".onnx", *TWINS.values(), ".safetensors"):
         assert model.with_suffix(suffix).is_file()
     assert read_model(model).precision == "fp32"
     assert read_model(model.with_suffix(TWINS["int8"])).precision == "int8"
