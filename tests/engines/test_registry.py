@@ -14,6 +14,7 @@ from engines.installed import Part
 from engines.model_info import PRECISIONS, read_metadata, sha256
 from engines.registry import ENGINES, backend, backends
 from engines.select import model_sha256, open_engine, read_model, survey
+from engines.tensorrt import cuda
 
 CPU_ONLY = pytest.mark.skipif(bool(select.find_gpus()), reason="this machine has an NVIDIA GPU")
 
@@ -60,13 +61,16 @@ def toy(monkeypatch):
 
 
 @CPU_ONLY
-def test_a_new_engine_is_found_chosen_opened_and_told_of(toy, tiny_pair, make_batch):
+def test_a_new_engine_is_found_chosen_opened_and_told_of(toy, tiny_pair, make_batch, monkeypatch):
     (told,) = (status for status in survey() if status.picked)
     assert told.name == "toy"
     diagnosis = doctor()
     assert diagnosis.picked == "toy on cpu"
     assert diagnosis.engines[0].name == "toy"
-    assert "toy-library" in [part.name for part in diagnosis.gpu]
+    assert "toy-library" not in [part.name for part in diagnosis.gpu]  # parts are for a GPU, and there is none
+    with monkeypatch.context() as patched:
+        patched.setattr(cuda, "find_gpus", lambda: (cuda.Gpu("NVIDIA L4", "8.9"),))
+        assert "toy-library" in [part.name for part in doctor().gpu]
     for options in ({}, {"engine": "toy"}):
         engine = open_engine(tiny_pair, batch_size=3, **options)
         assert (engine.name, engine.device, engine.request.batch_size) == ("toy", "cpu", 3)
