@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from engines.select import shipped_model
 from engines.synthetic import synthetic_portraits
 from train.author_weights import load_author_generator
 from train.export import to_onnx
-from train.export.half import HalfGenerator, halved, in_half
+from train.export.half import HalfGenerator, halved
 from train.export.to_onnx import export_onnx
 from train.model_file import load_generator, round_to_half
 from train.networks import Generator, GeneratorConfig
@@ -144,17 +145,16 @@ class Generators:
         """As `train.export.half.halved`, which is asked once for the same weights and portraits."""
 
         def make() -> bytes:
-            fresh = halved(generator, portraits)
-            found = {field.name: getattr(fresh, field.name) for field in dataclasses.fields(fresh)}
-            del found["generator"]
-            return json.dumps(found).encode()
+            content = io.BytesIO()
+            torch.save(halved(generator, portraits), content)
+            return content.getvalue()
 
         digest = _digest(generator)
         for array in portraits.inputs().values():
             digest.update(array.tobytes())
-        kept = json.loads(self.once(f"half-{digest.hexdigest()}", make))
-        kept["networks"] = tuple(kept["networks"])
-        return HalfGenerator(in_half(generator, kept["networks"]), **kept)
+        found = torch.load(io.BytesIO(self.once(f"half-{digest.hexdigest()}", make)), weights_only=False)
+        assert isinstance(found, HalfGenerator)
+        return found
 
     def traced(self, graph: DrawingGraph) -> Any:
         """As `train.export.to_onnx`'s own, which traces the same weights once: most of an export's time."""

@@ -101,6 +101,6 @@ def test_photos_are_linked_under_many_names(tmp_path: Path) -> None:
 def test_the_programs_run(tmp_path: Path, module: str) -> None:
     samples = [str(corpus.SAMPLES)] if module == "soak" else []
     command = [sys.executable, "-m", f"benchmarks.{module}", *samples, str(tmp_path / "out"), "--count", "12"]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
