@@ -10,36 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from picture_files import GREY, RGB, difference, error_of, saved
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageFile
 
 from apdraw_cli.conversion.decode import MAX_PIXELS, decode, decode_reduced, read
 from engines.errors import PhotoError
-
-GREY = np.linspace(0, 255, 64 * 48).reshape(48, 64).round().astype(np.uint8)
-RGB = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
-
-
-def saved(picture: Pillow.Image | np.ndarray, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    if isinstance(picture, np.ndarray):
-        picture = Pillow.fromarray(picture)
-    picture.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def error_of(data: bytes) -> PhotoError:
-    with pytest.raises(PhotoError) as caught:
-        decode(data)
-    assert "\n" not in caught.value.message
-    return caught.value
-
-
-def difference(pixels: np.ndarray, expected: np.ndarray) -> float:
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == (*expected.shape[:2], 3)
-    expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, axis=2)
-    return float(np.abs(pixels.astype(int) - expected).max())
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "PPM"])

@@ -1,6 +1,5 @@
 """Photos of unusual kinds are read as other viewers show them, or refused with what they are; never called damaged."""
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from picture_files import GREY, RGB, difference, error_of, saved
 from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
@@ -16,30 +16,7 @@ from apdraw_cli.conversion import decode as module
 from apdraw_cli.conversion.decode import decode, decode_reduced
 from engines.errors import PhotoError
 
-GREY = np.linspace(0, 255, 64 * 48).reshape(48, 64).round().astype(np.uint8)
-RGB = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
 CASES = Path(__file__).parents[3] / "shared" / "cases"
-
-
-def saved(picture: Pillow.Image | np.ndarray, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    if isinstance(picture, np.ndarray):
-        picture = Pillow.fromarray(picture)
-    picture.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def error_of(data: bytes) -> PhotoError:
-    with pytest.raises(PhotoError) as caught:
-        decode(data)
-    assert "\n" not in caught.value.message
-    return caught.value
-
-
-def difference(pixels: np.ndarray, expected: np.ndarray) -> float:
-    expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, axis=2)
-    assert pixels.shape == expected.shape
-    return float(np.abs(pixels.astype(int) - expected).max())
 
 
 def tiff(samples: bytes, **tags: tuple[int, ...]) -> bytes:
