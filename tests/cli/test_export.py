@@ -157,7 +157,7 @@ def test_a_file_in_half_precision_is_written_beside_it(tmp_path, generators, mon
     told = CliRunner(env={"COLUMNS": "200"}).invoke(app.app, ["export", str(model), str(out)])
     assert told.exit_code == 0
     assert told.stdout.rstrip().endswith(
-        "none in fp16, so GPUs will draw in fp32 too: cannot export m in fp16: it greys"
+        "none in fp16, so GPUs will draw in fp32 too: cannot export small in fp16: it greys"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.safetensors"]
 
