@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ COMMANDS = (
     bench.bench,
 )
 """All commands, in the order of the help."""
+
+TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
+"""What a switch in the environment is set to, in small letters, to be on."""
 
 EXAMPLES = """
 Examples:
@@ -77,10 +80,22 @@ def main() -> None:
             raise
         message = explain().rstrip(".").replace("Value error, ", "")
         path = getattr(getattr(error, "ctx", None), "command_path", "apdraw")
-        console = Console(path.partition(" ")[2] or None, as_json="--json" in sys.argv)
+        console = Console(path.partition(" ")[2] or None, as_json=_wants_json(getattr(error, "ctx", None)))
         console.failed(UsageError(message), f"{message}; see: {path} --help" if message else "", ExitCode.USAGE)
         sys.exit(ExitCode.USAGE)
     sys.exit(code)
+
+
+def _wants_json(context: Any) -> bool:
+    """Whether a command that was used wrongly was to print JSON; what was typed has perhaps not been read."""
+    if not {"--json", "--jsonl"}.isdisjoint(sys.argv):
+        return True
+    for parameter in getattr(getattr(context, "command", None), "params", ()):
+        if parameter.name in ("as_json", "jsonl"):
+            value, _ = parameter.consume_value(context, {})  # of the environment
+            if str(value).lower() in TRUE:
+                return True
+    return False
 
 
 def _open_closed_streams() -> None:

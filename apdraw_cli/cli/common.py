@@ -66,6 +66,7 @@ def command(
 
         @functools.wraps(function)
         def run(*, as_json: bool, debug: bool, **typed: Any) -> None:
+            as_json = as_json or typed.get("jsonl", False)
             with reporting(Console(called, quiet=typed.get("quiet", False), as_json=as_json, debug=debug)) as console:
                 raise typer.Exit(function(console=console, **parameters.collect(typed)))
 
@@ -83,7 +84,8 @@ def with_variable(parameter: inspect.Parameter, command: str) -> inspect.Paramet
     if not isinstance(about, OptionInfo) or about.is_eager:
         return parameter
     about = copy.copy(about)
-    spelled = next((name for name in about.param_decls or () if name.startswith("--")), parameter.name)
+    spellings = (about.default, *(about.param_decls or ()))  # Typer takes the first one for a default
+    spelled = next((name for name in spellings if str(name).startswith("--")), parameter.name)
     about.envvar = f"APDRAW_{command}_{spelled.partition('/')[0].strip('-')}".replace("-", "_").upper()
     about.show_envvar = False
     return parameter.replace(annotation=Annotated[kind, about])

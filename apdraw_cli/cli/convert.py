@@ -1,8 +1,9 @@
 """`apdraw convert` as its user sees it."""
 
+import contextlib
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,9 +11,11 @@ import typer
 
 from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
+from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, RunOptions
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
+from apdraw_cli.result_lines import KeptResults, PrintedResults
 from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
 from engines.options import EngineOptions, ModelOptions
 
@@ -66,6 +69,13 @@ def convert(
     file: FileOptions,
     run: RunOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="Print JSON, a line for each photo as soon as it is through, and the summary in the last one.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     faces: FaceOptions,
     model: ModelOptions,
@@ -90,14 +100,22 @@ def convert(
         with commands.Plan(options) as plan:
             return console.show(planned(console, plan, prune=run.prune))
     tune_process()
-    with stop_requests() as stop, ConversionProgress(quiet=quiet, debug=console.debug) as progress:
+    with contextlib.ExitStack() as opened:
+        stop = opened.enter_context(stop_requests())
+        progress: Listener = opened.enter_context(ConversionProgress(quiet=quiet, debug=console.debug))
+        results = None
+        if jsonl:
+            progress = Together(progress, PrintedResults())
+        elif console.as_json:
+            results = opened.enter_context(KeptResults())
+            progress = Together(progress, results)
         result = commands.convert(options, progress, stop=stop, debug=console.debug)
-    return show(console, result)
+        return show(console, result, results)
 
 
-def show(console: Console, result: "ConvertResult") -> int:
-    """Tells the result; of a quiet command only what was not drawn."""
-    code = console.show(result, _tell, photos=result.photos)
+def show(console: Console, result: "ConvertResult", results: Iterable[str] | None = None) -> int:
+    """Tells the result, and what became of each photo, as JSON; of a quiet command only what was not drawn."""
+    code = console.show(result, _tell, results=results, photos=result.photos)
     if console.quiet and not console.as_json:
         for line in _failures(result):
             write(sys.stderr, line)

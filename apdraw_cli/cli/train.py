@@ -32,12 +32,16 @@ Under torchrun, each process is one device: torchrun --no-python --nproc-per-nod
 def _list_options(asked: bool) -> None:
     if not asked:
         return
-    rows = []
+    rows, options = [], []
     for name, (field, kind) in described(TrainOptions).items():
         about = field.metadata
         default = about["shown"] or ("" if field.default in (None, "") else spelled_value(field.default))
         words = choices_of(field, kind)
+        options.append({"name": spelled(name), "default": default, "help": about["help"], "choices": words})
         rows.append((spelled(name), default, about["help"] + (f" One of {', '.join(words)}." if words else "")))
+    if "--json" in sys.argv:  # not read yet
+        Console("train", as_json=True).show({"options": options})
+        raise typer.Exit
     write(sys.stdout, "--set NAME=VALUE, or a line NAME = VALUE of the TOML file of --config:", one_line=False)
     for line in table([("NAME", "default", ""), *rows], 0):
         write(sys.stdout, line)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -146,7 +146,7 @@ def run(
                     counting = None
                 match event:
                     case Outcome():
-                        _settle(event, manifest, model_sha256, tally, listener)
+                        _settle(replace(event, model_sha256=model_sha256), manifest, tally, listener)
                     case EngineReady(engine, workers):
                         tally.ready(event)
                         listener.engine_ready(engine, workers)
@@ -163,11 +163,11 @@ def run(
     return tally.result(model, sources.output, interrupted=stop.is_set())
 
 
-def _settle(outcome: Outcome, manifest: Manifest, model_sha256: str, tally: Tally, listener: Listener) -> None:
+def _settle(outcome: Outcome, manifest: Manifest, tally: Tally, listener: Listener) -> None:
     """Records an outcome; one that cannot be recorded is not counted, and ends the conversion."""
     if outcome.recorded:
         try:
-            manifest.append(outcome, model_sha256)
+            manifest.append(outcome)
         except ApdrawError as error:
             tally.error = tally.error or error
             return

@@ -32,6 +32,42 @@ class Listener(Protocol):
         ...
 
 
+class Together:
+    """Tells several listeners, one after the other.
+
+    Args:
+        listeners: who is told.
+    """
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def counted(self, photos: int) -> None:
+        """Passes on the number of photos."""
+        for each in self._listeners:
+            each.counted(photos)
+
+    def engine_ready(self, engine: "Engine", workers: int) -> None:
+        """Passes on that drawing begins."""
+        for each in self._listeners:
+            each.engine_ready(engine, workers)
+
+    def settled(self, outcome: Outcome) -> None:
+        """Passes on that a photo is through."""
+        for each in self._listeners:
+            each.settled(outcome)
+
+    def waiting(self) -> None:
+        """Passes on that nothing happened."""
+        for each in self._listeners:
+            each.waiting()
+
+    def stopping(self) -> None:
+        """Passes on that the user asked for an end."""
+        for each in self._listeners:
+            each.stopping()
+
+
 class Silent:
     """A listener that tells nobody; also a base for listeners that want a few of the events only."""
 

@@ -2,22 +2,7 @@
 
 One JSON object a line and a photo, appended when the photo is through; a photo's last line counts. It can be
 read after a crash at any point: a line that was cut off is passed over. Photos that are skipped keep the line
-they have.
-
-    source           path relative to its root, with forward slashes
-    root             absolute path of that root
-    status           done, skipped, no_face or failed
-    outputs          the drawings' paths relative to the output folder
-    faces            list of box (x y w h), score, landmarks (5 x 2), in photo pixels
-    transform        list of 2 x 3, of each face: from photo pixels to pixels of its aligned portrait
-    warnings         list of code and message: why the drawings should be looked at
-    error            null, or code and message
-    source_size      bytes of the photo's file, null if unknown
-    source_mtime_ns  its time of change, null if unknown
-    model            sha256 of the generator's file
-    options          sha256 of the options that decide what a drawing looks like
-    engine           name of the engine that drew it, null if none did
-    seconds          object of stage and seconds
+they have. `docs/manifest.md` tells what the fields mean, `apdraw_cli/schemas/manifest.schema.json` their form.
 """
 
 import contextlib
@@ -37,6 +22,9 @@ if TYPE_CHECKING:
     from apdraw_cli.faces.detect import Face
 
 NAME: Final = MANIFEST
+
+SCHEMA_VERSION: Final = 1
+"""Of the lines here and of the JSON object of every command; to be raised where a field changes its meaning or goes."""
 
 STATUSES: Final = get_args(Status)
 
@@ -156,29 +144,13 @@ class Manifest:
     ) -> None:
         self._opened.close()
 
-    def append(self, outcome: Outcome, model_sha256: str) -> None:
+    def append(self, outcome: Outcome) -> None:
         """Records what became of a photo.
 
         Raises:
             UnfitError: the line cannot be written.
         """
-        source, error = outcome.source, outcome.error
-        line = {
-            "source": source.name,
-            "root": source.root,
-            "status": outcome.status,
-            "outputs": outcome.outputs,
-            "faces": [_face(face) for face in outcome.faces],
-            "transform": [[[round(float(x), 6) for x in row] for row in each] for each in outcome.transforms],
-            "warnings": [{"code": each.code, "message": each.message} for each in outcome.warnings],
-            "error": error and {"code": error.code, "message": error.message},
-            "source_size": source.size,
-            "source_mtime_ns": source.mtime_ns,
-            "model": model_sha256,
-            "options": outcome.recipe_sha256,
-            "engine": outcome.engine,
-            "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
-        }
+        line = line_of(outcome)
         try:
             place = self._journal.append(line)
         except OSError as error:
@@ -188,6 +160,28 @@ class Manifest:
         record = _record(line)
         if record is not None:
             self.history.add(record, place)
+
+
+def line_of(outcome: Outcome) -> dict[str, Any]:
+    """What the manifest tells of a photo."""
+    source, error = outcome.source, outcome.error
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": source.name,
+        "root": source.root,
+        "status": outcome.status,
+        "outputs": outcome.outputs,
+        "faces": [_face(face) for face in outcome.faces],
+        "transform": [[[round(float(x), 6) for x in row] for row in each] for each in outcome.transforms],
+        "warnings": [{"code": each.code, "message": each.message} for each in outcome.warnings],
+        "error": error and {"code": error.code, "message": error.message},
+        "source_size": source.size,
+        "source_mtime_ns": source.mtime_ns,
+        "model": outcome.model_sha256,
+        "options": outcome.recipe_sha256,
+        "engine": outcome.engine,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
+    }
 
 
 def _record(line: dict[str, Any] | None) -> Record | None:

@@ -41,6 +41,7 @@ class Outcome:
         remembered: it was like that before: nothing was tried.
         recorded: whether the manifest is to be told.
         trace: traceback of an error that should not have been.
+        model_sha256: checksum of the generator's file; empty until the outcome is settled.
     """
 
     source: Source
@@ -56,6 +57,7 @@ class Outcome:
     remembered: bool = False
     recorded: bool = True
     trace: str = ""
+    model_sha256: str = ""
 
 
 @dataclass(frozen=True)

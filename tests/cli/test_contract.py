@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from apdraw_cli.cli.parameters import Parameters
 from engines.options import described
 from train.options import TrainOptions
 
-FRAME = {"apdraw", "command", "exit_code", "error"}
+FRAME = {"apdraw", "schema_version", "command", "exit_code", "error", "warnings"}
 
 FAILURES = {
     "convert": ("none", 2, "usage"),
@@ -25,6 +26,18 @@ FAILURES = {
     "build-engine": ("none.onnx out.engine", 3, "model_file"),
     "bench": ("none", 2, "usage"),
 }
+
+
+def frame(command: str | None, code: int, error: object) -> dict[str, object]:
+    """What the object of a command holds that has no result."""
+    return {
+        "apdraw": __version__,
+        "schema_version": 1,
+        "command": command,
+        "exit_code": code,
+        "error": error,
+        "warnings": [],
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +89,7 @@ def test_failure(apdraw: Any, command: str) -> None:
     arguments, code, kind = FAILURES[command]
     ended = apdraw(f"{command} {arguments} --json")
     error = ended.object["error"]
-    assert ended.object == {"apdraw": __version__, "command": command, "exit_code": code, "error": error}
+    assert ended.object == frame(command, code, error)
     assert error["code"] == kind
     assert ended.err.splitlines()[-1] == f"apdraw: error: {error['message']}"
     assert ended.code == code
@@ -86,10 +99,45 @@ def test_failure(apdraw: Any, command: str) -> None:
 def test_wrong_use(apdraw: Any, command: str) -> None:
     ended = apdraw(f"{command} --no-such-option --json")
     error = ended.object["error"]
-    assert ended.object == {"apdraw": __version__, "command": command, "exit_code": 2, "error": error}
+    assert ended.object == frame(command, 2, error)
     assert error["code"] == "usage"
     assert error["message"].endswith(f"see: apdraw {command} --help")
     assert ended.err == f"apdraw: error: {error['message']}\n"
+
+
+@pytest.mark.parametrize("line", ["--json", "no-such-command --json", "convert --jsonl --nope", "train --json"])
+def test_wrong_use_before_a_command_is_known(apdraw: Any, line: str) -> None:
+    ended = apdraw(line)
+    assert (ended.code, ended.object["error"]["code"]) == (2, "usage")
+    assert ended.object["exit_code"] == 2
+
+
+def test_json_that_the_environment_asks_for(apdraw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APDRAW_CONVERT_JSON", "1")
+    assert apdraw("convert photos --nope").object["error"]["code"] == "usage"
+    assert apdraw("convert none").object["error"]["code"] == "usage"
+    assert apdraw("doctor --nope").out == ""
+
+
+def test_the_options_of_training_as_json(apdraw: Any) -> None:
+    ended = apdraw("train --json --list-options")
+    options = {option["name"]: option for option in ended.object["options"]}
+    assert ended.code == 0
+    assert len(options) == len(described(TrainOptions))
+    assert "formal" in options["stage"]["choices"]
+
+
+def test_warnings_of_the_program_are_in_the_object(apdraw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warns(*arguments: object) -> dict[str, object]:
+        logging.getLogger("engines.select").warning("drawing on the %s", "CPU")
+        return {"loss": float("nan"), "losses": {"a": [float("inf"), 1.5]}}
+
+    monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", warns)
+    monkeypatch.setattr("apdraw_cli.cli.doctor._tell", lambda *arguments: None)
+    ended = apdraw("doctor --json")
+    assert ended.object["warnings"] == [{"code": "general", "message": "drawing on the CPU"}]
+    assert ended.err == "apdraw: warning: drawing on the CPU\n"
+    assert (ended.object["loss"], ended.object["losses"]) == (None, {"a": [None, 1.5]})
 
 
 def test_an_error_of_the_program(apdraw: Any, monkeypatch: pytest.MonkeyPatch) -> None:

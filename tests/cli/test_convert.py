@@ -76,6 +76,7 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert summary.pop("photos_per_second") > 0
     assert summary == {
         "apdraw": __version__,
+        "schema_version": 1,
         "command": "convert",
         "photos": 5,
         "done": 3,

@@ -19,6 +19,7 @@ from apdraw_cli.faces.doubts import PhotoWarning
 from engines.errors import PhotoError, UnfitError, UsageError
 
 KEYS = {
+    "schema_version",
     "source",
     "root",
     "status",
@@ -64,17 +65,19 @@ def done(name: str = "a/p.jpg") -> Outcome:
         warnings=(PhotoWarning("blurred", "the face is blurred"),),
         seconds={"read": 0.123456},
         engine="openvino",
+        model_sha256="model",
     )
 
 
 def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done(), "model")
+        manifest.append(done())
         failure = PhotoError("truncated", "the file is cut off")
-        manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure), "model")
+        manifest.append(Outcome(photo("b.jpg"), "failed", "options", error=failure))
     drawn, failed = manifest_lines(tmp_path)
     assert drawn.keys() == failed.keys() == KEYS
     assert drawn == {
+        "schema_version": 1,
         "source": "a/p.jpg",
         "root": "/photos",
         "status": "done",
@@ -102,8 +105,8 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
 
 def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")), "model")
-        manifest.append(done(), "model")
+        manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")))
+        manifest.append(done())
         assert manifest.history.of("a/p.jpg") == last(tmp_path, "a/p.jpg")
     record = last(tmp_path, "a/p.jpg")
     assert record is not None
@@ -115,7 +118,7 @@ def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
 
 def test_a_long_manifest_takes_little_memory(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done("p-000000.jpg"), "model")
+        manifest.append(done("p-000000.jpg"))
     path = tmp_path / NAME
     (line,) = path.read_text(encoding="utf-8").splitlines()
     with path.open("w", encoding="utf-8") as lines:
@@ -148,7 +151,7 @@ def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done("p.jpg"), "model")
+        manifest.append(done("p.jpg"))
     path = tmp_path / NAME
     line = json.loads(path.read_text(encoding="utf-8"))
     for wrong in ({"outputs": [["a"]]}, {"outputs": 3}, {"source": ["p.jpg"]}, {"status": 7}):
@@ -158,8 +161,8 @@ def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done("p.jpg"), "model")
-        manifest.append(done("q.jpg"), "model")
+        manifest.append(done("p.jpg"))
+        manifest.append(done("q.jpg"))
     path = tmp_path / NAME
     whole = path.read_bytes()
     for cut in (1, 5, len(whole) // 2 - 3):
@@ -168,7 +171,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> N
             assert manifest.history.of("p.jpg") is not None
             if cut > 1:
                 assert manifest.history.of("q.jpg") is None
-            manifest.append(done("r.jpg"), "model")
+            manifest.append(done("r.jpg"))
         assert last(tmp_path, "p.jpg") is not None
         assert last(tmp_path, "r.jpg") is not None
 
@@ -176,7 +179,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_ended(tmp_path: Path) -> N
 @pytest.mark.parametrize("line", [b"[]", b"null", b'{"source": 3}', b"\xff\xfe", b"\0" * 4096, b""])
 def test_lines_of_others_are_passed_over(tmp_path: Path, line: bytes) -> None:
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done("p.jpg"), "model")
+        manifest.append(done("p.jpg"))
     path = tmp_path / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
     assert last(tmp_path, "p.jpg") is not None
@@ -186,7 +189,7 @@ def test_names_that_are_no_text_or_not_ascii(tmp_path: Path) -> None:
     names = ["\udcff\udcfe.jpg", "Zoë/日本.jpg", 'new\nline".jpg']
     with Manifest(below(tmp_path)) as manifest:
         for name in names:
-            manifest.append(done(name), "model")
+            manifest.append(done(name))
     assert [line["source"] for line in manifest_lines(tmp_path)] == names
     assert "Zoë/日本.jpg" in (tmp_path / NAME).read_text(encoding="utf-8")
     assert all(last(tmp_path, name) is not None for name in names)
@@ -211,13 +214,13 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Manifest(below(tmp_path)) as manifest:
-        manifest.append(done("p.jpg"), "model")
+        manifest.append(done("p.jpg"))
         before = (tmp_path / NAME).read_bytes()
         for room in (0, 100):
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
             try:
                 with pytest.raises(UnfitError, match="make room"):
-                    manifest.append(done("q.jpg"), "model")
+                    manifest.append(done("q.jpg"))
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             assert (tmp_path / NAME).read_bytes() == before
@@ -227,7 +230,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
 def test_every_line_is_json_on_its_own(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
         for number in range(3):
-            manifest.append(done(f"{number}.jpg"), "model")
+            manifest.append(done(f"{number}.jpg"))
             lines = (tmp_path / NAME).read_bytes().splitlines(keepends=True)
             assert len(lines) == number + 1
             assert all(line.endswith(b"\n") and json.loads(line) for line in lines)
