@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from apdraw_cli import __version__
-from apdraw_cli.cli import bench, build_engine, convert, doctor, evaluate, export, import_weights, prepare, train
+from apdraw_cli.cli import (
+    bench,
+    build_engine,
+    convert,
+    doctor,
+    evaluate,
+    export,
+    gallery,
+    import_weights,
+    prepare,
+    train,
+)
 from apdraw_cli.console import Console
 from engines.errors import ExitCode, UsageError
 
@@ -20,6 +31,7 @@ COMMANDS = (
     import_weights.import_weights,
     export.export,
     build_engine.build_engine,
+    gallery.gallery,
     doctor.doctor,
     bench.bench,
 )

@@ -113,6 +113,7 @@ class ConversionProgress(Progress):
         self._drawing = False
         self._photos: int | None = None
         self._tried = self._passed = self._without = 0
+        self._pictures = Progress("Making small pictures of", "drawing", quiet=quiet)
 
     def counted(self, photos: int) -> None:
         """Takes the number of photos as the total."""
@@ -147,6 +148,16 @@ class ConversionProgress(Progress):
     def stopping(self) -> None:
         """Tells that the end is near."""
         self.say(STOPPING)
+
+    def picturing(self, done: int, total: int) -> None:
+        """Shows how far a gallery is, below what was drawn."""
+        self._pictures(done, total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pictures.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
 
 
 class TrainingProgress(Progress):

@@ -32,6 +32,8 @@ WALLS = {
     "apdraw_cli.datasets apdraw_cli.progress",
     "apdraw_cli.datasets": "apdraw_cli.app apdraw_cli.cli apdraw_cli.commands apdraw_cli.console apdraw_cli.progress",
     "apdraw_cli.api": "train apdraw_cli.app apdraw_cli.cli apdraw_cli.console apdraw_cli.own_process",
+    "apdraw_cli.gallery": "train apdraw_cli except apdraw_cli.gallery apdraw_cli.conversion apdraw_cli.faces.align "
+    "apdraw_cli.__version__",
     "apdraw_cli.commands": "apdraw_cli.app apdraw_cli.cli apdraw_cli.console apdraw_cli.progress",
     "apdraw_cli.console": "train apdraw_cli except apdraw_cli.terminal_text apdraw_cli.__version__",
 }

@@ -192,6 +192,8 @@ def _tell(console: Console, result: "ConvertResult") -> None:
     if result.interrupted:
         console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
     console.say(f"Drawings and {result.manifest.name} are in {result.output}")
+    if result.gallery is not None:
+        console.say(f"To look through them, open {result.gallery}")
 
 
 def _tell_passed_over(console: Console, files: "Mapping[str, int]", folders: "Sequence[str]") -> None:

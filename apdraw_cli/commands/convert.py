@@ -3,10 +3,12 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from apdraw_cli.commands.gallery import check_page, gallery
 from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.gather import gather
 from apdraw_cli.conversion.listener import Listener
@@ -19,7 +21,7 @@ from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import SourceSet
 from apdraw_cli.conversion.storage import open_storage
-from engines.errors import UnfitError
+from engines.errors import ApdrawError, UnfitError
 from engines.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -85,7 +87,10 @@ def convert(
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
     sources = _gathered(options)
+    if options.run.gallery:
+        check_page(open_storage(str(sources.output)))
     model, checksum = _model(options)
+    stop = stop or threading.Event()
     executor = LocalExecutor(
         Recipe.of(options),
         open_storage(str(sources.output)),
@@ -96,7 +101,26 @@ def convert(
         debug=debug,
     )
     with contextlib.closing(executor):
-        return conversion.run(options, sources, model, checksum, executor, listener, stop or threading.Event())
+        result = conversion.run(options, sources, model, checksum, executor, listener, stop)
+    return _with_gallery(result, listener, stop) if options.run.gallery else result
+
+
+def _with_gallery(result: ConvertResult, listener: Listener, stop: threading.Event) -> ConvertResult:
+    """Writes the gallery of what was drawn, unless the conversion ended early."""
+
+    def progress(done: int, total: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        listener.picturing(done, total)
+
+    if result.interrupted or result.error is not None or not result.manifest.exists():
+        return result
+    try:
+        return replace(result, gallery=gallery(result.output, progress=progress).page)
+    except KeyboardInterrupt:
+        return replace(result, interrupted=True)
+    except ApdrawError as error:
+        return replace(result, error=str(error))
 
 
 class Plan:

@@ -31,6 +31,10 @@ class Listener(Protocol):
         """The user asked for an end; what is being drawn is finished."""
         ...
 
+    def picturing(self, done: int, total: int) -> None:
+        """So many of the drawings of a gallery have their small pictures."""
+        ...
+
 
 class Together:
     """Tells several listeners, one after the other.
@@ -85,3 +89,6 @@ class Silent:
 
     def stopping(self) -> None:
         """Ignores that the user asked for an end."""
+
+    def picturing(self, done: int, total: int) -> None:
+        """Ignores how far a gallery is."""

@@ -57,7 +57,7 @@ class History:
         """
         self._index = output.journal_index(NAME)
         try:
-            for place, record in _records(output):
+            for place, record, _ in _records(output):
                 self.add(record, place)
         except BaseException:
             self.close()
@@ -86,16 +86,27 @@ def every_output(output: Storage) -> Iterator[str]:
     Raises:
         UsageError: it cannot be read.
     """
-    for _, record in _records(output):
+    for _, record, _ in _records(output):
         yield from record.outputs
 
 
-def _records(output: Storage) -> Iterator[tuple[int, Record]]:
+def last_lines(output: Storage) -> dict[str, tuple[Record, dict[str, Any]]]:
+    """What the manifest of a folder says last of each photo, by its source: the record, and the whole line.
+
+    Of the line, only what the record holds is known to be what it should be.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return {record.source: (record, line) for _, record, line in _records(output)}
+
+
+def _records(output: Storage) -> Iterator[tuple[int, Record, dict[str, Any]]]:
     try:
         for place, line in output.read_journal(NAME):
             record = _record(line)
             if record is not None:
-                yield place, record
+                yield place, record, line
     except FileNotFoundError:
         return
     except OSError as error:

@@ -87,6 +87,9 @@ class RunOptions:
         False,
         "Remove drawings that earlier runs left behind: of photos that are gone, and those made with other options.",
     )
+    gallery: bool = option(
+        False, "Write index.html into the output folder: a page to look through photos, drawings and failures."
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )

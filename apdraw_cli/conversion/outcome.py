@@ -124,6 +124,7 @@ class ConvertResult:
         pruned: drawings of earlier runs that were removed.
         warned: photos drawn that there is a warning about.
         warnings: those warnings, of the first 10,000 photos.
+        gallery: the gallery's page; None if none was written.
     """
 
     done: int
@@ -149,6 +150,7 @@ class ConvertResult:
     pruned: int = 0
     warned: int = 0
     warnings: tuple[Warned, ...] = ()
+    gallery: Path | None = None
 
     @property
     def photos(self) -> int:

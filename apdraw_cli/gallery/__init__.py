@@ -1,0 +1,1 @@
+"""The gallery: a static page to look through the drawings and failures of an output folder."""
