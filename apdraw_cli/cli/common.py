@@ -85,7 +85,7 @@ def with_variable(parameter: inspect.Parameter, command: str) -> inspect.Paramet
         return parameter
     about = copy.copy(about)
     spellings = (about.default, *(about.param_decls or ()))  # Typer takes the first one for a default
-    spelled = next((name for name in spellings if str(name).startswith("--")), parameter.name)
+    spelled = next((str(name) for name in spellings if str(name).startswith("--")), parameter.name)
     about.envvar = f"APDRAW_{command}_{spelled.partition('/')[0].strip('-')}".replace("-", "_").upper()
     about.show_envvar = False
     return parameter.replace(annotation=Annotated[kind, about])

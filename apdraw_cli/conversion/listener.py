@@ -71,6 +71,11 @@ class Together:
         for each in self._listeners:
             each.stopping()
 
+    def picturing(self, done: int, total: int) -> None:
+        """Passes on how far a gallery is."""
+        for each in self._listeners:
+            each.picturing(done, total)
+
 
 class Silent:
     """A listener that tells nobody; also a base for listeners that want a few of the events only."""
