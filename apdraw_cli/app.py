@@ -18,6 +18,7 @@ from apdraw_cli.cli import (
     gallery,
     import_weights,
     prepare,
+    serve,
     train,
 )
 from apdraw_cli.console import Console
@@ -32,6 +33,7 @@ COMMANDS = (
     export.export,
     build_engine.build_engine,
     gallery.gallery,
+    serve.serve,
     doctor.doctor,
     bench.bench,
 )

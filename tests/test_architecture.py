@@ -14,7 +14,7 @@ PACKAGES = ("apdraw_cli", "train", "engines")
 
 ON_USE = """
     cloudpickle cuda joblib lightning_fabric onnx onnxruntime onnxscript openvino pillow_heif retinaface rich
-    safetensors tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm
+    safetensors starlette tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm uvicorn
 """
 """Libraries that are slow to import, or may be missing: `apdraw_cli` and `engines` import them where they use them."""
 
@@ -34,6 +34,7 @@ WALLS = {
     "apdraw_cli.api": "train apdraw_cli.app apdraw_cli.cli apdraw_cli.console apdraw_cli.own_process",
     "apdraw_cli.gallery": "train apdraw_cli except apdraw_cli.gallery apdraw_cli.conversion apdraw_cli.faces.align "
     "apdraw_cli.__version__",
+    "apdraw_cli.serving": "train apdraw_cli except apdraw_cli.serving apdraw_cli.conversion apdraw_cli.__version__",
     "apdraw_cli.commands": "apdraw_cli.app apdraw_cli.cli apdraw_cli.console apdraw_cli.progress",
     "apdraw_cli.console": "train apdraw_cli except apdraw_cli.terminal_text apdraw_cli.__version__",
 }

@@ -99,6 +99,31 @@ class BenchOptions:
 
 
 @dataclass(frozen=True)
+class ServeOptions:
+    """How `apdraw serve` serves.
+
+    Raises:
+        OptionsError: a value that is not allowed.
+    """
+
+    host: str = option(
+        "127.0.0.1", "Address to listen at; 0.0.0.0 for all, which makes it reachable from other machines."
+    )
+    port: int = option(8000, "Port to listen at. 0: one that is free.", min=0, max=65535)
+    max_upload: float = option(25.0, "Refuse photos that are larger.", metavar="MB", above=0, max=2000)
+    queue: int = option(64, "Refuse a photo while so many are waiting or being drawn.", min=1)
+    time_limit: float = option(
+        60.0, "Give a request up that takes longer, from its first byte to its drawing.", metavar="SECONDS", above=0
+    )
+    workers: int | None = option(
+        None, "Processes that prepare photos.", min=1, shown="what suits the machine", panel="Drawing"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """How `apdraw export` writes a model.
 

@@ -46,18 +46,20 @@ Seconds = dict[str, float]
 """Seconds that a photo took, by stage."""
 
 
+def reason_of(error: Exception) -> PhotoError:
+    """What an error at one of the stations says of a photo."""
+    if isinstance(error, PhotoError):
+        return PhotoError(error.code, error.message)  # the one caught keeps the photo in memory
+    if is_want_of_memory(error):
+        return PhotoError("out_of_memory", NO_MEMORY)
+    words = " ".join(str(error).split()) or type(error).__name__
+    return PhotoError("internal", f"an error in apdraw, please report it: {words}")
+
+
 def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:
     """What becomes of a photo that could not be drawn."""
-    trace = ""
-    match error:
-        case PhotoError():
-            reason = PhotoError(error.code, error.message)  # the one caught keeps the photo in memory
-        case _ if is_want_of_memory(error):
-            reason = PhotoError("out_of_memory", NO_MEMORY)
-        case _:
-            words = " ".join(str(error).split()) or type(error).__name__
-            reason = PhotoError("internal", f"an error in apdraw, please report it: {words}")
-            trace = "".join(traceback.format_exception(error))
+    reason = reason_of(error)
+    trace = "".join(traceback.format_exception(error)) if reason.code == "internal" else ""
     return Outcome(
         step.source,
         status_of(reason.code),

@@ -86,9 +86,28 @@ def prepare_file(
     """
     with timed(seconds, "read"):
         data = read_from(storage, name)
+        landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
+    return prepare_data(data, options, extractor, seconds, landmarks)
+
+
+def prepare_data(
+    data: bytes,
+    options: FaceOptions,
+    extractor: Extractor,
+    seconds: dict[str, float],
+    landmarks: Landmarks | None = None,
+) -> Prepared:
+    """Makes portraits of the faces in a photo that was read; otherwise as `prepare_file`.
+
+    Args:
+        data: the whole file.
+        options: which faces become portraits.
+        extractor: was opened with the same options.
+        seconds: those of the stages `decode`, `detect`, `align` and `segment` are added to it.
+        landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+    """
     if is_drawing(io.BytesIO(data)):
         raise PhotoError(OWN_DRAWING, "a drawing that apdraw made")
-    landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
     largest_of_any_size = options.faces == "largest" and not options.min_face and not options.aligned
     if largest_of_any_size:
         with timed(seconds, "decode"):

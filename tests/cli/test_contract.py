@@ -25,6 +25,7 @@ FAILURES = {
     "export": ("none.safetensors out.onnx", 3, "model"),
     "build-engine": ("none.onnx out.engine", 3, "model_file"),
     "gallery": ("none", 2, "usage"),
+    "serve": ("--model none.onnx", 3, "model_file"),
     "bench": ("none", 2, "usage"),
 }
 

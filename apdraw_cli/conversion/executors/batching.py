@@ -5,10 +5,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from apdraw_cli.conversion.pipeline import draw_portraits
-from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Prepared
 from engines.base import Engine
 from engines.portrait import Image
@@ -18,13 +17,16 @@ FILL_SECONDS: Final = 0.05
 
 POLL_SECONDS: Final = 0.2
 
+Step = TypeVar("Step")
+"""What a photo is known by to who hands it in."""
+
 
 @dataclass
-class PendingPhoto:
+class PendingPhoto(Generic[Step]):
     """A photo whose portraits are being drawn.
 
     Attributes:
-        step: the photo and what is to be done with it.
+        step: what the photo is known by.
         prepared: its portraits.
         drawings: one for each portrait; None until it is drawn.
         draw_seconds: the photo's share of the engine's time.
@@ -39,7 +41,7 @@ class PendingPhoto:
         self.drawings = [None] * len(self.prepared.portraits)
 
 
-class DrawingThreads:
+class DrawingThreads(Generic[Step]):
     """Draws portraits on as many threads as the engine asks for.
 
     Args:
@@ -52,7 +54,7 @@ class DrawingThreads:
     def __init__(
         self,
         engine: Engine,
-        deliver: Callable[[PendingPhoto], None],
+        deliver: Callable[[PendingPhoto[Step]], None],
         failed: Callable[[Exception], None],
         stopped: Callable[[], bool],
     ) -> None:
@@ -64,7 +66,7 @@ class DrawingThreads:
         self._lock = threading.Lock()
         # One batch for each thread is ready while it draws another.
         room = max(1, engine.batch_size) * max(1, engine.concurrency) * 2
-        self._waiting: queue.Queue[tuple[PendingPhoto, int]] = queue.Queue(room)
+        self._waiting: queue.Queue[tuple[PendingPhoto[Step], int]] = queue.Queue(room)
         self._threads = [
             threading.Thread(target=self._run, name=f"draw-{number}", daemon=True)
             for number in range(max(1, engine.concurrency))
@@ -72,7 +74,7 @@ class DrawingThreads:
         for thread in self._threads:
             thread.start()
 
-    def put(self, photo: PendingPhoto) -> None:
+    def put(self, photo: PendingPhoto[Step]) -> None:
         """Hands in a photo; waits while enough portraits are waiting."""
         for index in range(len(photo.drawings)):
             while not self._stopped():
@@ -99,9 +101,9 @@ class DrawingThreads:
         except Exception as error:
             self._failed(error)
 
-    def _next_batch(self) -> list[tuple[PendingPhoto, int]]:
+    def _next_batch(self) -> list[tuple[PendingPhoto[Step], int]]:
         """Up to a batch of portraits; fewer, or none, if they are slow to come."""
-        batch: list[tuple[PendingPhoto, int]] = []
+        batch: list[tuple[PendingPhoto[Step], int]] = []
         while len(batch) < self._engine.batch_size:
             try:
                 batch.append(self._waiting.get(timeout=FILL_SECONDS))
@@ -109,7 +111,7 @@ class DrawingThreads:
                 break
         return batch
 
-    def _draw(self, batch: list[tuple[PendingPhoto, int]]) -> None:
+    def _draw(self, batch: list[tuple[PendingPhoto[Step], int]]) -> None:
         start = time.perf_counter()
         drawings = draw_portraits([photo.prepared.portraits[index] for photo, index in batch], self._engine)
         share = (time.perf_counter() - start) / len(batch)

@@ -244,11 +244,11 @@ class _Drawing:
         if self._failure is not None:
             raise self._failure
 
-    def _hand_to_writer(self, photo: PendingPhoto) -> None:
+    def _hand_to_writer(self, photo: PendingPhoto[Step]) -> None:
         self._room.acquire()
         self._writers.submit(self._write, photo)
 
-    def _write(self, photo: PendingPhoto) -> None:
+    def _write(self, photo: PendingPhoto[Step]) -> None:
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         drawings = [drawing for drawing in photo.drawings if drawing is not None]
         try:

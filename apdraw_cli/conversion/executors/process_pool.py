@@ -77,7 +77,7 @@ class WorkerPool(Generic[Task, Result]):
         self._workers = workers
         self._stopped = stopped
         self._limit = limit or math.inf
-        self._started: _Crew[Task, Result] | None = None
+        self._started: Crew[Task, Result] | None = None
         self._returned: deque[Task] = deque()
 
     def start(self) -> None:
@@ -173,11 +173,11 @@ class WorkerPool(Generic[Task, Result]):
         finally:
             crew.close()
 
-    def _crew(self, workers: int) -> "_Crew[Task, Result]":
-        return _Crew(self._order, workers, self._limit)
+    def _crew(self, workers: int) -> "Crew[Task, Result]":
+        return Crew(self._order, workers, self._limit)
 
 
-class _Crew(Generic[Task, Result]):
+class Crew(Generic[Task, Result]):
     """Worker processes, each with a thread that talks to it, and a watchdog.
 
     Args:
