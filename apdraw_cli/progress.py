@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from apdraw_cli.conversion.photo_log import told
 from apdraw_cli.terminal_text import duration, photos, rate, write
 
 if TYPE_CHECKING:
@@ -105,10 +106,14 @@ class ConversionProgress(Progress):
     Args:
         quiet: show no progress.
         debug: show tracebacks.
+        each: print a line for each photo.
+        bar: show how far it is; of what has no end, leave it out.
     """
 
-    def __init__(self, *, quiet: bool = False, debug: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, debug: bool = False, each: bool = False, bar: bool = True) -> None:
         super().__init__("Drawing", "photo", quiet=quiet)
+        self._each = each
+        self._shows_bar = bar
         self._debug = debug
         self._drawing = False
         self._photos: int | None = None
@@ -132,6 +137,8 @@ class ConversionProgress(Progress):
         """Counts a photo."""
         if self._debug and outcome.trace:
             write(sys.stderr, f"{outcome.source.name}:\n{outcome.trace}", one_line=False)
+        if self._each:
+            self.say(told(outcome))
         if outcome.status == "skipped" or outcome.remembered:
             self._passed += 1
         else:
@@ -141,7 +148,7 @@ class ConversionProgress(Progress):
 
     def waiting(self) -> None:
         """Shows where things are."""
-        if self._drawing:
+        if self._drawing and self._shows_bar:
             total = None if self._photos is None else max(self._photos - self._passed, self._tried)
             self(self._tried, total, f"{photos(self._without)} not drawn" if self._without else "")
 

@@ -18,8 +18,8 @@ IN_MEMORY: Final = 2**24
 
 
 def result_of(outcome: Outcome) -> str:
-    """The manifest's line of a photo, and whether it was remembered, as one line of JSON."""
-    result: dict[str, Any] = line_of(outcome) | {"remembered": outcome.remembered}
+    """The manifest's line of a photo, and whether it was remembered and known, as one line of JSON."""
+    result: dict[str, Any] = line_of(outcome) | {"remembered": outcome.remembered, "known": outcome.known}
     return json.dumps(result)
 
 

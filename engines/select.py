@@ -118,7 +118,7 @@ def open_engine(
         model, info, precision=precision, batch_size=batch_size, load_module=load_module, stop=stop
     )
     if not gpus and device == "auto" and (fault := driver_fault()):
-        logging.getLogger(__name__).warning("drawing on the CPU: %s", fault)
+        logging.getLogger(f"apdraw.{__name__}").warning("drawing on the CPU: %s", fault)
     no_file: list[UnfitError] = []
     not_here: list[UnfitError] = []
     failed: list[UnfitError] = []
@@ -140,7 +140,9 @@ def open_engine(
                 passed_over.append(str(error))
             continue
         if passed_over:
-            logging.getLogger(__name__).warning("drawing with %s on %s: %s", each.name, devices, passed_over[0])
+            logging.getLogger(f"apdraw.{__name__}").warning(
+                "drawing with %s on %s: %s", each.name, devices, passed_over[0]
+            )
         return opened
     raise (failed + not_here + no_file)[0]
 
@@ -247,14 +249,14 @@ def _twin(backend: Backend, devices: str, precision: str, model: Path, info: Mod
                 except FileWriteError as error:
                     if precision != "auto":
                         raise
-                    logging.getLogger(__name__).warning(
+                    logging.getLogger(f"apdraw.{__name__}").warning(
                         "drawing in %s: %s; name another folder in APDRAW_CACHE", info.precision, error
                     )
                     return model, info
             return model, dataclasses.replace(info, precisions=beside_info.precisions)
         why = f"{beside} was not made of the same weights"
         if precision == "auto":
-            logging.getLogger(__name__).warning("drawing in %s: %s; export it again", info.precision, why)
+            logging.getLogger(f"apdraw.{__name__}").warning("drawing in %s: %s; export it again", info.precision, why)
     if precision == "auto" or ".onnx" not in backend.suffixes:
         return model, info
     made = "" if wanted == "fp16" else " --calibration DATASET"

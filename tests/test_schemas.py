@@ -74,7 +74,7 @@ def test_the_object_and_the_manifest_have_the_form_that_is_told(
     for line in lines:
         validator("manifest").validate(line)
         assert line.keys() == SCHEMAS["manifest"]["properties"].keys()
-    assert [{**line, "remembered": False} for line in lines] == first["results"]
+    assert [{**line, "remembered": False, "known": False} for line in lines] == first["results"]
     assert {line["source"]: line["status"] for line in lines} == {
         "empty.jpg": "failed",
         "landscape.png": "no_face",
@@ -94,7 +94,8 @@ def test_the_object_and_the_manifest_have_the_form_that_is_told(
 def test_a_line_for_each_photo_and_the_summary_last(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(photos, jsonl=True)
     *results, summary = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert [{**line, "remembered": False} for line in manifest_lines(photos.parent / "photos-drawings")] == results
+    lines = manifest_lines(photos.parent / "photos-drawings")
+    assert [{**line, "remembered": False, "known": False} for line in lines] == results
     assert (summary["photos"], summary["exit_code"]) == (5, 1)
     assert "results" not in summary
     assert not any("exit_code" in each for each in results)

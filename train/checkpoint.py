@@ -15,7 +15,7 @@ from engines.regular_files import inside, open_regular
 
 FOLDER: Final = "checkpoints"
 _NAME: Final = re.compile(r"step-(\d+)\.pt")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(f"apdraw.{__name__}")
 
 
 def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:

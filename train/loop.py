@@ -47,7 +47,7 @@ MEASURED: Final = 64
 PREFETCHED: Final = 2
 """Batches that a reading process has ready."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(f"apdraw.{__name__}")
 
 
 class Listener(Protocol):

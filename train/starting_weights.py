@@ -23,7 +23,7 @@ RESULTS: Final = {
 }
 """What each stage leaves in its run folder."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(f"apdraw.{__name__}")
 
 
 @dataclass(frozen=True)

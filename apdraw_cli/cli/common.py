@@ -95,7 +95,7 @@ def with_variable(parameter: inspect.Parameter, command: str) -> inspect.Paramet
 def reporting(console: Console) -> Iterator[Console]:
     """Turns what ends a command into one line and an exit code."""
     warnings = _Warnings(console)
-    loggers = [logging.getLogger(package) for package in ("engines", "train")]
+    loggers = [logging.getLogger(f"apdraw.{package}") for package in ("engines", "train")]
     for logger in loggers:
         logger.addHandler(warnings)
     try:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from apdraw_cli import __version__
 from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, RunOptions
+from apdraw_cli.log_file import log_file as logging_to
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.result_lines import KeptResults, PrintedResults
 from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
+from engines.errors import OptionsError
 from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ Examples:
   apdraw convert photos -o drawings --faces all   every face of every photo
   apdraw convert me.jpg you.heic -o drawings      single photos
   find . -name '*.jpg' | apdraw convert - -o drawings
+  apdraw convert photos --watch                   draws what arrives in photos, until Ctrl-C
+  apdraw convert photos --ignore-known --quiet --log-file apdraw.log   by night: prints only what failed newly
 
 The tree below a folder is mirrored in the output folder. Photos are never touched.
 Run the same command again to draw what is new or has changed.
@@ -39,7 +44,7 @@ What became of each photo is kept in apdraw-manifest.jsonl in the output folder.
 
 Exit codes:
   0    all photos are drawn, or were already
-  1    some photos were not drawn; a table names them
+  1    some photos were not drawn; a table names them (with --ignore-known: photos that were not known to fail)
   2    the command was used wrongly
   3    this machine or the model is not fit for it
   130  interrupted; what was drawn is kept
@@ -77,6 +82,15 @@ def convert(
         ),
     ] = False,
     quiet: Quiet = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each photo.")] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-file",
+            help="Append what happens to this file, with times: a line for each photo.",
+            show_default=False,
+        ),
+    ] = None,
     faces: FaceOptions,
     model: ModelOptions,
     engine: EngineOptions,
@@ -95,21 +109,32 @@ def convert(
         file=file,
         run=run,
     )
-    commands.check_model(options)
-    if dry_run:
-        with commands.Plan(options) as plan:
-            return console.show(planned(console, plan, prune=run.prune))
-    tune_process()
+    if quiet and verbose:
+        raise OptionsError("--quiet and --verbose contradict each other: leave out one of them")
     with contextlib.ExitStack() as opened:
+        log = opened.enter_context(logging_to(log_file, f"apdraw {__version__} convert {' '.join(sources)}"))
+        commands.check_model(options)
+        if dry_run:
+            with commands.Plan(options) as plan:
+                return console.show(planned(console, plan, prune=run.prune))
+        tune_process()
         stop = opened.enter_context(stop_requests())
-        progress: Listener = opened.enter_context(ConversionProgress(quiet=quiet, debug=console.debug))
+        progress = opened.enter_context(
+            ConversionProgress(quiet=quiet, debug=console.debug, each=verbose or run.watch, bar=not run.watch)
+        )
+        listeners: list[Listener] = [progress]
         results = None
         if jsonl:
-            progress = Together(progress, PrintedResults())
+            listeners.append(PrintedResults())
         elif console.as_json:
             results = opened.enter_context(KeptResults())
-            progress = Together(progress, results)
-        result = commands.convert(options, progress, stop=stop, debug=console.debug)
+            listeners.append(results)
+        if run.watch:
+            progress.say("Watching: Ctrl-C ends it.")
+        result = commands.convert(options, Together(*listeners), stop=stop, debug=console.debug)
+        log.info("%s", totals(result))
+        if result.error is not None:
+            log.error("%s", result.error)
         return show(console, result, results)
 
 
@@ -174,17 +199,10 @@ def _tell(console: Console, result: "ConvertResult") -> None:
             console.say(f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")
             _tell_passed_over(console, result.other_files, result.drawing_folders)
         return
-    counts = [
-        (result.done, "drawn"),
-        (result.skipped - result.own_drawings, "up to date"),
-        (result.own_drawings, "made by apdraw"),
-        (result.no_face, "without a face"),
-        (result.failed, "failed"),
-    ]
-    told = ", ".join(f"{count} {what}" for count, what in counts if count or what == "drawn")
-    speed = f", {rate(result.photos_per_second)}" if result.done > 1 else ""
-    console.say(f"{photos(result.photos)}: {told}; {duration(result.seconds)}{speed}.")
-    if result.remembered:
+    console.say(totals(result))
+    if result.ignore_known and result.known:
+        console.say(f"{photos(result.known)} failed before in the same way, and are not listed.")
+    elif result.remembered:
         console.say(f"{result.remembered} known from before not tried again: --retry-failed does that.")
     _tell_passed_over(console, result.other_files, result.drawing_folders)
     if result.pruned:
@@ -194,6 +212,20 @@ def _tell(console: Console, result: "ConvertResult") -> None:
     console.say(f"Drawings and {result.manifest.name} are in {result.output}")
     if result.gallery is not None:
         console.say(f"To look through them, open {result.gallery}")
+
+
+def totals(result: "ConvertResult") -> str:
+    """How many photos there were, what became of them, and how long it took, in one line."""
+    counts = [
+        (result.done, "drawn"),
+        (result.skipped - result.own_drawings, "up to date"),
+        (result.own_drawings, "made by apdraw"),
+        (result.no_face, "without a face"),
+        (result.failed, "failed"),
+    ]
+    told = ", ".join(f"{count} {what}" for count, what in counts if count or what == "drawn")
+    speed = f", {rate(result.photos_per_second)}" if result.done > 1 and result.photos_per_second else ""
+    return f"{photos(result.photos)}: {told}; {duration(result.seconds)}{speed}."
 
 
 def _tell_passed_over(console: Console, files: "Mapping[str, int]", folders: "Sequence[str]") -> None:
@@ -221,7 +253,7 @@ def _failures(result: "ConvertResult") -> list[str]:
     first = result.failures[:LISTED]
     known = {True: " (known from before)", False: ""}
     lines = table([(failure.source, f"{failure.message}{known[failure.remembered]}") for failure in first])
-    left = result.no_face + result.failed - len(first)
+    left = result.failing - len(first)
     return ["Not drawn:", *lines, *([f"  and {left} more: {result.manifest} names them"] if left else [])]
 
 

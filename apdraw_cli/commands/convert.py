@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from apdraw_cli.commands.gallery import check_page, gallery
 from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.gather import gather
-from apdraw_cli.conversion.listener import Listener
+from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.manifest import History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import is_own_drawing
+from apdraw_cli.conversion.photo_log import PhotoLog
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import SourceSet
@@ -86,6 +87,7 @@ def convert(
     """
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
+    listener = Together(listener, PhotoLog())
     sources = _gathered(options)
     if options.run.gallery:
         check_page(open_storage(str(sources.output)))

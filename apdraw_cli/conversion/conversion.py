@@ -1,8 +1,10 @@
 """The conversion: a loop over what becomes of each photo, which keeps the manifest and tells the listener."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +17,11 @@ from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome, Warned
 from apdraw_cli.conversion.output import remove_own_drawing
-from apdraw_cli.conversion.plan import Planner
+from apdraw_cli.conversion.plan import Planner, Step, same_photo
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import PassedOver, SourceSet
 from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.watch import Watch
 from engines.errors import ApdrawError, UnfitError
 
 MOST_FAILURES: Final = 10_000
@@ -38,6 +41,7 @@ class Tally:
     error: ApdrawError | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
     pruned: int = 0
+    ignore_known: bool = False
 
     def ready(self, event: EngineReady) -> None:
         """Notes that drawing begins, and with what."""
@@ -51,16 +55,17 @@ class Tally:
             self.counts["own_drawings"] += error is not None
             return
         self.counts["remembered"] += outcome.remembered
+        self.counts["known"] += outcome.known
         self.counts["drawings"] += len(outcome.outputs) * (outcome.status == "done")
         self.counts["out_of_memory"] += error is not None and error.code == "out_of_memory"
         self.counts["warned"] += bool(outcome.warnings)
         if outcome.warnings and self.counts["warned"] <= MOST_FAILURES:
             source, output = outcome.source.name, outcome.outputs[0]
             self.warnings += [Warned(source, output, each.code, each.message) for each in outcome.warnings]
-        if error is not None and len(self.failures) < MOST_FAILURES:
-            self.failures.append(
-                Failure(outcome.source.name, outcome.status, error.code, error.message, outcome.remembered)
-            )
+        ignored = self.ignore_known and outcome.known
+        if error is not None and not ignored and len(self.failures) < MOST_FAILURES:
+            told = (outcome.source.name, outcome.status, error.code, error.message)
+            self.failures.append(Failure(*told, outcome.remembered, outcome.known))
 
     def check_memory(self) -> None:
         """Makes it the machine's fault if there was too little memory for every photo that was tried."""
@@ -98,6 +103,8 @@ class Tally:
             pruned=self.pruned,
             warned=counts["warned"],
             warnings=tuple(self.warnings),
+            known=counts["known"],
+            ignore_known=self.ignore_known,
         )
 
 
@@ -112,6 +119,8 @@ def run(
 ) -> ConvertResult:
     """Converts until all photos have their outcome, `stop` is set, or nothing more can be drawn.
 
+    With the option `watch` it goes on with what arrives until `stop` is set, which is its proper end.
+
     Args:
         options: what was asked for.
         sources: the photos.
@@ -124,20 +133,21 @@ def run(
     Raises:
         UsageError: the output folder cannot be used.
     """
-    tally = Tally()
-    if (
+    tally = Tally(ignore_known=options.run.ignore_known)
+    watch = Watch(sources) if options.run.watch else None
+    if watch is None and (
         next(sources.photos("", several=False, passed_over=tally.passed_over), None) is None
     ):  # and leaves no empty folder behind
         return tally.result(model, sources.output, interrupted=False)
     output = open_storage(str(sources.output))
-    with Manifest(output) as manifest:
+    with Manifest(output) as manifest, watch or contextlib.nullcontext():
         planner = Planner(options, sources, manifest.history, model_sha256)
         tally.passed_over = planner.passed_over
-        steps = planner.steps()
+        steps: Iterator[Step | None] = planner.steps() if watch is None else watch.steps(planner)
         orphans = Orphans(sources, manifest.history, several=Recipe.of(options).several)
         if options.run.prune:
-            steps = orphans.noting(steps, drawn=True)
-        counting: Future[int] | None = _count(sources)
+            steps = orphans.noting(planner.steps(), drawn=True)
+        counting: Future[int] | None = _count(sources) if watch is None else None
         announced = False
         try:
             for event in executor.outcomes(steps, lambda: stop.is_set() or tally.error is not None):
@@ -146,7 +156,8 @@ def run(
                     counting = None
                 match event:
                     case Outcome():
-                        _settle(replace(event, model_sha256=model_sha256), manifest, tally, listener)
+                        if watch is None or watch.settled(event):
+                            _settle(_completed(event, model_sha256, manifest), manifest, tally, listener)
                     case EngineReady(engine, workers):
                         tally.ready(event)
                         listener.engine_ready(engine, workers)
@@ -160,7 +171,18 @@ def run(
         except ApdrawError as error:
             tally.error = tally.error or error
     tally.check_memory()
+    if watch is not None:  # ended as it has to be; and most of the time was spent waiting
+        return replace(tally.result(model, sources.output, interrupted=False), photos_per_second=0.0)
     return tally.result(model, sources.output, interrupted=stop.is_set())
+
+
+def _completed(outcome: Outcome, model_sha256: str, manifest: Manifest) -> Outcome:
+    """An outcome with what executors do not know of it."""
+    known = outcome.remembered
+    if outcome.error is not None and not known:
+        record = manifest.history.of(outcome.source.name)
+        known = record is not None and record.code == outcome.error.code and same_photo(record, outcome.source)
+    return replace(outcome, model_sha256=model_sha256, known=known)
 
 
 def _settle(outcome: Outcome, manifest: Manifest, tally: Tally, listener: Listener) -> None:

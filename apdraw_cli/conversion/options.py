@@ -90,6 +90,14 @@ class RunOptions:
     gallery: bool = option(
         False, "Write index.html into the output folder: a page to look through photos, drawings and failures."
     )
+    watch: bool = option(
+        False,
+        "Go on until Ctrl-C: draw what arrives in the folders, as soon as it is whole. Needs watchfiles.",
+    )
+    ignore_known: bool = option(
+        False,
+        "For runs by night: photos that failed in the same way before are not listed, and do not make the exit code 1.",
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )
@@ -103,6 +111,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.watch and self.prune:
+            raise OptionsError("--watch never comes to an end, at which --prune removes: leave one of them out")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Outcome:
         seconds: by stage.
         engine: name of the engine that drew it; None if none did.
         remembered: it was like that before: nothing was tried.
+        known: it failed in the same way in an earlier run, whether or not it was tried again.
         recorded: whether the manifest is to be told.
         trace: traceback of an error that should not have been.
         model_sha256: checksum of the generator's file; empty until the outcome is settled.
@@ -55,6 +56,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     engine: str | None = None
     remembered: bool = False
+    known: bool = False
     recorded: bool = True
     trace: str = ""
     model_sha256: str = ""
@@ -70,6 +72,7 @@ class Failure:
         code: a short word for scripts.
         message: one line for people.
         remembered: it failed in an earlier run and was not tried again.
+        known: it failed in the same way in an earlier run, whether or not it was tried again.
     """
 
     source: str
@@ -77,6 +80,7 @@ class Failure:
     code: str
     message: str
     remembered: bool
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,14 @@ class ConvertResult:
         remembered: photos of the two kinds above that were not tried again.
         drawings: files written.
         seconds: of the whole command.
-        photos_per_second: photos drawn per second of the time since the engine was ready.
+        photos_per_second: photos drawn per second of the time since the engine was ready; 0 if folders were watched.
         engine: name of the engine; None if none was needed.
         device: what it drew on.
         precision: what it computed in.
         model: the generator's file.
         output: the output folder.
         manifest: the manifest's file.
-        failures: the photos without a drawing, the first 10,000 of them.
+        failures: the photos without a drawing, the first 10,000 of them; without the known ones if those are ignored.
         interrupted: the user stopped it.
         error: what ended it early; None if nothing did.
         own_drawings: those of the skipped that are drawings of this program.
@@ -125,6 +129,8 @@ class ConvertResult:
         warned: photos drawn that there is a warning about.
         warnings: those warnings, of the first 10,000 photos.
         gallery: the gallery's page; None if none was written.
+        known: photos without a drawing that failed in the same way in an earlier run.
+        ignore_known: whether those count as failures.
     """
 
     done: int
@@ -151,11 +157,18 @@ class ConvertResult:
     warned: int = 0
     warnings: tuple[Warned, ...] = ()
     gallery: Path | None = None
+    known: int = 0
+    ignore_known: bool = False
 
     @property
     def photos(self) -> int:
         """Photos looked at."""
         return self.done + self.skipped + self.no_face + self.failed
+
+    @property
+    def failing(self) -> int:
+        """Photos without a drawing, as far as they count."""
+        return self.no_face + self.failed - (self.known if self.ignore_known else 0)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -164,4 +177,4 @@ class ConvertResult:
             return ExitCode.INTERRUPTED
         if self.error is not None:
             return ExitCode.UNFIT
-        return ExitCode.PARTLY if self.failures else ExitCode.DONE
+        return ExitCode.PARTLY if self.failing else ExitCode.DONE

@@ -1,7 +1,7 @@
 """Plans what is to be done with each photo, from what the manifest and the output folder hold."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,9 +72,9 @@ class Planner:
         self.passed_over = PassedOver()
         self._suffix = FORMATS[options.file.format].suffix
 
-    def steps(self) -> Iterator[Step]:
-        """Plans all photos, in the order of the sources."""
-        for source in self._sources.photos(self._suffix, self._recipe.several, self.passed_over):
+    def steps(self, only: Collection[str] | None = None) -> Iterator[Step]:
+        """Plans all photos, in the order of the sources; or `only` those with some paths, in folders."""
+        for source in self._sources.photos(self._suffix, self._recipe.several, self.passed_over, only):
             yield self._step(source)
 
     def _step(self, source: Source) -> Step:
@@ -83,7 +83,7 @@ class Planner:
         if source.error is not None:
             return Step(source, drawing, checksum, Outcome(source, "failed", checksum, error=source.error))
         record = self._history.of(source.name)
-        known = record is not None and _same_photo(record, source)
+        known = record is not None and same_photo(record, source)
         if record is not None and known and record.recipe_sha256 == checksum:
             settled = self._settled_before(source, drawing, record)
             if settled is not None:
@@ -149,7 +149,7 @@ def _landmarks_of(source: Source) -> Version | None:
         return None
 
 
-def _same_photo(record: Record, source: Source) -> bool:
+def same_photo(record: Record, source: Source) -> bool:
     """Whether a record of that name tells of this very photo, unchanged."""
     unchanged = (record.size, record.mtime_ns) == (source.size, source.mtime_ns)
     return unchanged and not _is_another(record, source)

@@ -8,13 +8,13 @@ followed: a folder that somebody sent could show any file of this machine. Links
 """
 
 # Names stay text: a Path for each of a million photos is slow, and resolving one would follow its links.
-# ruff: noqa: PTH118, PTH122
+# ruff: noqa: PTH118, PTH120, PTH122
 
 import errno
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -133,6 +133,11 @@ class PassedOver:
     files: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
 
+    def clear(self) -> None:
+        """Forgets all, since a walk begins."""
+        self.files.clear()
+        self.folders.clear()
+
     def add(self, name: str) -> None:
         """Counts a file that is no photo."""
         ending = os.path.splitext(name)[1].lower()
@@ -159,21 +164,31 @@ class SourceSet:
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
 
-    def photos(self, suffix: str, several: bool, passed_over: PassedOver | None = None) -> Iterator[Source]:
+    def photos(
+        self,
+        suffix: str,
+        several: bool,
+        passed_over: PassedOver | None = None,
+        only: Collection[str] | None = None,
+    ) -> Iterator[Source]:
         """Finds the photos, in a fixed order.
 
         Args:
             suffix: of the drawings' files, such as `.png`.
             several: a photo may have several drawings.
             passed_over: is told what is none, as the walk comes to it.
+            only: paths in folders; other folders are not listed, and other photos passed over. None for all photos.
         """
-        yield from self._named(suffix, several)
-        for folder, below, found in self._walk():
+        if only is None:
+            if passed_over is not None:
+                passed_over.clear()
+            yield from self._named(suffix, several)
+        for folder, below, found in self._walk(None if only is None else _folders_above(only)):
             prefix = folder.prefix + below
             if isinstance(found, OSError):
                 yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
                 continue
-            if passed_over is not None:
+            if passed_over is not None and only is None:
                 for name in found.others:
                     passed_over.add(name)
                 if found.has_manifest:
@@ -182,10 +197,14 @@ class SourceSet:
             drawings = drawing_names(found.photos, found.folders, suffix, several)
             for name in found.photos:
                 path = os.path.join(folder.path, below, name)
+                if only is not None and path not in only:
+                    continue
                 source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]))
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
             for name in sorted(found.leading_out.difference(found.photos)):
                 path = os.path.join(folder.path, below, name)
+                if only is not None and path not in only:
+                    continue
                 yield Source(path, folder.root, _joined(prefix, name), _joined(prefix, name), error=LEADS_OUT)
 
     def count(self) -> int:
@@ -208,8 +227,12 @@ class SourceSet:
             root = open_storage(file.root)
             yield _source(file.path, root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
 
-    def _walk(self) -> Iterator[tuple[SourceFolder, str, "_Contents | OSError"]]:
-        """Every folder once: the source folder it is in, its path below that, and what it holds."""
+    def _walk(self, within: Container[str] | None = None) -> Iterator[tuple[SourceFolder, str, "_Contents | OSError"]]:
+        """Every folder once: the source folder it is in, its path below that, and what it holds.
+
+        Args:
+            within: paths of the folders to walk; None for all.
+        """
         seen: set[Hashable] = set()
         output = open_storage(str(self.output))
         roots = [folder.storage.leads_to("") for folder in self.folders]
@@ -217,6 +240,8 @@ class SourceSet:
             storage, waiting = folder.storage, [""]
             while waiting:
                 below = waiting.pop()
+                if within is not None and os.path.normpath(os.path.join(folder.path, below)) not in within:
+                    continue
                 identity = storage.identity(below)
                 if identity is not None and (identity in seen or identity == output.identity("")):
                     continue
@@ -342,6 +367,16 @@ def _source(path: str, root: Storage, name: str, drawing: str) -> Source:
     except OSError as error:
         return Source(path, root.address, name, drawing, error=unreadable(error))
     return Source(path, root.address, name, drawing, version.size, version.mtime_ns)
+
+
+def _folders_above(paths: Iterable[str]) -> set[str]:
+    """All folders that some paths lie in, directly or not."""
+    above: set[str] = set()
+    for path in paths:
+        while (folder := os.path.dirname(path)) not in above and folder != path:
+            above.add(folder)
+            path = folder
+    return above
 
 
 def _inside(path: str, roots: Iterable[str]) -> bool:

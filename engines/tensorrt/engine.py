@@ -163,7 +163,7 @@ class TensorRTEngine:
             if self._warned:
                 return
             self._warned = True
-        logging.getLogger(__name__).warning(
+        logging.getLogger(f"apdraw.{__name__}").warning(
             "the memory of %s does not hold %d portraits at once; drawing %d or fewer at once",
             *(self.device, size, size // 2),
         )

@@ -133,7 +133,7 @@ def _announce(onnx: Path, info: ModelInfo, device: str, gpu: cuda.Gpu, flavor: s
         if info.precision == "fp16"
         else f"; one in half precision needs: apdraw export MODEL.safetensors {onnx.stem}.fp16.onnx --precision fp16"
     )
-    logging.getLogger(__name__).warning(
+    logging.getLogger(f"apdraw.{__name__}").warning(
         "building an engine of %s in %s for %s (%s) with %s, once: it takes %s and is kept in %s%s",
         *(onnx.name, info.precision, device, gpu.name, flavor, DURATIONS[flavor], folder, half),
     )

@@ -76,7 +76,7 @@ class Program:
             with contextlib.suppress(OSError):
                 self._kernels_read = read_regular(self._kernels_file)
             if not (self._kernels_read and self._kernels.deserialize(self._kernels_read)):
-                logging.getLogger(__name__).warning(
+                logging.getLogger(f"apdraw.{__name__}").warning(
                     "compiling kernels for this GPU, which can take half a minute; they are kept in %s",
                     self._kernels_file,
                 )
@@ -92,7 +92,7 @@ class Program:
             try:
                 write_atomically(self._kernels_file, content)
             except FileWriteError as error:
-                logging.getLogger(__name__).warning("%s; the next start will compile kernels again", error)
+                logging.getLogger(f"apdraw.{__name__}").warning("%s; the next start will compile kernels again", error)
             self._kernels_read = content
 
     def scratch(self, context: Any) -> int:

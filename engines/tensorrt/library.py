@@ -107,7 +107,7 @@ def _new_log(library: Any) -> Any:
                 return  # some ten thousand in a build
             text = one_line(ValueError(msg))
             if severity == kinds.WARNING:
-                logging.getLogger(__name__).warning("tensorrt: %s", text)
+                logging.getLogger(f"apdraw.{__name__}").warning("tensorrt: %s", text)
                 return
             getattr(self._mine, "errors", self._others).append(text)
 

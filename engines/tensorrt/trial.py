@@ -107,7 +107,7 @@ def _reference(engine_file: Path) -> npt.NDArray[np.int16] | None:
         return drawings.astype(np.int16).reshape(PORTRAITS, *drawings.shape[1:])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         why = "there is none" if isinstance(error, FileNotFoundError) else "it is damaged"
-        logging.getLogger(__name__).warning(
+        logging.getLogger(f"apdraw.{__name__}").warning(
             "%s draws untried: %s should lie beside it, and %s", engine_file, path.name, why
         )
         return None

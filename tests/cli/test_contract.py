@@ -131,7 +131,7 @@ def test_the_options_of_training_as_json(apdraw: Any) -> None:
 
 def test_warnings_of_the_program_are_in_the_object(apdraw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def warns(*arguments: object) -> dict[str, object]:
-        logging.getLogger("engines.select").warning("drawing on the %s", "CPU")
+        logging.getLogger("apdraw.engines.select").warning("drawing on the %s", "CPU")
         return {"loss": float("nan"), "losses": {"a": [float("inf"), 1.5]}}
 
     monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", warns)

@@ -98,6 +98,7 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
                 "code": "empty",
                 "message": "the file is empty",
                 "remembered": False,
+                "known": False,
             },
             {
                 "source": "landscape.png",
@@ -105,6 +106,7 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
                 "code": "no_face",
                 "message": "no face was found",
                 "remembered": False,
+                "known": False,
             },
         ],
         "interrupted": False,
@@ -115,6 +117,9 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
         "pruned": 0,
         "warned": 0,
         "warnings": [],
+        "gallery": None,
+        "known": 0,
+        "ignore_known": False,
         "exit_code": 1,
     }
 
@@ -152,6 +157,42 @@ def test_quiet_prints_errors_only(photos: Path, capsys: pytest.CaptureFixture[st
         (photos / name).unlink()
     run(photos, Console(quiet=True), existing="overwrite")
     assert capsys.readouterr() == ("", "")
+
+
+def test_known_failures_are_ignored_on_request(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(photos, Console(quiet=True), ignore_known=True).exit_code == 1
+    capsys.readouterr()
+    result = run(photos, Console(quiet=True), no_engine, ignore_known=True)
+    assert (result.exit_code, result.known, result.failures) == (0, 2, ())
+    assert capsys.readouterr() == ("", "")
+    result = run(photos, Console(), ignore_known=True, retry_failed=True)  # tried again, and the same again
+    assert (result.exit_code, result.known, result.remembered) == (0, 2, 0)
+    assert "2 photos failed before in the same way, and are not listed." in capsys.readouterr().out
+    save_photo(photos / "meadow.png", 0)
+    (photos / "empty.jpg").write_bytes(b"changed")
+    result = run(photos, Console(), ignore_known=True)
+    told = capsys.readouterr().out
+    assert (result.exit_code, result.known) == (1, 1)
+    assert {failure.source for failure in result.failures} == {"meadow.png", "empty.jpg"}
+    assert "  meadow.png  no face was found" in told
+    assert "landscape.png" not in told
+    assert run(photos, Console(), no_engine).exit_code == 1
+
+
+def test_a_line_for_each_photo(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = photos.parent / "m.onnx"
+    model.touch()
+    options = ConvertOptions.of(str(photos), model=model, workers=0)
+    opened = {"open_engine": engine_opener(FakeEngine()), "open_extractor": fake_extractor}
+    for expected in (
+        ["done  p0.png -> p0.png (", "failed  empty.jpg: the file is empty (empty)"],
+        ["skipped  p0.png: up to date", "failed  empty.jpg: the file is empty (empty, as before)"],
+    ):
+        with ConversionProgress(each=True) as progress:
+            convert(options, progress, **opened)
+        told = capsys.readouterr().err
+        assert all(f"\n{line}" in f"\n{told}" for line in expected)
+        assert len([line for line in told.splitlines() if not line.startswith("Drawing with")]) == 5
 
 
 def test_a_long_list_of_failures_is_cut(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

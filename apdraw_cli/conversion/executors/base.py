@@ -30,11 +30,12 @@ Event = Outcome | EngineReady | None
 class Executor(Protocol):
     """Draws the photos of a plan. It may be used for several conversions, one after the other."""
 
-    def outcomes(self, steps: Iterator[Step], stopped: Callable[[], bool]) -> Iterator[Event]:
+    def outcomes(self, steps: Iterator[Step | None], stopped: Callable[[], bool]) -> Iterator[Event]:
         """Draws photos as the plan wants it.
 
         Args:
-            steps: the plan; taken up little by little, perhaps from another thread.
+            steps: the plan; taken up little by little, perhaps from another thread. None: there is nothing to do just
+                now, and it will be asked again in a moment.
             stopped: asked now and then, from any thread; True ends it early. What is being drawn is still written.
 
         Yields:

@@ -17,11 +17,12 @@ at once. Every queue is bounded, so memory does not grow with the number of phot
 import contextlib
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
@@ -49,6 +50,8 @@ WRITERS: Final = 4
 
 BACKLOG: Final = 1000
 """Outcomes that may wait for the caller."""
+
+POLL_SECONDS: Final = 0.2
 
 WAIT_SECONDS: Final = 0.5
 """How often the caller is told that nothing happens."""
@@ -107,7 +110,7 @@ class LocalExecutor:
         self._debug = debug
         self._engine: Engine | None = None
 
-    def outcomes(self, steps: Iterator[Step], stopped: Callable[[], bool]) -> Iterator[Event]:
+    def outcomes(self, steps: Iterator[Step | None], stopped: Callable[[], bool]) -> Iterator[Event]:
         """Draws photos; see `apdraw_cli.conversion.executors.base.Executor`.
 
         Raises:
@@ -144,14 +147,14 @@ class LocalExecutor:
             self._engine.close()
             self._engine = None
 
-    def _feed(self, steps: Iterator[Step], halt: _Halt, events: "queue.Queue[Event | _End]") -> None:
+    def _feed(self, steps: Iterator[Step | None], halt: _Halt, events: "queue.Queue[Event | _End]") -> None:
         """Runs in the feeding thread."""
         error: ApdrawError | None = None
         try:
             to_draw = _unsettled(steps, halt, events.put)
-            first = list(islice(to_draw, FEW_PHOTOS + 1))
+            first, more = _first(to_draw)
             if first:
-                self._draw(first, to_draw, halt, events.put)
+                self._draw(first, to_draw, halt, events.put, more=more)
         except ApdrawError as failure:
             error = failure
         except KeyboardInterrupt:
@@ -163,9 +166,9 @@ class LocalExecutor:
         finally:
             events.put(_End(error))
 
-    def _draw(self, first: list[Step], rest: Iterator[Step], halt: _Halt, tell: Tell) -> None:
+    def _draw(self, first: list[Step], rest: Iterator[Step | None], halt: _Halt, tell: Tell, *, more: bool) -> None:
         with contextlib.ExitStack() as opened:
-            workers = self._expected_workers(len(first))
+            workers = self._expected_workers(few=not more)
             pool = self._start_pool(workers, halt, opened)  # they start while the engine opens
             engine = self._engine = self._engine or self._open_engine()
             if self._workers is None and workers > suitable_workers(engine.device):  # a GPU was expected
@@ -175,11 +178,11 @@ class LocalExecutor:
             tell(EngineReady(engine, workers))
             _Drawing(engine, self._reader.recipe, self._output, halt, tell).draw(chain(first, rest), pool)
 
-    def _expected_workers(self, photos: int) -> int:
+    def _expected_workers(self, *, few: bool) -> int:
         """The number of workers, as far as it can be told before the engine is open."""
         if self._workers is not None:
             return self._workers
-        if photos <= FEW_PHOTOS:
+        if few:
             return 0
         return suitable_workers("cuda:0" if find_gpus() else "cpu")
 
@@ -223,7 +226,7 @@ class _Drawing:
         self._room = threading.BoundedSemaphore(max(2 * WRITERS, engine.batch_size * engine.concurrency))
         self._threads = DrawingThreads(engine, self._hand_to_writer, self._fail, halt)
 
-    def draw(self, steps: Iterator[Step], pool: Pool) -> None:
+    def draw(self, steps: Iterator[Step | None], pool: Pool) -> None:
         """Returns when all photos have their outcome, or it was ended early.
 
         Raises:
@@ -267,12 +270,27 @@ class _Drawing:
         self._halt.ended.set()
 
 
-def _unsettled(steps: Iterator[Step], halt: _Halt, tell: Tell) -> Iterator[Step]:
+def _first(steps: Iterator[Step | None]) -> tuple[list[Step], bool]:
+    """A few steps, once there are any, and whether there may be more."""
+    first: list[Step] = []
+    for step in steps:
+        if step is not None:
+            first.append(step)
+            if len(first) > FEW_PHOTOS:
+                return first, True
+        elif first:
+            return first, True
+        else:
+            time.sleep(POLL_SECONDS)
+    return first, False
+
+
+def _unsettled(steps: Iterator[Step | None], halt: _Halt, tell: Tell) -> Iterator[Step | None]:
     """The steps that are to be drawn; tells what the others came to."""
     for step in steps:
         if halt():
             return
-        if step.settled is None:
+        if step is None or step.settled is None:
             yield step
         else:
             tell(step.settled)

@@ -90,11 +90,11 @@ class WorkerPool(Generic[Task, Result]):
         if crew is not None:
             crew.close()
 
-    def results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result | Loss]]:
+    def results(self, tasks: Iterator[Task | None]) -> Iterator[tuple[Task, Result | Loss]]:
         """Runs the tasks, taking them up as workers become free.
 
         Args:
-            tasks: arguments of the function; can be pickled.
+            tasks: arguments of the function; can be pickled. None: there is none just now.
 
         Yields:
             A task and its result, or why it was given up.
@@ -116,7 +116,7 @@ class WorkerPool(Generic[Task, Result]):
                 done = 0
 
     def _together(
-        self, tasks: Iterator[Task], suspects: list[Task]
+        self, tasks: Iterator[Task | None], suspects: list[Task]
     ) -> Generator[tuple[Task, Result | Loss], None, int]:
         """Yields results until all is done, or workers died; adds what those had in hand to `suspects`.
 
@@ -125,17 +125,25 @@ class WorkerPool(Generic[Task, Result]):
         """
         crew, self._started = self._started or self._crew(self._workers), None
         in_hand = done = 0
+        ended = False
         late: list[Task] = []
         try:
             while not self._stopped():
                 while not suspects and in_hand < self._workers * TASKS_PER_WORKER and not self._stopped():
-                    task = self._returned.popleft() if self._returned else next(tasks, None)
+                    try:
+                        task = self._returned.popleft() if self._returned else next(tasks)
+                    except StopIteration:
+                        ended = True
+                        break
                     if task is None:
                         break
                     crew.put(task)
                     in_hand += 1
                 if not in_hand:
-                    break
+                    if ended or suspects:
+                        break
+                    time.sleep(POLL_SECONDS)
+                    continue
                 event = crew.event()
                 if event is None:
                     continue

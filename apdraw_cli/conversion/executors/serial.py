@@ -4,7 +4,9 @@ It starts no thread and no process, and draws each photo's portraits alone. It i
 executors do at once: they must write the same drawings.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Event
 from apdraw_cli.conversion.options import FaceOptions
@@ -14,6 +16,8 @@ from apdraw_cli.conversion.portraits import Extractor
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
+
+POLL_SECONDS: Final = 0.2
 
 
 class SerialExecutor:
@@ -38,12 +42,16 @@ class SerialExecutor:
         self._open_engine = open_engine
         self._engine: Engine | None = None
 
-    def outcomes(self, steps: Iterator[Step], stopped: Callable[[], bool]) -> Iterator[Event]:
+    def outcomes(self, steps: Iterator[Step | None], stopped: Callable[[], bool]) -> Iterator[Event]:
         """Draws photos; see `apdraw_cli.conversion.executors.base.Executor`."""
         ready = False
         for step in steps:
             if stopped():
                 return
+            if step is None:
+                time.sleep(POLL_SECONDS)
+                yield None
+                continue
             if step.settled is not None:
                 yield step.settled
                 continue

@@ -3,6 +3,7 @@
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -44,8 +45,8 @@ class ThisProcess(Generic[Task, Result]):
         self._thread.start()
         self._checked = self._call(self._check)
 
-    def results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result]]:
-        """Runs the tasks.
+    def results(self, tasks: Iterator[Task | None]) -> Iterator[tuple[Task, Result]]:
+        """Runs the tasks; None in place of one means that there is none just now.
 
         Yields:
             A task and its result.
@@ -61,6 +62,9 @@ class ThisProcess(Generic[Task, Result]):
         for task in tasks:
             if self._stopped():
                 return
+            if task is None:
+                time.sleep(POLL_SECONDS)
+                continue
             result = self._call(partial(self._function, task))
             if not self._wait(result):
                 return
