@@ -154,7 +154,7 @@ class PortraitPreparer:
             drawing = np.where(inside, drawing, WHITE).astype(np.uint8)
             is_good = npr_quality.quality(drawing, labels, landmarks) >= LEAST_QUALITY
         pictures = {
-            "photos": warp_photo(photo, transform)[..., ::-1],
+            "photos": endless[..., ::-1],
             "drawings": np.where(inside, drawing, WHITE).astype(np.uint8),
             "masks": np.where(labels >= PERSON, WHITE, 0).astype(np.uint8),
             "labels": labels,

@@ -57,7 +57,7 @@ def draw_jaw(sitter: Sitter, cover: Cover, canvas: Canvas) -> Jaw:
         if end - start < 20:
             continue
         middle = 1 - 2 * np.abs(at[start:end] - 0.5)
-        canvas.stroke(curve[start:end], (1.75 + 0.7 * middle) * weight[start:end] * taper(end - start, 0.22, 0.22, 0.2))
+        canvas.stroke(curve[start:end], (2.6 + 1.1 * middle) * weight[start:end] * taper(end - start, 0.22, 0.22, 0.2))
     return Jaw(curve, float(np.clip(np.median(strength[shown]) / 0.12, 0, 1)) if shown.any() else 0.0)
 
 

@@ -33,7 +33,7 @@ def draw_silhouette(sitter: Sitter, regions: Regions, canvas: Canvas) -> None:
         curve = smoothed(outline[:, 0].astype(np.float64), 3, closed=True)
         for part in _shown(curve, open_to_page & ~inked):
             line, strength = snap(tones, part, 7, feature="edge", sigma=1.8, along=4, prior=0.06, stiff=0.03, smooth=4)
-            width = 1.15 + 0.35 * ramp(smoothed(strength, 8), 0.05, 0.3)
+            width = 1.75 + 0.5 * ramp(smoothed(strength, 8), 0.05, 0.3)
             width *= 1 - 0.35 * sample_on(hair, line).clip(0, 1)
             width *= 0.15 + 0.85 * ramp(sample_on(room, line), 0, RUN_OUT)
             canvas.stroke(line, width * taper(len(line), 0.12, 0.12, 0.2))
