@@ -36,7 +36,7 @@ LEAST_CHANCE: Final = 1e-4
 def term_weights(options: TrainOptions) -> dict[str, float]:
     """How much each term counts in the generator's loss (eq. 1), by the name that it is logged under."""
     return {
-        "G_adv": 1.0,
+        "G_adv": options.adversarial_weight,
         "G_L1": options.pixel_weight,
         "G_local": options.local_weight,
         "G_DT": options.distance_weight,

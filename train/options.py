@@ -135,6 +135,11 @@ class TrainOptions:
     )
     dropout: bool = option(True, "Whether the generator has dropout, which is the paper's noise.")
     pretrained: bool = option(True, "Whether formal training starts from the weights of --from.")
+    adversarial_weight: float = option(
+        1.0,
+        "Weight of L_adv, by which the discriminators judge the drawings: the paper's is 1; 0 leaves them out.",
+        min=0,
+    )
     pixel_weight: float = option(100.0, "Weight of L_1, the difference of pixels: the paper's lambda_1.", min=0)
     line_weight: float = option(0.0, "How much more L_1 and L_local count on thin lines.", min=0)
     ink_weight: float = option(

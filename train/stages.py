@@ -110,24 +110,28 @@ class AdversarialStage:
             if "discriminators" in start:
                 discriminators.load_state_dict(start["discriminators"])
         self._generator, optimiser = set_up(fabric, self.generator, options)
-        self._adversary = Adversary(fabric, discriminators, options)
         self._ema = Ema(self.generator, options.ema_decay)
-        self.networks = {"generator": self.generator, "discriminators": discriminators} | self._ema.networks
-        self.optimisers = {"generator": optimiser, "discriminators": self._adversary.optimiser}
+        self.networks = {"generator": self.generator} | self._ema.networks
+        self.optimisers = {"generator": optimiser}
+        self._adversary: Adversary | None = None
+        if options.adversarial_weight:
+            self._adversary = Adversary(fabric, discriminators, options)
+            self.networks["discriminators"] = discriminators
+            self.optimisers["discriminators"] = self._adversary.optimiser
         self._detectors = None
         if detectors is not None:
             self._detectors = detectors.requires_grad_(False).eval().to(fabric.device)
 
     def step(self, batch: Pair) -> dict[str, Tensor]:
-        """One step of the discriminators, then one of the generator."""
-        options = self._options
+        """One step of the discriminators, if they count, then one of the generator."""
+        options, losses, terms = self._options, {}, {}
         photo = _channels_last(batch.photo)
         regions = Regions.of(batch.landmarks, batch.mask)
         output = self._generator(photo, batch.landmarks, batch.mask)
         drawing = output.drawing.float()
-        d_loss = self._adversary.learn((photo, batch.drawing, regions), (photo, drawing.detach(), regions))
-
-        terms = {"G_adv": self._adversary.loss_of_generator((photo, drawing, regions))}
+        if self._adversary:
+            losses["D"] = self._adversary.learn((photo, batch.drawing, regions), (photo, drawing.detach(), regions))
+            terms["G_adv"] = self._adversary.loss_of_generator((photo, drawing, regions))
         terms["G_L1"] = pixel_loss(drawing, batch.drawing, options.line_weight)
         if output.parts is not None:
             terms["G_local"] = _sum(local_losses(output.parts, batch.drawing, regions, options.line_weight))
@@ -140,7 +144,7 @@ class AdversarialStage:
         total = _weighted(terms, self._weights)
         learn(self._fabric, self.optimisers["generator"], total)
         self._ema.update()
-        return _detached({"D": d_loss, **terms, "G": total})
+        return _detached({**losses, **terms, "G": total})
 
     def picture(self, batch: Pair) -> Picture:
         """Photo, drawing and artist's drawing from left to right, one portrait a row, half size."""

@@ -101,7 +101,7 @@ def _starting_weights(path: Path, options: TrainOptions) -> dict[str, dict[str, 
     discriminators = saved.get("discriminators", {})
     if discriminators and not _unlike(discriminators, make_discriminators(options).state_dict()):
         start["discriminators"] = discriminators
-    elif saved:
+    elif discriminators:
         _log.warning("the discriminators in %s have another width and start anew", path)
     return start
 

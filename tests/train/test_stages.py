@@ -1,5 +1,6 @@
 """The stages: what a step learns, what it leaves alone, and what is saved."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ def test_a_local_run_is_resumed_exactly_and_started_from(tiny_dataset: Path, tmp
     assert result is not None
     weights = load_generator(result)[0].state_dict()
     torch.testing.assert_close(weights["eye_left.down.0.conv.weight"], first["eye_left.down.0.conv.weight"])
+
+
+def test_discriminators_that_do_not_count_are_left_out(tiny_dataset: Path, tmp_path: Path) -> None:
+    small = {"width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0, "steps": 1, "log_every": 1}
+    options = resolve({"stage": "pretrain", "adversarial_weight": 0.0, **small})
+    assert loop.train(Inputs(tiny_dataset), tmp_path / "run", options) is not None
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {name for name in line if name.partition("_")[0] in ("D", "G")} == {"G_L1", "G_local", "G"}
+    assert line["G"] == pytest.approx(100 * line["G_L1"] + 25 * line["G_local"], rel=1e-3)
+    saved = torch.load(checkpoints(tmp_path / "run")[-1], weights_only=True)
+    assert set(saved["networks"]) == {"generator"}
+    with_them = resolve({"stage": "pretrain", **small})
+    assert loop.train(Inputs(tiny_dataset, tmp_path / "run"), tmp_path / "next", with_them) is not None
 
 
 def test_regions_that_do_not_exist() -> None:
