@@ -10,12 +10,15 @@ import json
 import math
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.dont_write_bytecode = False
 
 if TYPE_CHECKING:
     from generators import Generators
