@@ -13,7 +13,7 @@ from apdraw_cli import __version__
 from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.listener import Listener, Together
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, RunOptions
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions, RunOptions
 from apdraw_cli.log_file import log_file as logging_to
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
@@ -72,6 +72,7 @@ def convert(
     sources: Sources,
     output: Output = None,
     file: FileOptions,
+    page: PageOptions,
     run: RunOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     jsonl: Annotated[
@@ -107,6 +108,7 @@ def convert(
         faces=faces,
         engine=engine,
         file=file,
+        page=page,
         run=run,
     )
     if quiet and verbose:

@@ -92,6 +92,8 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
         kind = Literal[about["choices"]]
     if get_origin(kind) is tuple:
         kind = list[str] | None
+    elif about["parse"]:
+        kind = str | None
     elif unset:
         kind = kind | None
     names = about["names"]

@@ -1,13 +1,21 @@
 """What a conversion is asked for: options in frozen dataclasses. To add an option, add a field."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
 from engines.errors import OptionsError
-from engines.options import EngineOptions, ModelOptions, check, make, option
+from engines.options import EngineOptions, ModelOptions, check, make, option, spelled
+
+INCHES: Final = {"mm": 1 / 25.4, "cm": 1 / 2.54, "in": 1.0}
+"""Inches in a unit of length."""
+
+LEAST_SIDE: Final = 16
+LARGEST_SIDE: Final = 10_000
+"""Pixels of a page's longer side."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,62 @@ class FileOptions:
     """What drawings are written as.
 
     Raises:
-        OptionsError: a value that is not allowed.
+        OptionsError: a value that is not allowed, or that the format has not.
     """
 
     format: str = option("png", "File format of the drawings.", choices=tuple(FORMATS))
+    quality: int | None = option(
+        None,
+        "How well a JPEG keeps the drawing, and a WebP, which else keeps all of it: 1 to 100.",
+        min=1,
+        max=100,
+        shown="95 for JPEG",
+    )
+    two_tone: bool = option(False, "Black and white only, without greys: 1 bit a pixel in PNG and TIFF.")
+    transparent: bool = option(False, "Make white transparent, so that the drawing can be laid over something.")
 
     def __post_init__(self) -> None:
         check(self)
+        for name in ("quality", "two_tone", "transparent"):
+            if getattr(self, name) and name not in FORMATS[self.format].knows:
+                fit = ", ".join(each.name for each in FORMATS.values() if name in each.knows)
+                raise OptionsError(f"--format {self.format} has no --{spelled(name)}: leave it out, or choose of {fit}")
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """How large the pages are that become files.
+
+    Raises:
+        OptionsError: a value that is not allowed.
+    """
+
+    size: int | str | None = option(
+        None,
+        "Height and width of a drawing in pixels, or in print at --dpi, as in 10cm, 100mm or 4in.",
+        metavar="N",
+        shown="512",
+        parse=lambda given: int(given) if given.isdecimal() else given,
+        panel="Page",
+    )
+    dpi: float = option(
+        300.0, "Pixels an inch in print, written into the files.", metavar="N", min=1, max=10_000, panel="Page"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.size is not None and not LEAST_SIDE <= (self.side or 0) <= LARGEST_SIDE:
+            raise OptionsError(
+                f"size must be from {LEAST_SIDE} to {LARGEST_SIDE} pixels, given as in 1181 or 10cm, not {self.size}"
+            )
+
+    @property
+    def side(self) -> int | None:
+        """The size in pixels; None where nothing, or no length, is said."""
+        if self.size is None or isinstance(self.size, int):
+            return self.size
+        length = re.fullmatch(r"(\d+(?:\.\d*)?)(mm|cm|in)", self.size)
+        return None if length is None else round(float(length[1]) * INCHES[length[2]] * self.dpi)
 
 
 @dataclass(frozen=True)
@@ -127,6 +184,7 @@ class ConvertOptions:
         faces: which faces become portraits.
         engine: what draws.
         file: what drawings are written as.
+        page: how large they are.
         run: how the conversion goes about its work.
     """
 
@@ -137,6 +195,7 @@ class ConvertOptions:
     faces: FaceOptions = field(default_factory=FaceOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     file: FileOptions = field(default_factory=FileOptions)
+    page: PageOptions = field(default_factory=PageOptions)
     run: RunOptions = field(default_factory=RunOptions)
 
     @classmethod
@@ -157,6 +216,7 @@ class ConvertOptions:
             "faces": FaceOptions,
             "engine": EngineOptions,
             "file": FileOptions,
+            "page": PageOptions,
             "run": RunOptions,
         }
         return cls(sources, listed, output, **make(groups, options))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions
 from apdraw_cli.conversion.storage import Version
 
 PIPELINE_VERSION: Final = 4
@@ -29,15 +29,17 @@ class Recipe:
     Attributes:
         faces: which faces become portraits.
         file: what drawings are written as.
+        page: how large they are.
     """
 
     faces: FaceOptions = field(default_factory=FaceOptions)
     file: FileOptions = field(default_factory=FileOptions)
+    page: PageOptions = field(default_factory=PageOptions)
 
     @classmethod
     def of(cls, options: ConvertOptions) -> "Recipe":
         """The part of a conversion's options that decides what drawings look like."""
-        return cls(options.faces, options.file)
+        return cls(options.faces, options.file, options.page)
 
     @property
     def format(self) -> str:

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from apdraw_cli.conversion.enlarge import resized
 from apdraw_cli.conversion.portraits import Prepared
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.faces.align import beyond_photo
-from engines.portrait import WHITE, Image
+from engines.portrait import SIZE, WHITE, Image
 
 
 def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> list[Image]:
-    """Lays out the drawings of one photo: so far, each is a page of its own, as it was drawn.
+    """Lays out the drawings of one photo: each is a page of its own, of the size asked for.
 
     Args:
         drawings: uint8 [512, 512], 0 black to 255 white, one for each portrait.
@@ -21,7 +22,8 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
     Returns:
         Pages, uint8 [H, W] each, one for each file; at least one.
     """
-    return trimmed(drawings, prepared)
+    side = recipe.page.side or SIZE
+    return [resized(drawing, side) for drawing in trimmed(drawings, prepared)]
 
 
 def trimmed(drawings: Sequence[Image], prepared: Prepared) -> list[Image]:

@@ -22,9 +22,11 @@ class Format:
             What else the file is to be like, it takes from the recipe.
         is_ours: whether an open file bears our mark: only such files may be replaced by a drawing. It raises nothing,
             whatever the file holds.
+        knows: options of files that it has: `quality`, `two_tone`, `transparent`.
     """
 
     name: str
     suffix: str
     encode: "Callable[[Image, Recipe], bytes]"
     is_ours: Callable[[BinaryIO], bool] = has_exif_mark
+    knows: frozenset[str] = frozenset()

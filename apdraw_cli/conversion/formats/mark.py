@@ -10,16 +10,25 @@ from engines.regular_files import open_regular
 MARK: Final = "apdraw"
 
 _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_INCH: Final = 2
 _MARKED: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 
 
 @cache
-def exif_mark() -> bytes:
-    """EXIF data that bears the mark, with the header `Exif` that JPEG wants."""
+def exif_mark(dpi: float | None = None) -> bytes:
+    """EXIF data that bears the mark, with the header `Exif` that JPEG wants.
+
+    Args:
+        dpi: pixels an inch; None if that is not known.
+    """
     from PIL import Image as Pillow
 
     exif = Pillow.Exif()
     exif[_SOFTWARE] = f"{MARK} {__version__}"
+    if dpi is not None:
+        exif[_X_RESOLUTION] = exif[_Y_RESOLUTION] = dpi
+        exif[_RESOLUTION_UNIT] = _INCH
     return exif.tobytes()
 
 

@@ -1,5 +1,6 @@
-"""TIFF: 8-bit grey, compressed with Deflate, every grey level kept."""
+"""TIFF: 8-bit grey or one bit, compressed with Deflate, every grey level kept."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from apdraw_cli.conversion.formats.base import Format
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
     """Encodes a page, uint8 [H, W]."""
-    return encode_with_pillow(page, "TIFF", compression="tiff_adobe_deflate")
+    return encode_with_pillow(page, "TIFF", recipe, compression="tiff_adobe_deflate")
 
 
-TIFF = Format("tiff", ".tiff", encode)
+TIFF = Format("tiff", ".tiff", encode, knows=frozenset(("two_tone", "transparent")))
+TIF = replace(TIFF, name="tif", suffix=".tif")

@@ -1,4 +1,4 @@
-"""WebP: lossless RGB, since it has no grey; every grey level kept."""
+"""WebP: lossless RGB, since it has no grey, and every grey level kept; lossy where a quality is asked for."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
     """Encodes a page, uint8 [H, W]."""
-    return encode_with_pillow(page, "WEBP", lossless=True, quality=0, method=0)
+    quality = recipe.file.quality
+    if quality is not None:
+        return encode_with_pillow(page, "WEBP", recipe, quality=quality)
+    return encode_with_pillow(page, "WEBP", recipe, lossless=True, quality=0, method=0)
 
 
-WEBP = Format("webp", ".webp", encode)
+WEBP = Format("webp", ".webp", encode, knows=frozenset(("quality", "two_tone", "transparent")))
