@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("apdraw_cli", "train", "engines")
 
 ON_USE = """
-    cloudpickle cuda joblib lightning_fabric onnx onnxruntime onnxscript openvino pillow_heif retinaface rich
-    safetensors starlette tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics torchvision tqdm uvicorn
+    cloudpickle contourpy cuda joblib lightning_fabric onnx onnxruntime onnxscript openvino pillow_heif pydyf
+    retinaface rich safetensors starlette tensorboard tensorrt tensorrt_rtx torch torch_fidelity torchmetrics
+    torchvision tqdm uvicorn
 """
 """Libraries that are slow to import, or may be missing: `apdraw_cli` and `engines` import them where they use them."""
 
@@ -43,9 +44,10 @@ WALLS = {
 
 SPANNING = """
     cli/test_contract cli/test_exit_codes cli/test_offline cli/test_trials conversion/executors/test_executors
-    conversion/formats/test_formats conversion/storage/test_storage conversion/test_faults conversion/test_trust
-    engines/tensorrt/test_library_names engines/tensorrt/test_machines engines/test_agreement engines/test_engines
-    gpu/test_gpu test_architecture train/artist/test_parts train/networks/test_golden train/networks/test_networks
+    conversion/formats/test_formats conversion/formats/test_vectors conversion/storage/test_storage
+    conversion/test_faults conversion/test_trust engines/tensorrt/test_library_names engines/tensorrt/test_machines
+    engines/test_agreement engines/test_engines gpu/test_gpu test_architecture train/artist/test_parts
+    train/networks/test_golden train/networks/test_networks
 """
 """Tests of what several modules do together, or each of a kind."""
 

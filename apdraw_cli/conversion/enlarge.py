@@ -17,7 +17,7 @@ FINER: Final = 2
 
 STEPS: Final = 4
 STEP: Final = 0.25
-"""Of curvature motion; together they smooth over 0.7 pixels of the drawing along an edge."""
+"""Of curvature motion; `STEPS` of them smooth over 0.7 pixels of the drawing along an edge."""
 
 FLAT: Final = 6.5
 """Squared grey levels a pixel: where it rises less, there is no edge."""
@@ -68,11 +68,12 @@ def resized(drawing: Image, side: int) -> Image:
     return np.clip(values, 0, WHITE, out=values).astype(np.uint8)
 
 
-def smoothed(page: Image) -> Plane:
+def smoothed(page: Image, steps: int = STEPS) -> Plane:
     """A picture at `FINER` times its size, without the steps that pixels make of edges.
 
     Args:
         page: uint8 [H, W], 0 black to 255 white.
+        steps: of curvature motion.
 
     Returns:
         float32 [2 H, 2 W], 0 to 255.
@@ -81,7 +82,7 @@ def smoothed(page: Image) -> Plane:
 
     size = (FINER * page.shape[1], FINER * page.shape[0])
     values = np.asarray(cv2.resize(page.astype(np.float32), size, interpolation=cv2.INTER_LANCZOS4), np.float32)
-    for _ in range(STEPS):
+    for _ in range(steps):
         framed = cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         left, right, up, down = framed[1:-1, :-2], framed[1:-1, 2:], framed[:-2, 1:-1], framed[2:, 1:-1]
         x, y = (right - left) / 2, (down - up) / 2

@@ -115,6 +115,10 @@ class PageOptions:
         length = re.fullmatch(r"(\d+(?:\.\d*)?)(mm|cm|in)", self.size)
         return None if length is None else round(float(length[1]) * INCHES[length[2]] * self.dpi)
 
+    def inches_a_pixel(self, shape: tuple[int, ...]) -> float:
+        """How large a pixel of a page is in print, if the page of this shape (H, W) is enlarged there only."""
+        return (self.side or max(shape)) / max(shape) / self.dpi
+
 
 @dataclass(frozen=True)
 class RunOptions:

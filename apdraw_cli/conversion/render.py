@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apdraw_cli.conversion.enlarge import resized
+from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.portraits import Prepared
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.faces.align import beyond_photo
@@ -22,7 +23,7 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
     Returns:
         Pages, uint8 [H, W] each, one for each file; at least one.
     """
-    side = recipe.page.side or SIZE
+    side = SIZE if FORMATS[recipe.format].vector else recipe.page.side or SIZE
     return [resized(drawing, side) for drawing in trimmed(drawings, prepared)]
 
 

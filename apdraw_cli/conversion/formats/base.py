@@ -23,6 +23,7 @@ class Format:
         is_ours: whether an open file bears our mark: only such files may be replaced by a drawing. It raises nothing,
             whatever the file holds.
         knows: options of files that it has: `quality`, `two_tone`, `transparent`.
+        vector: it holds curves, which need no larger page to be printed larger.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Format:
     encode: "Callable[[Image, Recipe], bytes]"
     is_ours: Callable[[BinaryIO], bool] = has_exif_mark
     knows: frozenset[str] = frozenset()
+    vector: bool = False

@@ -1,5 +1,11 @@
-"""The mark by which a drawing of this program is known: its name in the file's EXIF data."""
+"""The mark by which a drawing of this program is known: its name in the file's EXIF data.
 
+Files without such data, SVG and PDF, end in a comment that names the program and holds a checksum of what comes before:
+the seal, which a file that was edited has no more.
+"""
+
+import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -13,6 +19,27 @@ _SOFTWARE: Final = 0x0131  # the EXIF tag that names the program
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _INCH: Final = 2
 _MARKED: Final = ("PNG", "JPEG", "WEBP", "TIFF")
+_SEAL: Final = re.compile(rb"(?:<!--|%) apdraw [\w.+-]+ ([0-9a-f]{64})(?: -->)?\n\Z")
+_LONGEST_SEAL: Final = 256
+_MOST_SEALED: Final = 2**28
+"""Bytes; no drawing is larger."""
+
+
+def sealed(data: bytes, opening: bytes, closing: bytes) -> bytes:
+    """A file of text with the seal at its end, as a comment between these two."""
+    return b"%s%s %s %s %s%s\n" % (
+        *(data, opening, MARK.encode(), __version__.encode(), hashlib.sha256(data).hexdigest().encode(), closing),
+    )
+
+
+def is_sealed(file: BinaryIO) -> bool:
+    """Whether an open file ends in the seal, and is as it was when it was written."""
+    try:
+        data = file.read(_MOST_SEALED)
+    except OSError:
+        return False
+    seal = _SEAL.search(data, max(0, len(data) - _LONGEST_SEAL))
+    return seal is not None and hashlib.sha256(data[: seal.start()]).hexdigest().encode() == seal[1]
 
 
 @cache
