@@ -19,6 +19,7 @@ from apdraw_cli.cli import (
     import_weights,
     prepare,
     serve,
+    tidy,
     train,
 )
 from apdraw_cli.console import Console
@@ -28,6 +29,7 @@ COMMANDS = (
     convert.convert,
     prepare.prepare,
     train.train,
+    tidy.tidy,
     evaluate.evaluate,
     import_weights.import_weights,
     export.export,

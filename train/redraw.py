@@ -1,7 +1,5 @@
 """Makes a training set of a model's own drawings: strokes joined, specks dropped, jaw and outline redrawn.
 
-    python -m train.redraw DATASET MODEL OUT
-
 A model that has learnt from the filter of `train.npr.drawing` sees hairlines, beards and noses that the filter misses,
 and is not misled by shadows. But where it is not sure of a line's place to the pixel, the line comes out as dashes,
 and cloth as specks. Here its drawings are tidied: strokes are joined along their flow, specks dropped, the jaw drawn
@@ -11,16 +9,16 @@ it, the model can learn these drawings as it cannot learn the filter's.
 OUT becomes a data set like DATASET, a prepared one, with the tidied drawings and their line maps.
 """
 
-import argparse
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
-from engines.errors import DatasetError, EngineError
+from engines.base import Engine
+from engines.errors import DatasetError, FileWriteError
 from engines.portrait import SIZE, WHITE, Image, Landmarks, PortraitBatch
 from engines.select import open_engine
 from train.data.layout import file_of
@@ -141,20 +139,53 @@ def _smooth(values: Plane, sigma: float) -> Plane:
     return np.concatenate([column.reshape(-1, 1) for column in columns], axis=1).astype(np.float32)
 
 
-def _drawn(dataset: Path, model: Path) -> Iterator[tuple[str, Image, Image, Landmarks, Image]]:
-    """What `_write` takes of each portrait, drawn with the model."""
+def redraw(
+    dataset: Path, model: Path, out: Path, progress: Callable[[int, int | None], None] = lambda done, total: None
+) -> int:
+    """Draws a data set with a model, and writes another with these drawings, tidied.
+
+    Args:
+        dataset: a prepared data set.
+        model: a generator, `.onnx` or `.safetensors`.
+        out: folder for the other one, which must not exist.
+        progress: is told how many portraits of how many are through.
+
+    Returns:
+        How many portraits there are.
+
+    Raises:
+        DatasetError: the data set cannot be used, or the folder exists.
+        EngineError: the model cannot be used here.
+        FileWriteError: the folder cannot be written.
+    """
+    read_index(dataset)
+    if out.exists():
+        raise DatasetError(f"{out} is there already: name another folder, or remove it")
     engine = open_engine(model)
     try:
-        splits = {entry["split"] for entry in read_index(dataset) if not entry["left_out"]}
-        for split in sorted(splits):
-            pairs = PortraitPairs(dataset, split)
-            for index, name in enumerate(pairs.names):
-                portrait = pairs[index].portrait()
-                labels = read_picture(file_of(dataset, "labels", name), cv2.IMREAD_GRAYSCALE, SIZE)
-                (drawing,) = engine.draw(PortraitBatch.of([portrait]))
-                yield name, portrait.photo, labels, portrait.landmarks, drawing
+        splits = sorted({entry["split"] for entry in read_index(dataset) if not entry["left_out"]})
+        pairs = [PortraitPairs(dataset, split) for split in splits]
+        total = sum(map(len, pairs))
+        shutil.copytree(dataset, out)
+        writing = (delayed(_write)(out, *drawn) for each in pairs for drawn in _drawn(dataset, each, engine))
+        for done, _ in enumerate(Parallel(n_jobs=-1, return_as="generator_unordered")(writing), 1):
+            progress(done, total)
+    except OSError as error:  # of copytree a list of what went wrong
+        raise FileWriteError(
+            f"cannot write {out}: {error.strerror or error}; check its folder and the space there"
+        ) from error
     finally:
         engine.close()
+    return total
+
+
+def _drawn(dataset: Path, pairs: PortraitPairs, engine: Engine) -> Iterator[tuple[str, Image, Image, Landmarks, Image]]:
+    """What `_write` takes of each portrait, drawn with the model."""
+    for index, name in enumerate(pairs.names):
+        portrait = pairs[index].portrait()
+        labels = read_picture(file_of(dataset, "labels", name), cv2.IMREAD_GRAYSCALE, SIZE)
+        (drawing,) = engine.draw(PortraitBatch.of([portrait]))
+        yield name, portrait.photo, labels, portrait.landmarks, drawing
 
 
 def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> None:
@@ -166,20 +197,3 @@ def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmar
         ("lines", lines),
     ):
         cv2.imwrite(str(file_of(out, folder, name)), picture)
-
-
-def main() -> None:
-    """Draws a data set with a model, and writes another with these drawings, tidied."""
-    parser = argparse.ArgumentParser(prog="python -m train.redraw", description=(__doc__ or "").splitlines()[0])
-    for name in ("dataset", "model", "out"):
-        parser.add_argument(name, type=Path)
-    given = parser.parse_args()
-    try:
-        shutil.copytree(given.dataset, given.out)
-        Parallel(n_jobs=-1)(delayed(_write)(given.out, *drawn) for drawn in _drawn(given.dataset, given.model))
-    except (DatasetError, EngineError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -24,6 +24,7 @@ FAILURES = {
     "import-weights": ("none out.safetensors", 3, "model"),
     "export": ("none.safetensors out.onnx", 3, "model"),
     "build-engine": ("none.onnx out.engine", 3, "model_file"),
+    "tidy": ("none none.onnx out", 2, "dataset"),
     "gallery": ("none", 2, "usage"),
     "serve": ("--model none.onnx", 3, "model_file"),
     "bench": ("none", 2, "usage"),

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from engines.errors import ApdrawError, DatasetError
 from engines.portrait import SIZE, TEMPLATE
 from engines.select import shipped_model
 from train import redraw as tidy
@@ -104,40 +104,32 @@ def test_a_portrait_without_a_face_has_no_jaw(photo: np.ndarray) -> None:
     assert (tidy.tidy(photo, np.zeros_like(white), TEMPLATE, white) == 255).all()
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch):
-    def run(*arguments: Path) -> None:
-        monkeypatch.setattr(sys, "argv", ["tidy", *map(str, arguments)])
-        tidy.main()
-
-    return run
-
-
-def test_the_command_writes_a_data_set_like_the_one_given(tiny_dataset: Path, labels: np.ndarray, tmp_path, run):
+def test_it_writes_a_data_set_like_the_one_given(tiny_dataset: Path, labels: np.ndarray, tmp_path: Path) -> None:
     given, out = tmp_path / "given", tmp_path / "out"
     shutil.copytree(tiny_dataset, given)
     (given / "labels").mkdir()
     names = [json.loads(line)["name"] for line in (given / "index.jsonl").read_text().splitlines()]
     for name in names:
         cv2.imwrite(str(given / "labels" / f"{name}.png"), labels)
-    run(given, shipped_model(), out)
+    told: list[tuple[int, int | None]] = []
+    assert tidy.redraw(given, shipped_model(), out, lambda *progress: told.append(progress)) == 3
+    assert told == [(1, 3), (2, 3), (3, 3)]
     before, after = (PortraitPairs(folder, "train") for folder in (given, out))
     assert before.names == after.names
     assert np.array_equal(before[0].photo, after[0].photo)
     assert not np.array_equal(before[0].drawing, after[0].drawing)
     assert LinePairs(out, "train")[0].black.shape == (1, SIZE, SIZE)
+    with pytest.raises(DatasetError, match="is there already"):
+        tidy.redraw(given, shipped_model(), out)
 
 
-def test_what_cannot_be_used_is_one_line(tiny_dataset: Path, tmp_path, run, capsys):
+def test_what_cannot_be_used_is_one_line(tiny_dataset: Path, tmp_path: Path) -> None:
     for dataset, model, message in (
         (tiny_dataset, shipped_model(), "labels"),
         (tmp_path / "nothing", shipped_model(), "nothing"),
         (tiny_dataset, tmp_path / "no.onnx", "no.onnx"),
     ):
-        with pytest.raises(SystemExit) as ended:
-            run(dataset, model, tmp_path / "out")
-        assert ended.value.code == 2
-        told = capsys.readouterr().err
-        assert message in told
-        assert len(told.splitlines()) == 1
+        with pytest.raises(ApdrawError, match=message) as caught:
+            tidy.redraw(dataset, model, tmp_path / "out")
+        assert "\n" not in str(caught.value)
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
