@@ -8,6 +8,8 @@ requests are some WRONG ones, which must be answered with 4xx and one line; ever
 the same bytes as the conversion's.
 """
 
+# ruff: noqa: T201
+
 import argparse
 import http.client
 import json
@@ -63,14 +65,17 @@ class Server:
         self.host, self.port = found[1], int(found[2])
 
     def post(self, connection: http.client.HTTPConnection, data: bytes) -> tuple[int, bytes]:
+        """Asks for a drawing; gives the status and what came back."""
         connection.request("POST", "/draw", data)
         answer = connection.getresponse()
         return answer.status, answer.read()
 
     def connect(self) -> http.client.HTTPConnection:
+        """A connection of a client."""
         return http.client.HTTPConnection(self.host, self.port, timeout=SEED_WAIT)
 
     def end(self) -> None:
+        """Ends it as a service manager does."""
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(SEED_WAIT)
 
