@@ -7,14 +7,23 @@ See `apdraw_cli.api` for the names that are exported here. They are imported whe
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apdraw_cli.api import Artist, Drawing, convert_folder
+    from apdraw_cli.api import Artist, Drawing, Photo, convert_folder
+    from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome
+    from apdraw_cli.faces.detect import Face
+    from apdraw_cli.faces.doubts import PhotoWarning
     from engines.errors import ApdrawError, PhotoError, UnfitError, UsageError
 
 __all__ = [
     "ApdrawError",
     "Artist",
+    "ConvertResult",
     "Drawing",
+    "Face",
+    "Failure",
+    "Outcome",
+    "Photo",
     "PhotoError",
+    "PhotoWarning",
     "UnfitError",
     "UsageError",
     "__version__",
@@ -23,15 +32,22 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_ERRORS = ("ApdrawError", "PhotoError", "UnfitError", "UsageError")
+_MODULES = {
+    "apdraw_cli.api": ("Artist", "Drawing", "Photo", "convert_folder"),
+    "apdraw_cli.conversion.outcome": ("ConvertResult", "Failure", "Outcome"),
+    "apdraw_cli.faces.detect": ("Face",),
+    "apdraw_cli.faces.doubts": ("PhotoWarning",),
+    "engines.errors": ("ApdrawError", "PhotoError", "UnfitError", "UsageError"),
+}
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("engines.errors" if name in _ERRORS else "apdraw_cli.api"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -133,6 +133,24 @@ def decode_reduced(data: bytes, side: int) -> DecodedPhoto:
     return _decoded(data, side)
 
 
+def pixels_of(picture: Pillow.Image) -> Image:
+    """The pixels of a picture that Pillow has opened or made, as `decode` gives those of a file; it stays as it is.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        PhotoError: as `decode`, if its file was not read yet.
+    """
+    try:
+        _check_number_of_pixels(picture.size)
+        upright = picture.copy()
+        _turn_upright(upright)
+        return to_srgb(upright)
+    except Exception as error:
+        raise _why_not_decoded(error) from error
+
+
 def _decoded(data: bytes, side: int | None) -> DecodedPhoto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata; the pixels are what counts
