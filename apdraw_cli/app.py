@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from apdraw_cli import __version__
 from apdraw_cli.cli import (
     bench,
     build_engine,
+    config,
     convert,
     doctor,
     evaluate,
@@ -21,8 +23,11 @@ from apdraw_cli.cli import (
     serve,
     tidy,
     train,
+    version,
 )
+from apdraw_cli.cli.common import PlainFlags, asks_for_json, reporting
 from apdraw_cli.console import Console
+from apdraw_cli.settings import Settings, options_of
 from engines.errors import ExitCode, UsageError
 
 COMMANDS = (
@@ -38,6 +43,8 @@ COMMANDS = (
     serve.serve,
     doctor.doctor,
     bench.bench,
+    config.config,
+    version.version,
 )
 """All commands, in the order of the help."""
 
@@ -50,13 +57,17 @@ Examples:
   apdraw convert photos -o drawings --faces all
   apdraw doctor
 
-apdraw COMMAND --help tells more. An option can come from the environment too: --batch-size of apdraw convert from
-APDRAW_CONVERT_BATCH_SIZE.
+apdraw COMMAND --help tells more. Options can come from a settings file or the environment too: see apdraw config.
 """
+
+
+class PlainGroup(PlainFlags, TyperGroup):
+    """The commands together, whose help is plain."""
 
 
 app = typer.Typer(
     name="apdraw",
+    cls=PlainGroup,
     help="Turns folders of face photos into artistic portrait drawings (APDrawingGAN).",
     epilog=EXAMPLES,
     no_args_is_help=True,
@@ -75,12 +86,17 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _apdraw(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    pass
+    context.obj = Settings({command.name: options_of(command.run) for command in COMMANDS})
+    if any(command.has_own_config and command.name == context.invoked_subcommand for command in COMMANDS):
+        with reporting(Console(context.invoked_subcommand, as_json=asks_for_json())):
+            context.obj = context.obj.found()
+            context.default_map = dict(context.obj.defaults)
 
 
 def main() -> None:
@@ -94,7 +110,7 @@ def main() -> None:
         explain = getattr(error, "format_message", None)  # of wrong usage; its class moves between versions of typer
         if explain is None:
             raise
-        message = explain().rstrip(".").replace("Value error, ", "")
+        message = explain().rstrip(".").replace("Value error, ", "") + _where_from(error)
         path = getattr(getattr(error, "ctx", None), "command_path", "apdraw")
         console = Console(path.partition(" ")[2] or None, as_json=_wants_json(getattr(error, "ctx", None)))
         console.failed(UsageError(message), f"{message}; see: {path} --help" if message else "", ExitCode.USAGE)
@@ -102,9 +118,22 @@ def main() -> None:
     sys.exit(code)
 
 
+def _where_from(error: Exception) -> str:
+    """Where a wrong value was said, if not on the command line."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or parameter is None:
+        return ""
+    match getattr(context.get_parameter_source(parameter.name), "name", ""):
+        case "ENVIRONMENT":
+            return f" (from {parameter.envvar} of the environment)"
+        case "DEFAULT_MAP":
+            return f" (from {context.obj.file})"
+    return ""
+
+
 def _wants_json(context: Any) -> bool:
     """Whether a command that was used wrongly was to print JSON; what was typed has perhaps not been read."""
-    if not {"--json", "--jsonl"}.isdisjoint(sys.argv):
+    if asks_for_json():
         return True
     for parameter in getattr(getattr(context, "command", None), "params", ()):
         if parameter.name in ("as_json", "jsonl"):

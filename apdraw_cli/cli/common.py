@@ -5,8 +5,10 @@ import copy
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -15,16 +17,43 @@ from typer.models import OptionInfo
 
 from apdraw_cli.cli.parameters import Parameters
 from apdraw_cli.console import Console
+from apdraw_cli.settings import Settings, spelling_of
 from engines.errors import ApdrawError, ExitCode, UnfitError
+
+
+def _use_settings(context: typer.Context, file: Path | None) -> None:
+    """Takes the settings of a file for the defaults of a command."""
+    if context.resilient_parsing or not isinstance(context.obj, Settings):
+        return
+    with reporting(Console(context.info_name, as_json=asks_for_json())):
+        context.obj = context.obj.found() if file is None else context.obj.of(file)
+        context.default_map = context.obj.defaults.get(str(context.info_name), {})
+
+
+def asks_for_json() -> bool:
+    """Whether JSON is asked for on the command line, whatever else is wrong there."""
+    return not {"--json", "--jsonl"}.isdisjoint(sys.argv)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Take options from this settings file; see apdraw config.",
+        show_default="apdraw.toml in the current folder, if there is one",
+        callback=_use_settings,
+        is_eager=True,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 OURS = ("", "apdraw_cli", "engines", "train")
 """Packages of which one that cannot be imported is a fault of apdraw."""
 
 SHARED = (
+    inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config),
     inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json),
     inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug),
 )
@@ -39,16 +68,34 @@ class Command:
         epilog: examples, and what else stands below its help.
         run: the function that Typer calls, with what was typed.
         kind: reads what was typed.
+        has_own_config: its `--config` is another file than that of the settings.
     """
 
     name: str
     epilog: str
     run: Callable[..., None]
     kind: type[TyperCommand]
+    has_own_config: bool = False
+
+
+class PlainFlags:
+    """Shows a switch in the help without the type of a value, which it does not take."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, with those of Typer's own."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
+
+
+class PlainCommand(PlainFlags, TyperCommand):
+    """A command whose help is plain."""
 
 
 def command(
-    *, epilog: str, name: str | None = None, kind: type[TyperCommand] = TyperCommand
+    *, epilog: str, name: str | None = None, kind: type[TyperCommand] = PlainCommand
 ) -> Callable[[Callable[..., int]], Command]:
     """Makes a command of a function, with the options of the dataclasses in its signature, `--json` and `--debug`.
 
@@ -63,30 +110,32 @@ def command(
     def decorate(function: Callable[..., int]) -> Command:
         parameters = Parameters(function, leave_out=("console",))
         called = name or function.__name__
+        has_own_config = any(parameter.name == "config" for parameter in parameters.typed)
 
         @functools.wraps(function)
         def run(*, as_json: bool, debug: bool, **typed: Any) -> None:
+            if not has_own_config:
+                del typed["config"]  # its callback has read it
             as_json = as_json or typed.get("jsonl", False)
             with reporting(Console(called, quiet=typed.get("quiet", False), as_json=as_json, debug=debug)) as console:
                 raise typer.Exit(function(console=console, **parameters.collect(typed)))
 
-        own = [with_variable(parameter, called) for parameter in (*parameters.typed, *SHARED)]
+        shared = [parameter for parameter in SHARED if not (has_own_config and parameter.name == "config")]
+        own = [with_variable(parameter, called) for parameter in (*parameters.typed, *shared)]
         run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
-        return Command(called, epilog, run, kind)
+        return Command(called, epilog, run, kind, has_own_config)
 
     return decorate
 
 
 def with_variable(parameter: inspect.Parameter, command: str) -> inspect.Parameter:
     """An option that can come from an environment variable too, as `--min-face` from `APDRAW_CONVERT_MIN_FACE`."""
-    kind, about = get_args(parameter.annotation)
+    kind, about = get_args(parameter.annotation) or (None, None)
     if not isinstance(about, OptionInfo) or about.is_eager:
         return parameter
     about = copy.copy(about)
-    spellings = (about.default, *(about.param_decls or ()))  # Typer takes the first one for a default
-    spelled = next((str(name) for name in spellings if str(name).startswith("--")), parameter.name)
-    about.envvar = f"APDRAW_{command}_{spelled.partition('/')[0].strip('-')}".replace("-", "_").upper()
+    about.envvar = f"APDRAW_{command}_{spelling_of(about, parameter.name)}".replace("-", "_").upper()
     about.show_envvar = False
     return parameter.replace(annotation=Annotated[kind, about])
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperCommand
 
-from apdraw_cli.cli.common import command
+from apdraw_cli.cli.common import PlainCommand, command
 from apdraw_cli.console import Console
 from apdraw_cli.datasets.options import Npr, PairOptions, PrepareOptions, PrepareResult
 from apdraw_cli.own_process import tune_process
@@ -29,7 +28,7 @@ The authors' own data set needs no preparing: give its folder to apdraw train.
 """
 
 
-class BareNpr(TyperCommand):
+class BareNpr(PlainCommand):
     """A command whose `--npr` may stand without a value, which Typer's options cannot."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
