@@ -23,6 +23,18 @@ class Part:
     optional: bool = False
 
 
+def pip_install(extra: str) -> str:
+    """The command that installs what an extra of apdraw brings, by the names of its packages: apdraw is on no index."""
+    try:
+        declared = importlib.metadata.requires("apdraw") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a clone
+        declared = []
+    in_clone = f'".[{extra}]"'
+    parts = (requirement.partition("; ") for requirement in declared)
+    packages = [f'"{package}"' for package, _, marker in parts if marker == f"extra == '{extra}'"]
+    return f"python -m pip install {' '.join(packages or [in_clone])}"
+
+
 def version_of(distribution: str) -> str | None:
     """The version of a distribution, named as pip names it; None if it is not installed."""
     try:

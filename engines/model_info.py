@@ -100,7 +100,8 @@ def read_metadata(path: Path) -> ModelInfo:
         ) from error
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path} is no generator of this program; make one with apdraw import-weights or apdraw export"
+            f"{path} is no generator of this program; train one with apdraw train, or import one with apdraw "
+            "import-weights"
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise ModelFileError(

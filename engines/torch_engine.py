@@ -12,13 +12,13 @@ import numpy as np
 
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
+from engines.installed import pip_install
 from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
 from engines.signature import check_batch, check_drawing
 from engines.tensorrt.cuda import Gpu
 
 NAME: Final = "torch"
-INSTALL: Final = "python -m pip install 'apdraw[torch]'"
 INSTALL_CUDA: Final = "python -m pip install --force-reinstall torch"
 
 
@@ -26,7 +26,7 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     """Tells whether PyTorch is installed and this build of it can use the GPUs; does not import it."""
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
-        return EngineStatus(NAME, False, None, (), f"{' and '.join(missing)} not installed", INSTALL)
+        return EngineStatus(NAME, False, None, (), f"{' and '.join(missing)} not installed", pip_install("torch"))
     version = importlib.metadata.version("torch")
     if gpus and _cuda_version() is None:
         reason = "this build of torch has no CUDA"
@@ -71,7 +71,9 @@ class TorchEngine:
         try:
             import torch
         except (ImportError, OSError) as error:
-            raise EngineError(f"torch cannot be imported: {one_line(error)}; install it with: {INSTALL}") from error
+            raise EngineError(
+                f"torch cannot be imported: {one_line(error)}; install it with: {pip_install('torch')}"
+            ) from error
         on_cpu = device == "cpu"
         if not on_cpu and not torch.cuda.is_available():
             raise EngineError(f"torch cannot draw on {device}: it finds no usable GPU; see: apdraw doctor")

@@ -234,6 +234,8 @@ def test_dry_run_lists_what_would_be_done(tmp_path: Path) -> None:
         "other_files": {},
         "drawing_folders": [],
         "apdraw": apdraw_cli.__version__,
+        "schema_version": 1,
+        "warnings": [],
         "command": "convert",
         "exit_code": 0,
         "error": None,

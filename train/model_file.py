@@ -69,7 +69,10 @@ def load_generator(path: Path) -> tuple[Generator, dict[str, str]]:
     """
     tensors, metadata = _read(path)
     if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path} is no generator of this program; make one with apdraw import-weights")
+        raise ModelError(
+            f"{path} is no generator of this program; train one with apdraw train, or import one with apdraw "
+            "import-weights"
+        )
     if metadata.get("format_version") != FORMAT_VERSION:
         version = metadata.get("format_version")
         raise ModelError(f"{path} is of format version {version}, this program reads {FORMAT_VERSION}: update it")

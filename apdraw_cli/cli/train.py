@@ -109,5 +109,9 @@ def _tell_plan(console: Console, plan: Any) -> None:
         console.say(f"{network}: {weights:,} weights")
     per_step = f"{plan.gflop_per_step:,.0f} GFLOP a step"
     memory = f"about {plan.memory_bytes / 1e9:.1f} GB of memory"
-    console.say(f"{plan.pairs} portraits, {plan.steps} steps, {per_step}, {memory}.")
+    if plan.pairs is None:
+        console.say("The data set is still being prepared: the number of its portraits is not known.")
+    portraits = [] if plan.pairs is None else [f"{plan.pairs} portraits"]
+    steps = [] if plan.steps is None else [f"{plan.steps} steps"]
+    console.say(", ".join([*portraits, *steps, per_step, memory]) + ".")
     console.say("Wrote nothing.")

@@ -23,6 +23,7 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import SourceSet
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import ApdrawError, UnfitError
+from engines.installed import pip_install
 from engines.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -199,9 +200,7 @@ def _torch_module(model: Path, half: bool = False) -> Any:
         from train.model_file import load_generator
         from train.networks.graph import DrawingGraph
     except ImportError as error:
-        raise UnfitError(
-            f"reading it needs {error.name}; install it with: python -m pip install 'apdraw[torch]'"
-        ) from error
+        raise UnfitError(f"reading it needs {error.name}; install it with: {pip_install('torch')}") from error
     generator = load_generator(model)[0]
     if half:
         generator = in_half(generator, [name for name, _ in generator.named_children()])

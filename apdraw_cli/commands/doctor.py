@@ -25,9 +25,9 @@ PARTS: Final = (
     ("simplejpeg", "simplejpeg", "reads JPEG photos", "simplejpeg", True),
     ("cloudpickle", "cloudpickle", "starts workers", "cloudpickle", True),
     ("joblib", "joblib", "counts processors", "joblib", True),
-    ("pillow_heif", "pillow-heif", "reads HEIC photos", "'apdraw[heic]'", False),
-    ("torch", "torch", "imports and exports models", "'apdraw[torch]'", False),
-    ("onnxscript", "onnxscript", "exports models", "'apdraw[export]'", False),
+    ("pillow_heif", "pillow-heif", "reads HEIC photos", "pillow-heif", False),
+    ("torch", "torch", "imports and exports models", "torch safetensors", False),
+    ("onnxscript", "onnxscript", "exports models", "onnx onnxscript", False),
 )
 """Import name, distribution, purpose, what pip installs it with, and whether `convert` needs it."""
 
@@ -41,7 +41,7 @@ MENDED: Final = {
 ENOUGH_SHARED_MEMORY: Final = 256_000_000
 """Bytes that two reading processes of training take at common batch sizes."""
 
-REINSTALL: Final = "python -m pip install --force-reinstall --no-deps apdraw"
+REINSTALL: Final = "python -m pip install --force-reinstall --no-deps .   in the folder of apdraw's source"
 
 DRIVERS: Final = "https://www.nvidia.com/drivers"
 
@@ -163,7 +163,7 @@ def _gpu_rows(gpus: "tuple[Gpu, ...]") -> tuple[Part, ...]:
     elif driver is None and cuda.in_container():
         state = "none was found; this is a container: start it with --gpus all, on a machine with an NVIDIA driver"
     elif driver is None:
-        state = f"none was found; if an NVIDIA GPU is here, install its driver: {DRIVERS}"
+        return (Part("NVIDIA GPU", None, f"none: nothing to do (if there is one, install its driver: {DRIVERS})"),)
     else:
         state = f"shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"
     rows = [Part("NVIDIA driver", driver, state)]

@@ -12,14 +12,13 @@ from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from apdraw_cli.commands.options import EvaluateOptions
 from engines.atomic_files import replacing
 from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError
+from engines.installed import pip_install
 
 if TYPE_CHECKING:
     from engines.base import Engine
     from engines.portrait import Image, PortraitBatch
     from train.evaluation.evaluate import Draw, LeftOut, Measured, Scores
     from train.evaluation.fid import Extractor
-
-INSTALL: Final = "python -m pip install 'apdraw[train]'"
 
 FOLDER_BATCH: Final = 8
 
@@ -90,7 +89,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, sheet_of
         from train.evaluation.evaluate import evaluate as run
     except ImportError as error:
-        raise UnfitError(f"evaluating needs {error.name}; install it with: {INSTALL}") from error
+        raise UnfitError(f"evaluating needs {error.name}; install it with: {pip_install('train')}") from error
     except RuntimeError as error:  # torchmetrics loads torchvision where there is one
         raise UnfitError(
             f"torchmetrics cannot be loaded ({one_line(error)}); "

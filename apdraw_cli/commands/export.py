@@ -6,9 +6,8 @@ from typing import Literal
 
 from apdraw_cli.commands.options import ExportOptions
 from engines.errors import ModelError, UnfitError, UsageError
+from engines.installed import pip_install
 from engines.select import TWINS
-
-INSTALL = "python -m pip install 'apdraw[export]'"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def export(
         from train.export.to_onnx import export_onnx
         from train.model_file import load_generator
     except ImportError as error:
-        raise UnfitError(f"exporting needs {error.name}; install it with: {INSTALL}") from error
+        raise UnfitError(f"exporting needs {error.name}; install it with: {pip_install('export')}") from error
     generator, metadata = load_generator(model)
 
     def written(out: Path, precision: Literal["fp32", "fp16", "int8"], lender: Path | None = None) -> ExportResult:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from apdraw_cli.commands.options import ImportOptions
 from engines.errors import UnfitError, UsageError
-
-INSTALL = "python -m pip install 'apdraw[torch]'"
+from engines.installed import pip_install
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def import_weights(
         from train.author_weights import load_author_generator
         from train.model_file import save_generator
     except ImportError as error:
-        raise UnfitError(f"importing weights needs {error.name}; install it with: {INSTALL}") from error
+        raise UnfitError(f"importing weights needs {error.name}; install it with: {pip_install('torch')}") from error
     generator = load_author_generator(checkpoint, options.epoch)
     description = {
         "name": options.name or model.stem,

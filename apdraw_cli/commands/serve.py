@@ -19,6 +19,7 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.serving.application import LOOPBACK, Application
 from apdraw_cli.serving.service import DrawingService
 from engines.errors import UnfitError, UsageError
+from engines.installed import pip_install
 from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def serve(
         import starlette as starlette_is_there  # noqa: F401
         import uvicorn
     except ImportError as error:
-        raise UnfitError(
-            f"serving needs {error.name}; install it with: python -m pip install 'apdraw[serve]'"
-        ) from error
+        raise UnfitError(f"serving needs {error.name}; install it with: {pip_install('serve')}") from error
 
     asked = options.serve
     read_model(options.model.path)

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from engines.errors import ExitCode, UnfitError
+from apdraw_cli.datasets.records import UNFINISHED
+from engines.errors import DatasetError, ExitCode, UnfitError
+from engines.installed import pip_install
 
 if TYPE_CHECKING:
     from train.loop import Listener
-
-INSTALL: Final = "python -m pip install 'apdraw[train]'"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TrainPlan:
     Attributes:
         config: the options, as a TOML file.
         options: the same by name.
-        pairs: portraits to train on.
-        steps: batches in all.
+        pairs: portraits to train on; None while the data set is being prepared.
+        steps: batches in all; None if they depend on that.
         weights: that are trained, by network.
         gflop_per_step: of convolutions and products, on each device.
         memory_bytes: about what it takes on each device.
@@ -52,8 +52,8 @@ class TrainPlan:
 
     config: str
     options: dict[str, Any]
-    pairs: int
-    steps: int
+    pairs: int | None
+    steps: int | None
     weights: dict[str, int]
     gflop_per_step: float
     memory_bytes: int
@@ -63,7 +63,7 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
     """Resolves the options and counts the work they mean; writes nothing.
 
     Args:
-        dataset: a prepared data set, or the authors' layout.
+        dataset: a prepared data set, one that is being prepared, or the authors' layout.
         given: options by name; None where nothing was said.
         config: a TOML file of options.
 
@@ -77,9 +77,16 @@ def plan(dataset: Path, given: Mapping[str, Any], config: Path | None) -> TrainP
     from train.options import resolve, to_toml
 
     options = resolve(given, config)
-    pairs = len(training_pairs(dataset, options))
+    pairs = None
+    try:
+        pairs = len(training_pairs(dataset, options))
+    except DatasetError:
+        if not (dataset / UNFINISHED).is_dir():
+            raise
     cost = estimate_cost(options)
-    steps = options.steps or options.epochs * (pairs // (options.batch_size * options.devices * options.nodes))
+    steps = options.steps or None
+    if steps is None and pairs is not None:
+        steps = options.epochs * (pairs // (options.batch_size * options.devices * options.nodes))
     return TrainPlan(
         to_toml(options),
         dataclasses.asdict(options),
@@ -154,4 +161,4 @@ def _check_packages() -> None:
         import tensorboard  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise UnfitError(f"training needs {error.name}; install it with: {INSTALL}") from error
+        raise UnfitError(f"training needs {error.name}; install it with: {pip_install('train')}") from error

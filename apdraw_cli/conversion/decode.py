@@ -23,6 +23,7 @@ from apdraw_cli.conversion.samples import check_tiff, is_deep, kind_of_tiff, low
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
+from engines.installed import pip_install
 from engines.portrait import Image
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")
@@ -216,7 +217,7 @@ def _open(data: bytes) -> Pillow.Image:
     if kind is not None:
         name, brand = kind
         if name == "HEIF" and not _register_heif():
-            raise PhotoError("needs_heif", "a HEIC photo needs pillow-heif: pip install 'apdraw[heic]'")
+            raise PhotoError("needs_heif", f"a HEIC photo needs pillow-heif; install it with: {pip_install('heic')}")
         data = data[:8] + brand + data[12:]  # libraries look at the first one only
     if (size := webp_size(data)) is not None:  # Pillow takes the memory when it opens it
         _check_number_of_pixels(size)
@@ -234,7 +235,9 @@ def _why_not_opened(data: bytes) -> PhotoError:
     if data.startswith(TIFF) and (error := kind_of_tiff(data)) is not None:
         return error
     if data.startswith(BEGINNINGS) or heif_or_avif(data) is not None:
-        return PhotoError("damaged", "the file is damaged: it begins as a picture only")
+        return PhotoError(
+            "damaged", "not a whole picture of a kind that apdraw reads (raw files are not: convert them to JPEG)"
+        )
     return PhotoError("not_an_image", "not a picture in a format that apdraw reads")
 
 

@@ -21,6 +21,7 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Planner, Step
 from apdraw_cli.conversion.sources import Source, SourceSet
 from engines.errors import UnfitError, UsageError
+from engines.installed import pip_install
 
 SETTLE_SECONDS: Final = 1.0
 
@@ -69,7 +70,7 @@ class Watch:
         try:
             import watchfiles  # noqa: F401
         except ImportError as error:
-            raise UnfitError("--watch needs watchfiles: python -m pip install '.[watch]'") from error
+            raise UnfitError(f"--watch needs watchfiles; install it with: {pip_install('watch')}") from error
         self._folders = [folder.path for folder in sources.folders]
         if not self._folders:
             raise UsageError("--watch needs a folder to watch, not photos: name the folder that they are in")

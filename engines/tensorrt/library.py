@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from engines.base import one_line
 from engines.errors import EngineError
+from engines.installed import pip_install
 
 MODULES: Final = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """The Python module of each flavor, in the order in which they are preferred where both are installed and fit."""
@@ -45,7 +46,7 @@ def installed_flavor(preferred: str) -> str:
 
 def install_command(flavor: str) -> str:
     """What installs a flavor, with the package that CUDA is called through."""
-    return f"python -m pip install 'apdraw[{flavor}]'"
+    return pip_install(flavor)
 
 
 def installed_version(flavor: str) -> str:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from apdraw_cli.app import app
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from engines.errors import EngineError, FeaturesError
+from engines.installed import pip_install
 from engines.select import shipped_model
 from train.evaluation.fid import WEIGHTS
 
@@ -61,7 +62,7 @@ def test_the_shipped_model(dataset: Path, tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     for told in (
         *("split val: measured 2 of 3 portraits, drawn with", "L1", "SSIM", "Chamfer", "Two-tone", "Background"),
-        *("CycleGAN", "87.82", "75.30", "62.14", "49.72", "70 test pairs", "not measured", "pip install 'apdraw[fid]'"),
+        *("CycleGAN", "87.82", "75.30", "62.14", "49.72", "70 test pairs", "not measured", pip_install("fid")),
     ):
         assert told in result.stdout, told
     sheet = cv2.imread(str(output / "worst.png"))
@@ -198,7 +199,7 @@ def test_fid_that_cannot_be_had(dataset: Path, others: Path, monkeypatch: pytest
     result = apdraw(others, dataset, "--fid")
     assert result.exit_code == 3
     assert "FID needs torch-fidelity" in error_line(result)
-    assert "pip install 'apdraw[fid]'" in error_line(result)
+    assert pip_install("fid") in error_line(result)
 
     result = apdraw(others, dataset, "--features", tmp_path / "none.pth")
     assert result.exit_code == 3
@@ -218,7 +219,7 @@ def test_a_missing_package(dataset: Path, others: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     result = apdraw(others, dataset)
     assert result.exit_code == 3
-    assert "evaluating needs torchmetrics; install it with: python -m pip install 'apdraw[train]'" in error_line(result)
+    assert f"evaluating needs torchmetrics; install it with: {pip_install('train')}" in error_line(result)
 
 
 @pytest.mark.parametrize("option", [("--engine", "openvino"), ("--precision", "fp16")], ids=" ".join)

@@ -16,6 +16,7 @@ from PIL import ImageCms, ImageFile
 
 from apdraw_cli.conversion.decode import MAX_PIXELS, decode, decode_reduced, read
 from engines.errors import PhotoError
+from engines.installed import pip_install
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "PPM"])
@@ -43,7 +44,7 @@ def test_heic_without_pillow_heif_names_the_remedy(monkeypatch: pytest.MonkeyPat
     error = error_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     module._register_heif.cache_clear()
     assert error.code == "needs_heif"
-    assert "pip install 'apdraw[heic]'" in error.message
+    assert pip_install("heic") in error.message
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])

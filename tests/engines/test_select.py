@@ -9,6 +9,7 @@ import pytest
 from engines import cpu as processor
 from engines import openvino_engine, select
 from engines.errors import EngineError, OptionsError
+from engines.installed import pip_install
 from engines.options import ModelOptions
 from engines.select import TWINS, open_engine, read_model, shipped_model, survey
 from engines.shipped import STYLES
@@ -79,7 +80,7 @@ def test_auto_without_any_engine_says_what_to_install(tiny_model, without):
     [
         ("openvino", "python -m pip install openvino"),
         ("onnxruntime", "python -m pip install onnxruntime"),
-        ("torch", "python -m pip install 'apdraw[torch]'"),
+        ("torch", pip_install("torch")),
     ],
 )
 def test_a_named_engine_that_is_missing_is_an_error(tiny_pair, load_tiny, without, name, command):
@@ -341,7 +342,7 @@ def test_weights_alone_are_drawn_by_torch(write_weights, load_tiny):
 def test_weights_alone_without_torch_say_what_to_install(write_weights, load_tiny, without):
     weights = write_weights()
     without("torch")
-    assert "python -m pip install 'apdraw[torch]'" in refusal(weights, load_module=load_tiny)
+    assert pip_install("torch") in refusal(weights, load_module=load_tiny)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -419,7 +420,7 @@ def test_the_survey_tells_of_a_gpu_that_is_not_used(fake_gpus, monkeypatch, with
     found = {status.name: status for status in survey()}
     assert found["onnxruntime"].devices == ("cuda:0", "cuda:1", "cpu")
     assert found["onnxruntime"].picked
-    assert found["tensorrt"].remedy == "python -m pip install 'apdraw[tensorrt-rtx]'"
+    assert found["tensorrt"].remedy == pip_install("tensorrt-rtx")
 
 
 def test_neither_the_module_nor_the_survey_imports_torch():

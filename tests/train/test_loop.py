@@ -462,3 +462,14 @@ def test_the_plan_counts_work_without_doing_it(tiny_dataset: Path) -> None:
     assert found.pairs == 3
     assert found.weights.keys() == {"generator", "discriminators"}
     assert found.gflop_per_step > 1
+
+
+def test_the_plan_does_not_wait_for_the_data_set(tmp_path: Path) -> None:
+    given = {"stage": "pretrain", "width": 4, "discriminator_width": 4}
+    with pytest.raises(DatasetError):
+        plan(tmp_path, given, None)
+    (tmp_path / ".apdraw-prepare").mkdir()
+    found = plan(tmp_path, given, None)
+    assert (found.pairs, found.steps) == (None, None)
+    assert found.gflop_per_step > 1
+    assert plan(tmp_path, {**given, "steps": 6}, None).steps == 6

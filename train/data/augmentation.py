@@ -14,7 +14,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pairs are varied. The paper's: rotation, scale and flip (sec. 6); the rest is for robustness.
+    """How training pairs are varied.
+
+    Rotation and scale are the paper's (sec. 6), flips are in the authors' released program only, the rest is for
+    robustness.
 
     Attributes:
         rotation: degrees, to either side.
@@ -39,7 +42,7 @@ class Augmentation:
 
     @classmethod
     def paper(cls) -> Self:
-        """The paper's own: rotation, scale and flip, nothing else."""
+        """The paper's rotation and scale, and the flips of the authors' program, nothing else."""
         return cls(shift=0.0, landmark_jitter=0.0, mask_jitter=0, photometric=False, crop=0.0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from engines.errors import FeaturesError
+from engines.installed import pip_install
 from engines.portrait import Image
 from engines.regular_files import open_regular
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 Extractor = Callable[[Image], "Features"]
 """Takes drawings, uint8 [B, H, W], 0 black to 255 white, to float [B, D], features of each."""
-
-INSTALL: Final = "python -m pip install 'apdraw[fid]'"
 
 WEIGHTS: Final = "weights-inception-2015-12-05-6726825d.pth"
 """The weights' file, 96 MB: the TensorFlow network of 2015-12-05 with which FID is defined, converted."""
@@ -47,11 +46,11 @@ def inception_features(weights: Path | None = None, device: str = "cpu") -> Extr
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         package = (error.name or "torch-fidelity").partition(".")[0].replace("_", "-")
-        raise FeaturesError(f"FID needs {package}; install it with: {INSTALL}") from error
+        raise FeaturesError(f"FID needs {package}; install it with: {pip_install('fid')}") from error
     except Exception as error:  # torchvision made for another torch raises RuntimeError, AttributeError, ...
         raise FeaturesError(
             f"FID cannot be measured: torch-fidelity fails to load ({_first_line(error)}); "
-            f"install it anew with: {INSTALL}"
+            f"install it anew with: {pip_install('fid')}"
         ) from error
     try:
         network: torch.nn.Module = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], _text(weights))

@@ -17,6 +17,7 @@ from fake_tensorrt_builder import opened, plan
 
 from engines import select
 from engines.errors import EngineError, FileWriteError, ModelFileError
+from engines.installed import pip_install
 from engines.model_info import read_metadata, sha256
 from engines.registry import backends
 from engines.select import open_engine, survey
@@ -422,7 +423,7 @@ def test_an_engine_file_without_a_gpu_says_what_is_missing(monkeypatch, tmp_path
         (
             ("tensorrt",),
             "tensorrt_rtx is not installed",
-            "python -m pip install 'apdraw[tensorrt-rtx]'",
+            pip_install("tensorrt-rtx"),
         ),
         (("cuda.bindings.runtime",), "cuda-bindings is not installed", "python -m pip install cuda-bindings"),
     ],
@@ -465,7 +466,7 @@ def test_each_gpu_wants_the_flavor_that_builds_for_it(monkeypatch, gpus, install
         monkeypatch.setitem(sys.modules, module, there)
     status = backend.status(gpus)
     assert (status.devices, status.runs_here) == (devices, bool(devices))
-    wanted = None if to_install is None else f"python -m pip install 'apdraw[{to_install}]'"
+    wanted = None if to_install is None else pip_install(to_install)
     assert status.remedy == wanted
     assert {part.remedy for part in backend.parts(gpus) if part.remedy} == ({wanted} if wanted else set())
 
@@ -479,7 +480,7 @@ def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_drawn_without_it(monkeypat
         assert open_engine(tiny_pair).device == "cpu"
     (record,) = caplog.records  # no build is announced that could only fail
     assert "tensorrt_rtx does not build for NVIDIA H100 80GB HBM3" in record.getMessage()
-    assert record.getMessage().endswith("install it with: python -m pip install 'apdraw[tensorrt]'")
+    assert record.getMessage().endswith(f"install it with: {pip_install('tensorrt')}")
     assert "--flavor" not in caplog.text
 
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.kernels import kernels_of
 from engines.errors import EngineError, ModelFileError
+from engines.installed import pip_install
 from engines.model_info import model_info, read_metadata, sha256
 from engines.options import BuildOptions
 from engines.tensorrt import build, library
@@ -33,7 +34,7 @@ ADA = BuildOptions(flavor="tensorrt-rtx", compute_capabilities=("8.9",), batch_s
 
 @pytest.fixture
 def rtx():
-    return pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx: pip install 'apdraw[tensorrt-rtx]'")
+    return pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx")
 
 
 @pytest.fixture(autouse=True)
@@ -256,7 +257,7 @@ def test_a_missing_package_is_named_with_the_command(tiny_model, tmp_path, monke
     monkeypatch.setattr(build, "find_gpus", lambda: (Gpu("NVIDIA L4", "8.9"),))
     monkeypatch.setattr(build, "is_installed", lambda asked: asked != flavor)
     error = refused(tiny_model, tmp_path / "tiny.engine", BuildOptions(flavor=flavor))
-    assert str(error).endswith(f"pip install 'apdraw[{flavor}]'")
+    assert str(error).endswith(pip_install(flavor))
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_build(tiny_model, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from fake_tensorrt import CudaGraphStrategy, FakeTensorRT, install, write_engine
 
 from engines.base import EngineRequest
 from engines.errors import CudaError, EngineError, ModelFileError
+from engines.installed import pip_install
 from engines.multi_gpu import MultiGpuEngine
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.options import BuildOptions
@@ -447,7 +448,7 @@ def test_without_cuda_bindings_it_says_what_to_install(monkeypatch, engine_file)
 def test_without_tensorrt_it_says_what_to_install(monkeypatch, tensorrt, engine_file):
     for module in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert "python -m pip install 'apdraw[tensorrt]'" in opening(engine_file)  # the flavor that built the engine
+    assert pip_install("tensorrt") in opening(engine_file)  # the flavor that built the engine
 
 
 @pytest.mark.parametrize(

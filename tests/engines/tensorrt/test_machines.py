@@ -10,6 +10,7 @@ import pytest
 from fake_cuda import FakeCuda, FakeDriver, cudaError_t
 from fake_tensorrt import FakeTensorRT, install
 
+from engines.installed import pip_install
 from engines.select import open_engine
 from engines.tensorrt import cuda, engine_cache, library
 from engines.tensorrt.cuda import Gpu
@@ -98,6 +99,8 @@ def test_auto_takes_and_says_what_the_page_tells(name, start, model, make_batch,
         str(tmp_path / "cache"), "~/.cache/apdraw"
     )
     said = re.sub(r"(/engines/)[0-9a-f]{32}", r"\1...", said)
+    for flavor in library.MODULES:  # the page tells how it is installed in a clone
+        said = said.replace(pip_install(flavor), f"python -m pip install '.[{flavor}]'")
     row = f"| {name} | {engine.name} on {engine.device} in {engine.precision} | {said} |"
     assert row in DOCS.read_text("utf-8").splitlines(), f"docs/gpu.md lacks this row:\n{row}"
 
