@@ -65,7 +65,7 @@ def resized(drawing: Image, side: int) -> Image:
     values *= contrast
     values += darkest
     values += 0.5
-    return np.clip(values, 0, WHITE, out=values).astype(np.uint8)
+    return np.asarray(np.clip(values, 0, WHITE, out=values), np.uint8)
 
 
 def smoothed(page: Image, steps: int = STEPS) -> Plane:

@@ -199,8 +199,8 @@ def _best(samples: Floats, at: Floats, outward: Floats, inward: Floats, length: 
     handles = (
         np.stack([c * x - b * y, a * y - b * x], axis=1) / np.where(determinant > 1e-9, determinant, np.inf)[:, None]
     )
-    usable = ((handles > 1e-3 * length[:, None]) & (handles < 2 * length[:, None])).all(axis=1)
-    handles = np.where(usable[:, None], handles, length[:, None] / 3)
+    usable = ((handles > 1e-3 * length[:, None]) & (handles < 2 * length[:, None])).all(axis=1, keepdims=True)
+    handles = np.where(usable, handles, length[:, None] / 3)
     return np.stack([start, start + handles[:, :1] * outward, end + handles[:, 1:] * inward, end], axis=1)
 
 
