@@ -151,15 +151,17 @@ class Artist:
         self.close()
 
     def _prepared(self, photo: Photo, landmarks: Landmarks | None) -> Prepared | None:
+        keep = self.recipe.shows_photo
         try:
             match photo:
                 case str() | os.PathLike():
                     folder, name = os.path.split(os.path.abspath(photo))  # noqa: PTH100
-                    return prepare_file(open_storage(folder), name, self.recipe.faces, self._extractor, {})
+                    options, storage = self.recipe.faces, open_storage(folder)
+                    return prepare_file(storage, name, options, self._extractor, {}, keep_photo=keep)
                 case Pillow.Image():
-                    return prepare(pixels_of(photo), self._extractor, {}, landmarks)
+                    return prepare(pixels_of(photo), self._extractor, {}, landmarks, keep_photo=keep)
                 case _:
-                    return prepare(_checked(photo), self._extractor, {}, landmarks)
+                    return prepare(_checked(photo), self._extractor, {}, landmarks, keep_photo=keep)
         except PhotoError as error:
             if error.code == "no_face":
                 return None

@@ -14,7 +14,7 @@ LONGEST_NAME: Final = 255
 
 _NUMBER: Final = len(".999")
 
-_NUMBERED = re.compile(r"(.+)\.\d+")
+_NUMBERED = re.compile(r"(.+)\.(?:\d+|overview)")
 
 
 def drawing_names(photos: Iterable[str], folders: Collection[str], suffix: str, several: bool) -> dict[str, str]:
@@ -28,7 +28,7 @@ def drawing_names(photos: Iterable[str], folders: Collection[str], suffix: str, 
         photos: file names, each once.
         folders: names of the folders beside the drawings; no drawing takes one.
         suffix: of the drawings' files, such as `.png`.
-        several: a photo may have several drawings: `p`, `p.2`, `p.3`, ...
+        several: a photo may have several drawings: `p`, `p.2`, `p.3`, ..., and an overview, `p.overview`.
 
     Returns:
         Each photo's name to the name of its drawing, without `suffix`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.faces.choice import FACES
 from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
 from engines.errors import OptionsError
 from engines.options import EngineOptions, ModelOptions, check, make, option, spelled
@@ -26,9 +27,11 @@ class FaceOptions:
         OptionsError: a value that is not allowed, or values that contradict each other.
     """
 
-    faces: Literal["largest", "all"] = option(
+    faces: str = option(
         "largest",
-        "largest: one drawing for each photo. all: one for each face, the largest first: p.png, p.2.png, ...",
+        "largest: one drawing for each photo. all: one for each face, the largest first: p.png, p.2.png, ... "
+        "1,3: those of these numbers, counted from left to right.",
+        metavar="largest|all|N,...",
         panel="Faces",
     )
     min_face: float = option(
@@ -49,8 +52,14 @@ class FaceOptions:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.aligned and (self.faces == "all" or self.min_face):
-            raise OptionsError("an aligned portrait holds one face: leave out --aligned, or --faces all and --min-face")
+        if not FACES.fullmatch(self.faces):
+            raise OptionsError(
+                f"faces must be largest, all, or numbers from left to right as in 1,3, not {self.faces!r}"
+            )
+        if self.aligned and (self.faces != "largest" or self.min_face):
+            raise OptionsError(
+                f"an aligned portrait holds one face: leave out --aligned, or --faces {self.faces} and --min-face"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,17 +91,32 @@ class FileOptions:
 
 @dataclass(frozen=True)
 class PageOptions:
-    """How large the pages are that become files.
+    """What the pages are like that become files.
 
     Raises:
         OptionsError: a value that is not allowed.
     """
 
+    place: Literal["crop", "photo"] = option(
+        "crop",
+        "crop: each face on a page of its own. photo: all drawings of a photo on one page of its size, where its faces "
+        "were.",
+        panel="Page",
+    )
+    over: Literal["white", "photo"] = option(
+        "white", "What is below the lines, with --place photo: a white page, or the photo itself.", panel="Page"
+    )
+    overview: bool = option(
+        False,
+        "With --faces all or numbers: write p.overview.jpg too, the photo with a number at each face, and the name of "
+        "its drawing.",
+        panel="Page",
+    )
     size: int | str | None = option(
         None,
-        "Height and width of a drawing in pixels, or in print at --dpi, as in 10cm, 100mm or 4in.",
+        "Length of a page's longer side: pixels, or a length in print at --dpi, as in 10cm, 100mm or 4in.",
         metavar="N",
-        shown="512",
+        shown="512; with --place photo, the photo's",
         parse=lambda given: int(given) if given.isdecimal() else given,
         panel="Page",
     )
@@ -102,6 +126,8 @@ class PageOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.over == "photo" and self.place == "crop":
+            raise OptionsError("--over photo needs --place photo: a drawing of a face alone is not over its photo")
         if self.size is not None and not LEAST_SIDE <= (self.side or 0) <= LARGEST_SIDE:
             raise OptionsError(
                 f"size must be from {LEAST_SIDE} to {LARGEST_SIDE} pixels, given as in 1181 or 10cm, not {self.size}"
@@ -118,6 +144,24 @@ class PageOptions:
     def inches_a_pixel(self, shape: tuple[int, ...]) -> float:
         """How large a pixel of a page is in print, if the page of this shape (H, W) is enlarged there only."""
         return (self.side or max(shape)) / max(shape) / self.dpi
+
+
+def check_together(faces: FaceOptions, file: FileOptions, page: PageOptions) -> None:
+    """Makes sure that options of different groups do not contradict each other.
+
+    Raises:
+        OptionsError: they do.
+    """
+    if page.over == "photo":
+        if FORMATS[file.format].vector:
+            raise OptionsError(f"{file.format} holds lines only: leave out --over photo, or choose --format png or jpg")
+        for name in ("two_tone", "transparent"):
+            if getattr(file, name):
+                raise OptionsError(f"--over photo and --{spelled(name)} contradict each other: leave out one of them")
+    if page.overview and faces.faces == "largest":
+        raise OptionsError("--overview tells several faces apart: add --faces all, or leave it out")
+    if page.place == "photo" and faces.aligned:
+        raise OptionsError("an aligned portrait fills its photo: leave out --place photo, or --aligned")
 
 
 @dataclass(frozen=True)
@@ -188,7 +232,7 @@ class ConvertOptions:
         faces: which faces become portraits.
         engine: what draws.
         file: what drawings are written as.
-        page: how large they are.
+        page: what is on a page, and how large it is.
         run: how the conversion goes about its work.
     """
 
@@ -201,6 +245,9 @@ class ConvertOptions:
     file: FileOptions = field(default_factory=FileOptions)
     page: PageOptions = field(default_factory=PageOptions)
     run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        check_together(self.faces, self.file, self.page)
 
     @classmethod
     def of(

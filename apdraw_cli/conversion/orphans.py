@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from apdraw_cli.conversion.manifest import History, Record, every_output
+from apdraw_cli.conversion.overview import SUFFIX as OVERVIEW
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import SourceSet
 from apdraw_cli.conversion.storage import Storage
@@ -85,6 +86,7 @@ class Orphans:
 
 
 def _is_numbered(output: str, drawing: str) -> bool:
-    """Whether a drawing may be one of the further ones of a photo: `p.2.png` of `p.png`."""
+    """Whether a drawing may be one of the further files of a photo: `p.2.png` or `p.overview.jpg` of `p.png`."""
     first = PurePosixPath(drawing)
-    return re.fullmatch(rf"{re.escape(str(first.with_suffix('')))}\.\d+{re.escape(first.suffix)}", output) is not None
+    name, suffix, overview = (re.escape(part) for part in (str(first.with_suffix("")), first.suffix, OVERVIEW))
+    return re.fullmatch(rf"{name}(?:\.\d+{suffix}|{overview})", output) is not None

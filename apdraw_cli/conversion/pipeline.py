@@ -11,15 +11,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from apdraw_cli.conversion.drawing_names import LONGEST_NAME, fitting
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.memory import NO_MEMORY, is_want_of_memory
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome, status_of
 from apdraw_cli.conversion.output import remove_files, write_files
+from apdraw_cli.conversion.overview import SUFFIX as OVERVIEW
+from apdraw_cli.conversion.overview import overview
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared, prepare_file
 from apdraw_cli.conversion.recipe import Recipe
@@ -137,7 +141,14 @@ def _opened(opener: Callable[[FaceOptions], Extractor], options: FaceOptions) ->
 @station
 def read_photo(step: Step, seconds: Seconds, reader: PhotoReader) -> Prepared:
     """The first station: from a photo's file to portraits."""
-    return prepare_file(step.source.storage, step.source.name, reader.recipe.faces, reader.extractor, seconds)
+    return prepare_file(
+        step.source.storage,
+        step.source.name,
+        reader.recipe.faces,
+        reader.extractor,
+        seconds,
+        keep_photo=reader.recipe.shows_photo,
+    )
 
 
 def draw_portraits(portraits: "Sequence[DetectedPortrait]", engine: Engine) -> list[Image]:
@@ -190,9 +201,15 @@ def write_pages(
         files = {
             name + file_format.suffix: file_format.encode(page, recipe) for name, page in zip(names, pages, strict=True)
         }
+        if recipe.page.overview:
+            folder, _, name = step.source.drawing.rpartition("/")
+            name = fitting(name, LONGEST_NAME - len(OVERVIEW)) + OVERVIEW
+            files[f"{folder}/{name}" if folder else name] = overview(
+                prepared, [PurePosixPath(file).name for file in files], recipe.page.dpi
+            )
     with timed(seconds, "write"):
-        write_files(output, files, file_format)
-        remove_files(output, [old for old in step.replaced if old not in files], file_format)
+        write_files(output, files)
+        remove_files(output, [old for old in step.replaced if old not in files])
     return Outcome(
         step.source,
         "done",

@@ -32,6 +32,9 @@ REDUCED_SIDE: Final = 1280
 REDUCED_FACE: Final = 1.25
 """By how much a face must be larger in a reduced photo than in its portrait, for reducing it twice blurs a little."""
 
+KEPT_QUALITY: Final = 97
+"""JPEG quality at which a photo is sent to where its page is made."""
+
 
 class Extractor(Protocol):
     """Finds the faces in a photo and makes portraits of them."""
@@ -45,17 +48,19 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a photo becomes before it is drawn; without the photo itself, so that it is quickly sent between processes.
+    """What a photo becomes before it is drawn; without its pixels, so that it is quickly sent between processes.
 
     Attributes:
-        portraits: at least one, the largest face first; faces and transforms are in pixels of the whole photo.
+        portraits: at least one, in the order of the drawings; faces and transforms are in pixels of the whole photo.
         photo_size: width and height of the whole photo in pixels, upright.
         seconds: what it took, by stage.
+        photo: the photo, a JPEG of nearly all its detail, where pages show it.
     """
 
     portraits: "tuple[DetectedPortrait, ...]"
     photo_size: tuple[int, int]
     seconds: dict[str, float]
+    photo: bytes | None = None
 
     @property
     def warnings(self) -> "tuple[PhotoWarning, ...]":
@@ -69,7 +74,13 @@ class Prepared:
 
 
 def prepare_file(
-    storage: Storage, name: str, options: FaceOptions, extractor: Extractor, seconds: dict[str, float]
+    storage: Storage,
+    name: str,
+    options: FaceOptions,
+    extractor: Extractor,
+    seconds: dict[str, float],
+    *,
+    keep_photo: bool = False,
 ) -> Prepared:
     """Reads a photo's file and makes portraits of the faces in it.
 
@@ -79,6 +90,7 @@ def prepare_file(
         options: which faces become portraits.
         extractor: was opened with the same options.
         seconds: those of the stages `read`, `decode`, `detect`, `align` and `segment` are added to it.
+        keep_photo: the pages will show the photo.
 
     Raises:
         PhotoError: there is no portrait in it, or no photo.
@@ -87,7 +99,7 @@ def prepare_file(
     with timed(seconds, "read"):
         data = read_from(storage, name)
         landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
-    return prepare_data(data, options, extractor, seconds, landmarks)
+    return prepare_data(data, options, extractor, seconds, landmarks, keep_photo=keep_photo)
 
 
 def prepare_data(
@@ -96,6 +108,8 @@ def prepare_data(
     extractor: Extractor,
     seconds: dict[str, float],
     landmarks: Landmarks | None = None,
+    *,
+    keep_photo: bool = False,
 ) -> Prepared:
     """Makes portraits of the faces in a photo that was read; otherwise as `prepare_file`.
 
@@ -105,11 +119,12 @@ def prepare_data(
         extractor: was opened with the same options.
         seconds: those of the stages `decode`, `detect`, `align` and `segment` are added to it.
         landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+        keep_photo: the pages will show the photo.
     """
     if is_drawing(io.BytesIO(data)):
         raise PhotoError(OWN_DRAWING, "a drawing that apdraw made")
     largest_of_any_size = options.faces == "largest" and not options.min_face and not options.aligned
-    if largest_of_any_size:
+    if largest_of_any_size and not keep_photo:
         with timed(seconds, "decode"):
             photo = decode_reduced(data, REDUCED_SIDE)
         if photo.reduction == 1:
@@ -120,14 +135,20 @@ def prepare_data(
                 return Prepared(tuple(each.enlarged(photo.reduction) for each in found), photo.size, seconds)
     with timed(seconds, "decode"):
         photo = decode_reduced(data, sys.maxsize)
-    whole = prepare(photo.pixels, extractor, seconds, landmarks)
+    whole = prepare(photo.pixels, extractor, seconds, landmarks, keep_photo=keep_photo)
     if photo.reduction == 1:
         return whole
-    return Prepared(tuple(each.enlarged(photo.reduction) for each in whole.portraits), photo.size, seconds)
+    portraits = tuple(each.enlarged(photo.reduction) for each in whole.portraits)
+    return replace(whole, portraits=portraits, photo_size=photo.size)
 
 
 def prepare(
-    photo: Image, extractor: Extractor, seconds: dict[str, float], landmarks: Landmarks | None = None
+    photo: Image,
+    extractor: Extractor,
+    seconds: dict[str, float],
+    landmarks: Landmarks | None = None,
+    *,
+    keep_photo: bool = False,
 ) -> Prepared:
     """Makes portraits of the faces in a photo.
 
@@ -136,6 +157,7 @@ def prepare(
         extractor: finds them.
         seconds: those of the stages `detect`, `align` and `segment` are added to it.
         landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+        keep_photo: the pages will show the photo.
 
     Raises:
         PhotoError: there is none.
@@ -145,7 +167,14 @@ def prepare(
     if not portraits:
         raise PhotoError("no_face", "no face was found")
     height, width = photo.shape[:2]
-    return Prepared(portraits, (width, height), seconds)
+    return Prepared(portraits, (width, height), seconds, _kept(photo) if keep_photo else None)
+
+
+def _kept(photo: Image) -> bytes:
+    import simplejpeg
+
+    pixels = np.ascontiguousarray(photo)
+    return bytes(simplejpeg.encode_jpeg(pixels, KEPT_QUALITY, "RGB", colorsubsampling="444"))
 
 
 def _shows_enough(face: "Face") -> bool:

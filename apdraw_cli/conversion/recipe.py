@@ -29,7 +29,7 @@ class Recipe:
     Attributes:
         faces: which faces become portraits.
         file: what drawings are written as.
-        page: how large they are.
+        page: what is on a page, and how large it is.
     """
 
     faces: FaceOptions = field(default_factory=FaceOptions)
@@ -48,8 +48,13 @@ class Recipe:
 
     @property
     def several(self) -> bool:
-        """Whether a photo may have several drawings."""
-        return self.faces.faces == "all"
+        """Whether a photo may have several files: drawings, or an overview."""
+        return self.faces.faces != "largest" and (self.page.place == "crop" or self.page.overview)
+
+    @property
+    def shows_photo(self) -> bool:
+        """Whether the photo itself is seen on a page."""
+        return self.page.over == "photo" or self.page.overview
 
     def checksum(self, landmarks: Version | None = None) -> str:
         """The sha256 of all fields, in hexadecimal.

@@ -6,6 +6,7 @@ import numpy as np
 
 from apdraw_cli.conversion.enlarge import resized
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.place import over_photo, placed
 from apdraw_cli.conversion.portraits import Prepared
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.faces.align import beyond_photo
@@ -13,7 +14,7 @@ from engines.portrait import SIZE, WHITE, Image
 
 
 def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> list[Image]:
-    """Lays out the drawings of one photo: each is a page of its own, of the size asked for.
+    """Lays out the drawings of one photo: each on a page of its own, or all on one, of the size asked for.
 
     Args:
         drawings: uint8 [512, 512], 0 black to 255 white, one for each portrait.
@@ -21,9 +22,13 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
         recipe: how the pages are to look.
 
     Returns:
-        Pages, uint8 [H, W] each, one for each file; at least one.
+        Pages, uint8 [H, W] each, or [H, W, 3] RGB over the photo, one for each file; at least one.
     """
-    side = SIZE if FORMATS[recipe.format].vector else recipe.page.side or SIZE
+    side = None if FORMATS[recipe.format].vector else recipe.page.side
+    if recipe.page.place == "photo":
+        page = placed(trimmed(drawings, prepared), prepared, side)
+        return [page if prepared.photo is None or recipe.page.over == "white" else over_photo(page, prepared.photo)]
+    side = side or SIZE
     return [resized(drawing, side) for drawing in trimmed(drawings, prepared)]
 
 

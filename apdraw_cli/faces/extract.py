@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
 from apdraw_cli.faces.align import IDENTITY, Transform, apply, enlarged, similarity, warp_photo
+from apdraw_cli.faces.choice import chosen, from_left
 from apdraw_cli.faces.detect import Detector, Face
 from apdraw_cli.faces.detectors import DEFAULT, open_detector
 from apdraw_cli.faces.doubts import DOUBTFUL, PhotoWarning, is_suspect, warnings_about
@@ -16,8 +16,6 @@ from apdraw_cli.faces.upright import LIES_WRONG, JudgedFace, UprightFinder
 from apdraw_cli.timing import timed
 from engines.errors import PhotoError
 from engines.portrait import SIZE, TEMPLATE, Image, Landmarks, Portrait
-
-Faces = Literal["largest", "all"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,14 @@ class DetectedPortrait:
         transform: float64 [2, 3], from pixels of the photo to pixels of the portrait.
         portrait: the aligned portrait.
         warnings: why its drawing should be looked at.
+        number: of the face among all found in the photo, from left to right.
     """
 
     face: Face
     transform: Transform
     portrait: Portrait
     warnings: tuple[PhotoWarning, ...] = ()
+    number: int = 1
 
     def enlarged(self, factor: float) -> "DetectedPortrait":
         """The same portrait, of a photo that is larger by a factor."""
@@ -45,7 +45,7 @@ class PortraitExtractor:
     """Makes aligned portraits out of photos.
 
     Args:
-        faces: `largest` face of a photo, or `all`.
+        faces: `largest` face of a photo, `all`, or numbers from left to right, as in `1,3`.
         min_face: faces whose box is narrower or lower than this many photo pixels are left out.
         aligned: photos are aligned 512 x 512 portraits already.
         detector: a name in `apdraw_cli.faces.detectors.DETECTORS`.
@@ -55,7 +55,7 @@ class PortraitExtractor:
 
     def __init__(
         self,
-        faces: Faces = "largest",
+        faces: str = "largest",
         min_face: float = 0.0,
         *,
         aligned: bool = False,
@@ -93,7 +93,7 @@ class PortraitExtractor:
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None
     ) -> list[DetectedPortrait]:
-        """The portraits of a photo, the largest face first.
+        """The portraits of a photo, the largest face first; those asked for by number from left to right.
 
         Args:
             photo: uint8 [H, W, 3], RGB, upright.
@@ -101,8 +101,9 @@ class PortraitExtractor:
             landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known; else they are detected.
 
         Raises:
-            PhotoError: `no_face`: no face, or none as large as `min_face`, or none that could be drawn undistorted;
-                `not_aligned`: an aligned portrait was promised and this is none; `doubtful`: there is a warning.
+            PhotoError: `no_face`: no face, or none as large as `min_face`, or of these numbers, or that could be drawn
+                undistorted; `not_aligned`: an aligned portrait was promised and this is none; `doubtful`: there is a
+                warning.
             UnfitError: the detector or the segmenter cannot run here.
         """
         found = [self._aligned_portrait(photo, timings, landmarks)] if self.aligned else self._portraits(photo, timings)
@@ -112,11 +113,11 @@ class PortraitExtractor:
         return found
 
     def _portraits(self, photo: Image, timings: dict[str, float]) -> list[DetectedPortrait]:
-        every_face = self.faces == "all"
+        every_face = self.faces != "largest"
         with timed(timings, "detect"):
             found = self.detector.detect(photo, every_face=every_face)
             judged = [JudgedFace(face, True) for face in found]
-            if not found or any(map(is_suspect, self._chosen(found))):
+            if not found or any(map(is_suspect, self._large(found)[: None if every_face else 1])):
                 judged = self.finder.judge(photo, found, every_face=every_face)
         if not judged:
             raise PhotoError("no_face", LIES_WRONG if found else "no face found")
@@ -124,15 +125,20 @@ class PortraitExtractor:
         # The largest face of several is the largest that is one.
         faces = [each.face for each in judged] if every_face or not plausible else plausible
         portraits = []
-        for face in self._chosen(faces):
-            portrait = self._found_portrait(photo, face, timings)
+        large = self._large(faces)
+        wanted = chosen(large, self.faces)
+        if not wanted:
+            raise PhotoError("no_face", f"no face {self.faces}: faces found, counted from left to right: {len(large)}")
+        numbers = {id(face): number for number, face in enumerate(from_left(large), 1)}
+        for face in wanted:
+            portrait = replace(self._found_portrait(photo, face, timings), number=numbers[id(face)])
             if not any(face is each for each in plausible):
                 portrait = replace(portrait, warnings=(*portrait.warnings, DOUBTFUL))
             portraits.append(portrait)
         return portraits
 
-    def _chosen(self, found: list[Face]) -> list[Face]:
-        """The faces that become portraits, out of all; none if there are none.
+    def _large(self, found: list[Face]) -> list[Face]:
+        """The faces that are large enough, out of all; none if there are none.
 
         Raises:
             PhotoError: `no_face`: all are too small.
@@ -141,7 +147,7 @@ class PortraitExtractor:
         if found and not large:
             size = f"the largest is {found[0].size:.0f} pixels, under --min-face {self.min_face:g}"
             raise PhotoError("no_face", f"no face found, {size}")
-        return large if self.faces == "all" else large[:1]
+        return large
 
     def _found_portrait(self, photo: Image, face: Face, timings: dict[str, float]) -> DetectedPortrait:
         with timed(timings, "align"):

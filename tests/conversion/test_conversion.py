@@ -33,11 +33,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import Plan, convert
+from apdraw_cli.conversion.formats.mark import is_drawing
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.storage import LocalStorage
 from apdraw_cli.own_process import stop_requests
-from engines.errors import EngineError, UnfitError, UsageError
+from engines.errors import EngineError, OptionsError, UnfitError, UsageError
 from engines.options import EngineOptions
 from engines.tensorrt.cuda import Gpu
 
@@ -322,6 +323,51 @@ def test_all_faces_of_a_photo(desk: Desk) -> None:
     lines = {line["source"]: line for line in manifest_lines(desk.out)}
     assert lines["p.png"]["outputs"] == ["p.png", "p.2.png"]
     assert len(lines["p.png"]["faces"]) == 2
+
+
+def test_all_faces_on_the_photos_page_and_an_overview(desk: Desk) -> None:
+    save_photo(desk.photos / "p.png", 100, TWO_FACES)
+    told = {"faces": "all", "place": "photo"}
+    assert desk.convert(**told, overview=True).drawings == 2
+    (line,) = manifest_lines(desk.out)
+    assert line["outputs"] == ["p.png", "p.overview.jpg"]
+    assert len(line["faces"]) == len(line["transform"]) == 2
+    with Pillow.open(desk.out / "p.png") as page, Pillow.open(desk.out / "p.overview.jpg") as overview:
+        assert (page.size, page.mode) == ((16, 12), "L")
+        assert (overview.size, overview.mode) == ((16, 12), "RGB")
+    for name in line["outputs"]:
+        with (desk.out / name).open("rb") as file:
+            assert is_drawing(file)  # and no photo to be drawn
+    assert desk.convert(**told, overview=True).skipped == 1
+    result = desk.convert(**told, prune=True)
+    assert (result.done, result.pruned) == (1, 1)
+    assert not (desk.out / "p.overview.jpg").exists()
+
+
+def test_pages_over_the_photo_are_in_colour(desk: Desk) -> None:
+    save_photo(desk.photos / "p.png", 100, (0, 200, 0))
+    assert desk.convert(place="photo", over="photo", format="jpg").done == 1
+    with Pillow.open(desk.out / "p.jpg") as page:
+        assert (page.size, page.mode) == ((16, 12), "RGB")
+    with (desk.out / "p.jpg").open("rb") as file:
+        assert is_drawing(file)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"over": "photo"}, "needs --place photo"),
+        ({"over": "photo", "place": "photo", "format": "svg"}, "svg holds lines only"),
+        ({"over": "photo", "place": "photo", "two_tone": True}, "contradict"),
+        ({"overview": True}, "add --faces all"),
+        ({"place": "photo", "aligned": True}, "leave out --place photo"),
+        ({"faces": "0"}, "faces must be largest, all, or numbers"),
+        ({"faces": "1,2", "aligned": True}, "leave out --aligned"),
+    ],
+)
+def test_pages_that_make_no_sense_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(OptionsError, match=told):
+        ConvertOptions.of("photos", **options)
 
 
 def test_warnings_are_kept_in_the_manifest(desk: Desk) -> None:

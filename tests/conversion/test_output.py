@@ -28,7 +28,7 @@ def is_ours(path: Path) -> bool:
 
 def write(folder: Path, *names: str, drawing: Image = DRAWING) -> None:
     data = PNG.encode(drawing, Recipe())
-    write_files(LocalStorage(str(folder)), dict.fromkeys(names, data), PNG)
+    write_files(LocalStorage(str(folder)), dict.fromkeys(names, data))
 
 
 def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_drawing_that_lost_its_mark_is_the_users(tmp_path: Path) -> None:
 def test_only_drawings_of_ours_are_removed(tmp_path: Path) -> None:
     Pillow.fromarray(DRAWING).save(tmp_path / "p.png")
     (tmp_path / "q.png").touch()
-    remove_files(LocalStorage(str(tmp_path)), ["p.png", "q.png"], PNG)
+    remove_files(LocalStorage(str(tmp_path)), ["p.png", "q.png"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.png", "q.png"]
 
 
@@ -120,5 +120,5 @@ def test_a_folder_that_cannot_be_written_costs_the_photo(tmp_path: Path) -> None
 
 def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     write(tmp_path, "p.png")
-    remove_files(LocalStorage(str(tmp_path)), ["p.png", "none.png"], PNG)
+    remove_files(LocalStorage(str(tmp_path)), ["p.png", "none.png"])
     assert list(tmp_path.iterdir()) == []

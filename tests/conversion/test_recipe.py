@@ -24,8 +24,8 @@ def test_drawings_of_earlier_versions_stay_current() -> None:
     assert others.checksum() == OTHERS
 
 
-ONLY_WITH: dict[str, dict[str, Any]] = {"quality": {"format": "jpg"}}
-"""Options that need others."""
+ONLY_WITH: dict[str, dict[str, Any]] = {"quality": {"format": "jpg"}, "over": {"place": "photo"}}
+OTHERS_OF = {"faces": "all"}
 
 
 def changed(field: Any, kind: Any, value: Any) -> Any:
@@ -33,6 +33,8 @@ def changed(field: Any, kind: Any, value: Any) -> Any:
     choices = choices_of(field, kind)
     if value is None:
         return 90
+    if field.name in OTHERS_OF:
+        return OTHERS_OF[field.name]
     if choices:
         return next(choice for choice in choices if choice != value)
     return not value if isinstance(value, bool) else value + 1
@@ -55,7 +57,7 @@ def variants(recipe: Any) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("option", "recipe"), variants(Recipe()), ids=[name for name, _ in variants(Recipe())])
 def test_every_option_counts(option: str, recipe: Recipe) -> None:
     needed: dict[str, Any] = ONLY_WITH.get(option, {})
-    without = dataclasses.replace(recipe, file=FileOptions(**needed)) if needed else Recipe()
+    without = Recipe.of(ConvertOptions.of(**needed))
     assert recipe.checksum() != without.checksum(), option
 
 

@@ -18,8 +18,8 @@ class Format:
     Attributes:
         name: what `--format` calls it.
         suffix: end of the files' names, with the dot.
-        encode: makes the bytes of a whole file, which bears our mark, of a page, uint8 [H, W], 0 black to 255 white.
-            What else the file is to be like, it takes from the recipe.
+        encode: makes the bytes of a whole file, which bears our mark, of a page, uint8 [H, W], 0 black to 255 white,
+            or [H, W, 3], RGB, if it is over its photo. What else the file is to be like, it takes from the recipe.
         is_ours: whether an open file bears our mark: only such files may be replaced by a drawing. It raises nothing,
             whatever the file holds.
         knows: options of files that it has: `quality`, `two_tone`, `transparent`.

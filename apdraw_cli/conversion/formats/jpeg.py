@@ -14,7 +14,7 @@ QUALITY: Final = 95
 
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
-    """Encodes a page, uint8 [H, W]."""
+    """Encodes a page, uint8 [H, W] or [H, W, 3]."""
     return encode_with_pillow(page, "JPEG", recipe, quality=recipe.file.quality or QUALITY)
 
 

@@ -74,10 +74,10 @@ def has_exif_mark(file: BinaryIO) -> bool:
 
 
 def is_drawing(file: BinaryIO) -> bool:
-    """Whether an open picture is a drawing of this program.
+    """Whether an open picture is a drawing of this program, or an overview.
 
-    It bears the mark, and so do portraits of a data set, but those are in colour. Only WebP has no grey, and no data
-    set has WebP.
+    It bears the mark, and so do portraits of a data set, but those are in colour and tell no resolution. Only WebP has
+    no grey, and no data set has WebP.
     """
     from PIL import Image as Pillow
 
@@ -85,7 +85,7 @@ def is_drawing(file: BinaryIO) -> bool:
         return False
     file.seek(0)
     with Pillow.open(file, formats=_MARKED) as picture:
-        return picture.format == "WEBP" or picture.mode != "RGB"
+        return picture.format == "WEBP" or picture.mode != "RGB" or _X_RESOLUTION in picture.getexif()
 
 
 def made_by_apdraw(path: Path) -> bool:

@@ -16,10 +16,10 @@ INK: Final = 128
 
 
 def encode_with_pillow(page: "Image", kind: str, recipe: "Recipe", **settings: Any) -> bytes:
-    """Encodes a page, uint8 [H, W], with our mark in its EXIF data.
+    """Encodes a page, uint8 [H, W] or [H, W, 3], with our mark in its EXIF data.
 
     Args:
-        page: 0 black to 255 white.
+        page: 0 black to 255 white, or RGB.
         kind: Pillow's name of the format.
         recipe: how the file is to be.
         settings: for Pillow's writer of that format.

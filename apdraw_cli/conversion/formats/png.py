@@ -20,9 +20,11 @@ INCH: Final = 0.0254
 
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
-    """Encodes a page, uint8 [H, W], with OpenCV; with Pillow where it has alpha."""
+    """Encodes a page, uint8 [H, W] or [H, W, 3], with OpenCV; with Pillow where it has alpha."""
     import cv2
 
+    if page.ndim == 3:
+        return encode_picture(page[..., ::-1], dpi=recipe.page.dpi)
     if recipe.file.transparent:
         return encode_with_pillow(page, "PNG", recipe)
     # A drawing is mostly long runs of white. Looking for runs only, in rows as they are, makes a smaller file than

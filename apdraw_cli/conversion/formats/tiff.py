@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
-    """Encodes a page, uint8 [H, W]."""
+    """Encodes a page, uint8 [H, W] or [H, W, 3]."""
     return encode_with_pillow(page, "TIFF", recipe, compression="tiff_adobe_deflate")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def encode(page: "Image", recipe: "Recipe") -> bytes:
-    """Encodes a page, uint8 [H, W]."""
+    """Encodes a page, uint8 [H, W] or [H, W, 3]."""
     quality = recipe.file.quality
     if quality is not None:
         return encode_with_pillow(page, "WEBP", recipe, quality=quality)
