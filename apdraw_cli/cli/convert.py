@@ -14,12 +14,13 @@ from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions, RunOptions
+from apdraw_cli.conversion.sources import HIDDEN_MANIFEST
 from apdraw_cli.log_file import log_file as logging_to
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.result_lines import KeptResults, PrintedResults
 from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
-from engines.errors import OptionsError
+from engines.errors import ExitCode, OptionsError, PhotoError, UsageError
 from engines.options import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ EXAMPLES = """
 Examples:
   apdraw convert photos                           draws into photos-drawings
   apdraw convert photos -o drawings --faces all   every face of every photo
+  apdraw convert me.jpg                           draws me-drawing.png beside it
+  apdraw convert me.jpg -o portrait.svg           one photo, into this file
   apdraw convert me.jpg you.heic -o drawings      single photos
+  apdraw convert - -o - < me.jpg > portrait.png   through a pipe
   find . -name '*.jpg' | apdraw convert - -o drawings
   apdraw convert photos --watch                   draws what arrives in photos, until Ctrl-C
   apdraw convert photos --ignore-known --quiet --log-file apdraw.log   by night: prints only what failed newly
@@ -52,15 +56,18 @@ Exit codes:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE", help="Photos and folders; - for a list of paths on standard input."),
+    typer.Argument(
+        metavar="SOURCE", help="Photos and folders; - for a list of paths, or a picture, on standard input."
+    ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Folder for the drawings.",
-        show_default="beside the first folder, as FOLDER-drawings; for single photos, beside the folder they are in",
+        help="Folder for the drawings; for one photo, its drawing's file too, and - is standard output.",
+        show_default="beside the first folder, as FOLDER-drawings; of one photo PHOTO-drawing.png beside it; of "
+        "several, beside the folder they are in",
     ),
 ]
 
@@ -99,10 +106,13 @@ def convert(
     """Draws the faces in photos."""
     from apdraw_cli.commands import convert as commands
     from apdraw_cli.conversion.gather import read_list
+    from apdraw_cli.conversion.kinds import HEAD, is_picture
 
+    given = sys.stdin.buffer.read() if "-" in sources else b""
+    alone = output is not None and (str(output) == "-" or is_picture(given[:HEAD]))
     options = ConvertOptions(
         sources=tuple(source for source in sources if source != "-"),
-        listed=tuple(read_list(sys.stdin.buffer.read())) if "-" in sources else (),
+        listed=tuple(read_list(given)) if given and not alone else (),
         output=output,
         model=model,
         faces=faces,
@@ -113,6 +123,12 @@ def convert(
     )
     if quiet and verbose:
         raise OptionsError("--quiet and --verbose contradict each other: leave out one of them")
+    if alone:
+        commands.check_model(options)
+        for name, said in (("--dry-run", dry_run), ("--jsonl", jsonl), ("--watch", run.watch)):
+            if said:
+                raise OptionsError(f"{name} is for photos in files: leave it out")
+        return through_pipe(console, options, sources, given)
     with contextlib.ExitStack() as opened:
         log = opened.enter_context(logging_to(log_file, f"apdraw {__version__} convert {' '.join(sources)}"))
         commands.check_model(options)
@@ -138,6 +154,41 @@ def convert(
         if result.error is not None:
             log.error("%s", result.error)
         return show(console, result, results)
+
+
+def through_pipe(console: Console, options: ConvertOptions, sources: Sequence[str], given: bytes) -> int:
+    """Draws the one photo of a pipe: from standard input, to standard output, or both."""
+    from apdraw_cli.commands.convert import draw_picture
+    from apdraw_cli.conversion.decode import read
+    from apdraw_cli.conversion.gather import names_file
+    from apdraw_cli.conversion.kinds import HEAD, is_picture
+    from apdraw_cli.conversion.output import write_files
+    from apdraw_cli.conversion.storage import open_storage
+
+    output = (options.output or Path("-")).absolute()
+    to_pipe = str(options.output) == "-"
+    if len(sources) != 1:
+        raise UsageError("one drawing is of one photo: name one, or a folder with --output")
+    if sources[0] == "-" and not is_picture(given[:HEAD]):
+        raise UsageError("standard input holds no picture: name a folder with --output for a list of photos")
+    if to_pipe and console.as_json:
+        raise OptionsError("--json and -o - both write to standard output: leave out one of them")
+    if to_pipe and sys.stdout.isatty():
+        raise UsageError("a drawing is no text for a terminal: name a file with -o me.png")
+    if not to_pipe and not names_file(output):
+        raise UsageError(f"{options.output} does not end in the name of a format: name a file with -o me.png")
+    try:
+        data = draw_picture(options, given if sources[0] == "-" else read(Path(sources[0])))
+        if not to_pipe:
+            write_files(open_storage(str(output.parent)), {output.name: data})
+    except PhotoError as error:
+        console.failed(error, error.message, ExitCode.PARTLY)
+        return ExitCode.PARTLY
+    if to_pipe:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return ExitCode.DONE
+    return console.show({"output": str(output)}, lambda console, _: console.say(shown(f"The drawing is {output}")))
 
 
 def show(console: Console, result: "ConvertResult", results: Iterable[str] | None = None) -> int:
@@ -211,7 +262,10 @@ def _tell(console: Console, result: "ConvertResult") -> None:
         console.say(f"{_drawings(result.pruned)} left behind by earlier runs removed.")
     if result.interrupted:
         console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
-    console.say(f"Drawings and {result.manifest.name} are in {result.output}")
+    if result.manifest.name == HIDDEN_MANIFEST:
+        console.say(shown(f"The drawing is in {result.output}"))
+    else:
+        console.say(f"Drawings and {result.manifest.name} are in {result.output}")
     if result.gallery is not None:
         console.say(f"To look through them, open {result.gallery}")
 

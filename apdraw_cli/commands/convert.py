@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from apdraw_cli.commands.gallery import check_page, gallery
 from apdraw_cli.conversion import conversion
-from apdraw_cli.conversion.gather import gather
+from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.gather import format_of, gather
 from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.manifest import History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
@@ -18,11 +19,14 @@ from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import is_own_drawing
 from apdraw_cli.conversion.photo_log import PhotoLog
+from apdraw_cli.conversion.pipeline import draw_prepared
 from apdraw_cli.conversion.plan import Planner, Step
+from apdraw_cli.conversion.portraits import prepare_data
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.sources import SourceSet
+from apdraw_cli.conversion.render import render
+from apdraw_cli.conversion.sources import MANIFEST, SourceSet
 from apdraw_cli.conversion.storage import open_storage
-from engines.errors import ApdrawError, UnfitError
+from engines.errors import ApdrawError, UnfitError, UsageError
 from engines.installed import pip_install
 from engines.options import EngineOptions
 
@@ -89,8 +93,11 @@ def convert(
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
     listener = Together(listener, PhotoLog())
+    options = _with_format(options)
     sources = _gathered(options)
     if options.run.gallery:
+        if sources.manifest != MANIFEST:
+            raise UsageError("--gallery is of a folder of drawings: name one with --output")
         check_page(open_storage(str(sources.output)))
     model, checksum = _model(options)
     stop = stop or threading.Event()
@@ -141,9 +148,10 @@ class Plan:
     """
 
     def __init__(self, options: ConvertOptions) -> None:
+        options = _with_format(options)
         sources = _gathered(options)
         self._output = open_storage(str(sources.output))
-        self._history = history = History(self._output)
+        self._history = history = History(self._output, sources.manifest)
         self._planner = Planner(options, sources, history, _model(options)[1])
         self._orphans = Orphans(sources, history, several=Recipe.of(options).several)
         self.passed_over = self._planner.passed_over
@@ -163,6 +171,44 @@ class Plan:
     def orphans(self) -> Iterator[str]:
         """The drawings that `--prune` would remove, once all steps were asked for."""
         return (name for name in self._orphans.found(self._output) if is_own_drawing(self._output, name))
+
+
+def draw_picture(
+    options: ConvertOptions,
+    data: bytes,
+    *,
+    open_engine: "Callable[[EngineOptions, Path], Engine]" = generator_engine,
+    open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
+) -> bytes:
+    """Draws one photo that was read, without a manifest.
+
+    Args:
+        options: what to do; sources and output do not count.
+        data: the whole file of the photo.
+        open_engine: opens the engine.
+        open_extractor: opens the face extractor.
+
+    Returns:
+        The file of its drawing.
+
+    Raises:
+        PhotoError: it cannot be drawn.
+        UsageError: it has several drawings.
+        UnfitError: model, engine or detector cannot be used here.
+    """
+    recipe = Recipe.of(_with_format(options))
+    prepared = prepare_data(data, options.faces, open_extractor(options.faces), {}, keep_photo=recipe.shows_photo)
+    if len(prepared.portraits) > 1 and recipe.several:
+        raise UsageError(
+            f"{len(prepared.portraits)} faces have as many drawings: add --place photo for one, or name a folder"
+        )
+    with contextlib.closing(open_engine(options.engine, options.model.path)) as engine:
+        drawings = draw_prepared(prepared, engine)
+    return FORMATS[recipe.format].encode(render(drawings, prepared, recipe)[0], recipe)
+
+
+def _with_format(options: ConvertOptions) -> ConvertOptions:
+    return replace(options, file=format_of(options.output, options.file))
 
 
 def _gathered(options: ConvertOptions) -> SourceSet:

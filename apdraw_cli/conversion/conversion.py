@@ -12,7 +12,7 @@ from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Executor
 from apdraw_cli.conversion.listener import Listener
-from apdraw_cli.conversion.manifest import NAME, Manifest
+from apdraw_cli.conversion.manifest import Manifest
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome, Warned
@@ -75,7 +75,7 @@ class Tally:
                 "there was too little memory for any photo: close other programs, or use fewer --workers"
             )
 
-    def result(self, model: Path, output: Path, *, interrupted: bool) -> ConvertResult:
+    def result(self, model: Path, sources: SourceSet, *, interrupted: bool) -> ConvertResult:
         """Sums up the conversion."""
         now, counts = time.perf_counter(), self.counts
         engine = self.drawn_by.engine if self.drawn_by else None
@@ -92,8 +92,8 @@ class Tally:
             device=None if engine is None else engine.device,
             precision=None if engine is None else engine.precision,
             model=model,
-            output=output,
-            manifest=output / NAME,
+            output=sources.output,
+            manifest=sources.output / sources.manifest,
             failures=tuple(self.failures),
             interrupted=interrupted,
             error=None if self.error is None else str(self.error),
@@ -138,9 +138,9 @@ def run(
     if watch is None and (
         next(sources.photos("", several=False, passed_over=tally.passed_over), None) is None
     ):  # and leaves no empty folder behind
-        return tally.result(model, sources.output, interrupted=False)
+        return tally.result(model, sources, interrupted=False)
     output = open_storage(str(sources.output))
-    with Manifest(output) as manifest, watch or contextlib.nullcontext():
+    with Manifest(output, sources.manifest) as manifest, watch or contextlib.nullcontext():
         planner = Planner(options, sources, manifest.history, model_sha256)
         tally.passed_over = planner.passed_over
         steps: Iterator[Step | None] = planner.steps() if watch is None else watch.steps(planner)
@@ -172,8 +172,8 @@ def run(
             tally.error = tally.error or error
     tally.check_memory()
     if watch is not None:  # ended as it has to be; and most of the time was spent waiting
-        return replace(tally.result(model, sources.output, interrupted=False), photos_per_second=0.0)
-    return tally.result(model, sources.output, interrupted=stop.is_set())
+        return replace(tally.result(model, sources, interrupted=False), photos_per_second=0.0)
+    return tally.result(model, sources, interrupted=stop.is_set())
 
 
 def _completed(outcome: Outcome, model_sha256: str, manifest: Manifest) -> Outcome:

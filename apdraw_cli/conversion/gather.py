@@ -6,10 +6,13 @@
 import codecs
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
+from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.kinds import HEAD, is_picture
-from apdraw_cli.conversion.sources import SourceFile, SourceFolder, SourceSet, is_excluded
+from apdraw_cli.conversion.options import FileOptions
+from apdraw_cli.conversion.sources import EXTENSIONS, HIDDEN_MANIFEST, SourceFile, SourceFolder, SourceSet, is_excluded
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UsageError
 
@@ -24,6 +27,9 @@ def gather(
 ) -> SourceSet:
     """Makes sense of the sources of a command.
 
+    A single photo, of no list, has its drawing beside it, as `me-drawing`, or where the output is a file, there; its
+    manifest is hidden.
+
     One folder is mirrored into the output folder itself. Several are mirrored into folders of their names or,
     if those are not unique, below their common parent. Files lie flat in the output folder if their names are
     unique, else below their common parent. Files of a list lie as they lie below the current folder, so that the
@@ -32,12 +38,13 @@ def gather(
     Args:
         arguments: photos and folders from the command line; they must exist.
         listed: more of them from a list; a missing one becomes a photo that fails.
-        output: the output folder; None for `<first folder>-drawings` beside it.
+        output: the output folder, or the file of a single photo's drawing; None for `<first folder>-drawings` beside
+            the first folder, and for a single photo `<photo>-drawing` beside it.
         follow_links: follow links in folders that lead out of them.
         exclude: patterns of what is left out, as `is_excluded` takes them; folders that are sources are not.
 
     Raises:
-        UsageError: a source is missing, there are none, or the output folder is one of them.
+        UsageError: a source is missing, there are none, or the output is one of them, or a file for several photos.
     """
     for argument in arguments:
         if not os.path.lexists(argument):
@@ -48,6 +55,13 @@ def gather(
     files = [path for path in paths if not os.path.isdir(path)]
     if not paths:
         raise UsageError("no photos were given: name a photo, a folder of photos, or - for a list of paths")
+    if files and len(paths) == 1 and not listed and (output is None or names_file(output)):
+        folder, name = os.path.split(files[0])
+        drawing = f"{PurePath(name).stem}-drawing" if output is None else output.stem
+        place = folder if output is None else os.path.dirname(os.path.abspath(output))
+        return SourceSet((), (SourceFile(files[0], folder, name, drawing),), Path(place), manifest=HIDDEN_MANIFEST)
+    if output is not None and names_file(output):
+        raise UsageError(f"{output} is the name of one drawing, and there may be several: name a folder with --output")
     if output is None:
         first = folders[0] if folders else os.path.dirname(files[0])
         if not os.path.basename(first):
@@ -67,6 +81,30 @@ def gather(
     )
 
 
+def names_file(output: Path) -> bool:
+    """Whether an output is a drawing's file by its ending, and not a folder that is there."""
+    return output.suffix.lower() in EXTENSIONS | {each.suffix for each in FORMATS.values()} and not output.is_dir()
+
+
+def format_of(output: Path | None, file: FileOptions) -> FileOptions:
+    """How files are written: in the format that the name of the output file ends in, if it is one.
+
+    Raises:
+        UsageError: drawings are not written in that format, or another was asked for.
+    """
+    if output is None or not names_file(output):
+        return file
+    suffix = output.suffix
+    found = next((each.name for each in FORMATS.values() if each.suffix == suffix), None)
+    if found is None:
+        raise UsageError(
+            f"drawings are not written as {suffix}: choose of {' '.join(e.suffix for e in FORMATS.values())}"
+        )
+    if file.format not in (found, FileOptions().format):
+        raise UsageError(f"{output} ends in {suffix}, but --format is {file.format}: leave out one of them")
+    return replace(file, format=found)
+
+
 def read_list(data: bytes) -> list[str]:
     """The paths in a list, one a line, or separated by zero bytes (`find -print0`).
 
@@ -76,7 +114,7 @@ def read_list(data: bytes) -> list[str]:
         UsageError: it is a picture.
     """
     if is_picture(data[:HEAD]):
-        raise UsageError("standard input holds a picture, not a list of paths: save it to a file, and name that")
+        raise UsageError("standard input holds a picture: say where its drawing goes, with -o me.png or -o -")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
         try:
             data = data.decode("utf-16").encode("utf-8")

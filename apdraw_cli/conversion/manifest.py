@@ -48,16 +48,16 @@ class Record:
 class History:
     """The last record of every photo in a manifest. It may be used from any thread, and takes little memory."""
 
-    def __init__(self, output: Storage) -> None:
-        """Reads the manifest of an output folder; one that does not exist is empty.
+    def __init__(self, output: Storage, name: str = NAME) -> None:
+        """Reads the manifest of an output folder, of this name; one that does not exist is empty.
 
         Raises:
             UsageError: it cannot be read.
             UnfitError: there is no room for temporary files.
         """
-        self._index = output.journal_index(NAME)
+        self._index = output.journal_index(name)
         try:
-            for place, record, _ in _records(output):
+            for place, record, _ in _records(output, name):
                 self.add(record, place)
         except BaseException:
             self.close()
@@ -80,13 +80,13 @@ class History:
         self._index.close()
 
 
-def every_output(output: Storage) -> Iterator[str]:
+def every_output(output: Storage, name: str = NAME) -> Iterator[str]:
     """All drawings that the manifest of a folder ever told of, some more than once; none if there is no manifest.
 
     Raises:
         UsageError: it cannot be read.
     """
-    for _, record, _ in _records(output):
+    for _, record, _ in _records(output, name):
         yield from record.outputs
 
 
@@ -101,20 +101,22 @@ def last_lines(output: Storage) -> dict[str, tuple[Record, dict[str, Any]]]:
     return {record.source: (record, line) for _, record, line in _records(output)}
 
 
-def _records(output: Storage) -> Iterator[tuple[int, Record, dict[str, Any]]]:
+def _records(output: Storage, name: str = NAME) -> Iterator[tuple[int, Record, dict[str, Any]]]:
     try:
-        for place, line in output.read_journal(NAME):
+        for place, line in output.read_journal(name):
             record = _record(line)
             if record is not None:
                 yield place, record, line
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"cannot read {_told(output)}: {error.strerror or error}; name another --output") from error
+        raise UsageError(
+            f"cannot read {_told(output, name)}: {error.strerror or error}; name another --output"
+        ) from error
 
 
-def _told(output: Storage) -> str:
-    return f"{output.address}/{NAME}"
+def _told(output: Storage, name: str) -> str:
+    return f"{output.address}/{name}"
 
 
 class Manifest:
@@ -124,26 +126,26 @@ class Manifest:
         history: what it knows.
     """
 
-    def __init__(self, output: Storage) -> None:
-        """Opens the manifest of an output folder; both are created where missing.
+    def __init__(self, output: Storage, name: str = NAME) -> None:
+        """Opens the manifest of an output folder, of this name; both are created where missing.
 
         Raises:
             UsageError: the folder cannot be written, or another conversion is using it.
         """
-        self._told = _told(output)
+        self._told = _told(output, name)
         with contextlib.ExitStack() as opened:
             try:
                 if not opened.enter_context(output.lock()):
                     raise UsageError(
                         f"another apdraw is converting into {output.address}: wait, or name another --output"
                     )
-                self._journal = output.open_journal(NAME)
+                self._journal = output.open_journal(name)
             except OSError as error:
                 raise UsageError(
                     f"cannot write {error.filename or output.address}: {error.strerror or error}; name another --output"
                 ) from error
             opened.callback(self._journal.close)
-            self.history = History(output)
+            self.history = History(output, name)
             opened.callback(self.history.close)
             self._opened = opened.pop_all()
 

@@ -59,7 +59,7 @@ class Orphans:
         if not self._met:  # perhaps a disk that is not there
             return
         told: set[str] = set()
-        for output in every_output(folder):
+        for output in every_output(folder, self._sources.manifest):
             owner = self._history.owner(output)
             if owner is not None and output not in told and self._is_orphan(output, owner):
                 told.add(output)

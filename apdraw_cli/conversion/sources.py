@@ -38,6 +38,9 @@ on the command line may end in anything."""
 MANIFEST: Final = "apdraw-manifest.jsonl"
 """Name of the manifest, by which a folder of earlier drawings is known."""
 
+HIDDEN_MANIFEST: Final = f".{MANIFEST}"
+"""Name of the manifest beside a photo whose drawing lies there too: the folder is none of drawings."""
+
 RESERVED: Final = frozenset(
     (
         *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharesnap", "#recycle", "#snapshot", "__macosx"),
@@ -114,11 +117,13 @@ class SourceFile:
         path: absolute.
         root: absolute path of the folder that `name` is relative to.
         name: its path below that.
+        drawing: path of its drawing below the output folder, without the suffix; None for one after its name.
     """
 
     path: str
     root: str
     name: str
+    drawing: str | None = None
 
 
 @dataclass
@@ -156,6 +161,7 @@ class SourceSet:
         output: absolute path of the output folder; never walked.
         follow_links: whether links that lead out of the source folders are followed.
         exclude: patterns of files and folders that are left out, as `is_excluded` takes them.
+        manifest: name of the manifest in the output folder.
     """
 
     folders: tuple[SourceFolder, ...]
@@ -163,6 +169,7 @@ class SourceSet:
     output: Path
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
+    manifest: str = MANIFEST
 
     def photos(
         self,
@@ -225,7 +232,8 @@ class SourceSet:
             below, name = os.path.split(file.name)
             slashed = below.replace(os.sep, "/")
             root = open_storage(file.root)
-            yield _source(file.path, root, _joined(slashed, name), _joined(slashed, drawings[below][name]))
+            drawing = file.drawing or _joined(slashed, drawings[below][name])
+            yield _source(file.path, root, _joined(slashed, name), drawing)
 
     def _walk(self, within: Container[str] | None = None) -> Iterator[tuple[SourceFolder, str, "_Contents | OSError"]]:
         """Every folder once: the source folder it is in, its path below that, and what it holds.

@@ -1,5 +1,6 @@
 """`apdraw convert` as a whole: what it prints, how it is interrupted, and real photos through the real parts."""
 
+import io
 import json
 import os
 import signal
@@ -449,3 +450,55 @@ def test_the_samples_become_drawings(tmp_path: Path) -> None:
         assert drawing.shape == (SIZE, SIZE)
         assert 0.01 < (drawing < 64).mean() < 0.6  # black lines
         assert (drawing > 192).mean() > 0.3  # on white
+
+
+def through(*arguments: str, given: bytes = b"", folder: Path | None = None) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "apdraw_cli", "convert", *arguments]
+    return subprocess.run(command, input=given, capture_output=True, env=ENVIRONMENT, cwd=folder, check=False)
+
+
+@needs_segmenter
+@needs_model
+def test_a_picture_goes_through_a_pipe(tmp_path: Path) -> None:
+    photo = (SAMPLES / "grace_hopper.jpg").read_bytes()
+    piped = through("-", "-o", "-", "--size", "300", given=photo, folder=tmp_path)
+    assert (piped.returncode, piped.stderr) == (0, b"")
+    with Pillow.open(io.BytesIO(piped.stdout)) as drawing:
+        assert (drawing.format, drawing.size) == ("PNG", (300, 300))
+    assert list(tmp_path.iterdir()) == []
+    named = through("-", "-o", "me.jpg", "--json", given=photo, folder=tmp_path)
+    assert json.loads(named.stdout)["output"] == str(tmp_path / "me.jpg")
+    with Pillow.open(tmp_path / "me.jpg") as drawing:
+        assert drawing.format == "JPEG"
+    again = through("-", "-o", "me.jpg", given=photo, folder=tmp_path)  # it is ours, and may be replaced
+    assert again.returncode == 0
+
+
+def test_a_pipe_without_a_face_fails_in_a_line(tmp_path: Path) -> None:
+    white = io.BytesIO()
+    Pillow.new("RGB", (64, 64), "white").save(white, "PNG")
+    failed = through("-", "-o", "-", given=white.getvalue(), folder=tmp_path)
+    assert (failed.returncode, failed.stdout) == (1, b"")
+    assert failed.stderr.startswith(b"apdraw: error: no face")
+    assert failed.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "told"),
+    [
+        (("-",), "picture", b"-o me.png or -o -"),
+        (("-", "-o", "-"), "list", b"holds no picture"),
+        (("-", "-o", "-", "--json"), "picture", b"both write to standard output"),
+        (("-", "-o", "folder"), "picture", b"name a file with -o me.png"),
+        (("a.jpg", "b.jpg", "-o", "-"), "", b"one drawing is of one photo"),
+        (("-", "-o", "-", "--dry-run"), "picture", b"leave it out"),
+    ],
+)
+def test_pipes_that_lead_nowhere_are_refused(
+    arguments: tuple[str, ...], given: str, told: bytes, tmp_path: Path
+) -> None:
+    picture = (SAMPLES / "grace_hopper.jpg").read_bytes()
+    refused = through(*arguments, given={"picture": picture, "list": b"a.jpg\n"}.get(given, b""), folder=tmp_path)
+    assert refused.returncode == 2
+    assert told in refused.stdout + refused.stderr
+    assert list(tmp_path.iterdir()) == []
