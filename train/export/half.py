@@ -246,13 +246,14 @@ class _OnePassNorm(nn.Module):
 
     def __init__(self, norm: Norm) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.weight, self.bias = (nn.Parameter(p.detach().view(1, -1, 1, 1)) for p in (norm.weight, norm.bias))
+        self.eps = norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
         values = x.float()
         mean, square = values.mean((2, 3), keepdim=True), (values * values).mean((2, 3), keepdim=True)
-        scale = torch.rsqrt(F.relu(square - mean * mean) + self.eps) * self.weight.view(1, -1, 1, 1)
-        return (values * scale + (self.bias.view(1, -1, 1, 1) - mean * scale)).to(x.dtype)
+        scale = torch.rsqrt(F.relu(square - mean * mean) + self.eps) * self.weight
+        return (values * scale + (self.bias - mean * scale)).to(x.dtype)
 
 
 def _fold_norms(network: nn.Module) -> None:

@@ -24,6 +24,7 @@ from engines.twin_file import BORROWED, LENDER, joined
 from train.export.half import BF16_DIFFERENCE, LARGEST_DIFFERENCE, HalfGenerator, difference_in_bf16, halved
 from train.export.int8 import calibration_portraits, quantized
 from train.model_file import CHECKSUM_KEY, round_to_half, weights_sha256
+from train.networks.fast_layers import OneChannel
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
 from train.samples import sample_portraits
@@ -182,7 +183,7 @@ def _traced(graph: DrawingGraph) -> Any:
     with quiet_exporter():
         try:
             program = torch.onnx.export(
-                graph,
+                settled(graph),
                 tuple(torch.from_numpy(array) for array in portraits.values()),
                 dynamo=True,
                 dynamic_shapes=tuple({0: batch} for _ in INPUTS),
@@ -204,6 +205,15 @@ def _traced(graph: DrawingGraph) -> Any:
         onnxscript.optimizer.fold_constants(program.model)
         onnxscript.optimizer.remove_unused_nodes(program.model)
         return program.model_proto
+
+
+def settled(graph: DrawingGraph) -> DrawingGraph:
+    """A copy whose weights are those of its layers' kernels: how they come about need not be traced."""
+    graph = copy.deepcopy(graph)
+    for layer in graph.modules():
+        if isinstance(layer, OneChannel):
+            layer.settle()
+    return graph
 
 
 @contextlib.contextmanager

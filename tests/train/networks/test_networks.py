@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 
@@ -272,6 +273,10 @@ def test_one_channel_is_computed_in_blocks_with_the_same_result(own, size):
         (y * weights).sum().backward()
     for one, other in zip(own.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, atol=1e-3, rtol=1e-4)
+    settled = copy.deepcopy(own)
+    settled.settle()
+    assert torch.equal(settled(x), found)
+    assert settled.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_dropout_drops_half_and_doubles_the_rest():
