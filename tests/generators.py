@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -157,9 +158,24 @@ class Generators:
         return found
 
     def traced(self, graph: DrawingGraph) -> Any:
-        """As `train.export.to_onnx`'s own, which traces the same weights once: most of an export's time."""
-        content = self.once(f"traced-{_digest(graph).hexdigest()}", lambda: _traced(graph).SerializeToString())
-        return onnx.load_from_string(content)
+        """As `train.export.to_onnx`'s own, most of an export's time, which traces layers of the same kinds once.
+
+        The weights are put in here: their numbers and widths are no part of what is traced. Were they, `export_onnx`
+        would find that the graph draws something else.
+        """
+        settled = to_onnx.settled(graph)
+        weights = {name: value.detach().numpy() for name, value in settled.named_parameters()}
+        weights |= {name: value.numpy() for name, value in settled.named_buffers()}
+        name = f"traced-{_kinds(settled)}"
+        model = onnx.load_from_string(self.once(name, lambda: _traced(graph).SerializeToString()))
+        for node in model.graph.node:
+            if node.op_type == "Conv" and node.input[2] not in weights:  # zeros, where there is no bias
+                weights[node.input[2]] = np.zeros_like(weights[node.input[1]][:, 0, 0, 0])
+        for weight in model.graph.initializer:
+            if weight.name in weights:
+                weight.CopyFrom(onnx.numpy_helper.from_array(weights[weight.name], weight.name))
+        del model.graph.value_info[:]  # shapes, of other widths
+        return model
 
     def exported(self, statistics: str, precision: str = "fp32", weights: str = "lively", **options: Any) -> Exported:
         """What `export_onnx` made of a generator.
@@ -196,11 +212,18 @@ class Generators:
         monkeypatch.setattr(to_onnx, "halved", self.halved)
 
 
-def _digest(network: Generator | DrawingGraph) -> Any:
+def _kinds(graph: DrawingGraph) -> str:
+    """A digest of its layers' places, kinds and types."""
+    told = [(name, type(layer).__name__, getattr(layer, "statistics", "")) for name, layer in graph.named_modules()]
+    told += [(name, str(value.dtype), str(value.ndim)) for name, value in graph.state_dict().items()]
+    told += [(name, str(layer.outputs), "") for name, layer in graph.named_modules() if hasattr(layer, "outputs")]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _digest(generator: Generator) -> Any:
     """Of its layers and weights, and of what its norms use."""
-    generator = network.generator if isinstance(network, DrawingGraph) else network
-    digest = hashlib.sha256(f"{generator.config.to_json()}{network}".encode())
-    for name, value in network.state_dict().items():
+    digest = hashlib.sha256(f"{generator.config.to_json()}{generator}".encode())
+    for name, value in generator.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().contiguous().numpy().tobytes())
     return digest

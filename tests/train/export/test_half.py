@@ -167,8 +167,15 @@ def test_overflow_is_noticed_and_named(timid_generator, one, place, how):
         halved(generator, one)
 
 
-@pytest.mark.parametrize("statistics", ["photo", pytest.param("running", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["shipped", "authors"])
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [
+        ("shipped", "photo"),
+        pytest.param("shipped", "running", marks=pytest.mark.slow),
+        pytest.param("authors", "photo", marks=pytest.mark.slow),
+        pytest.param("authors", "running", marks=pytest.mark.slow),
+    ],
+)
 def test_shipped_and_author_weights_keep_their_drawings(name, statistics, generators):
     chosen, _ = generators.generator(name, statistics)
     batches = (sample_portraits().inputs(), synthetic_portraits(2).inputs())  # as an export does
