@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.commands.options import ServeOptions
 from apdraw_cli.console import Console
-from apdraw_cli.conversion.options import FaceOptions, FileOptions
+from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.terminal_text import duration, photos, write
 from engines.options import EngineOptions, ModelOptions
@@ -22,7 +22,7 @@ Examples:
 
 Then, from anywhere on this machine:
   curl --data-binary @me.jpg http://127.0.0.1:8000/draw -o me.png
-  curl --data-binary @me.jpg 'http://127.0.0.1:8000/draw?format=webp' -o me.webp
+  curl --data-binary @me.jpg 'http://127.0.0.1:8000/draw?format=svg' -o me.svg
   curl -F photo=@me.jpg 'http://127.0.0.1:8000/draw?json=true'
 
 /docs describes all that can be asked for, /openapi.json does so for programs, /health tells whether it draws.
@@ -36,6 +36,7 @@ def serve(
     *,
     serving: ServeOptions,
     file: FileOptions,
+    page: PageOptions,
     quiet: Quiet = False,
     faces: FaceOptions,
     model: ModelOptions,
@@ -50,7 +51,7 @@ def serve(
         if not quiet:
             write(sys.stderr, f"Drawing at {address}/draw with {engine.name} on {engine.device}; see {address}/docs")
 
-    result = commands.serve(commands.ServerOptions(serving, file, faces, model, engine), ready)
+    result = commands.serve(commands.ServerOptions(serving, file, page, faces, model, engine), ready)
     code = console.show(result, _tell)
     if result.error is not None:
         console.error(result.error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.convert import generator_engine, retinaface_extractor
 from apdraw_cli.commands.options import ServeOptions
-from apdraw_cli.conversion.options import FaceOptions, FileOptions
+from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.serving.application import LOOPBACK, Application
 from apdraw_cli.serving.service import DrawingService
@@ -41,6 +41,7 @@ class ServerOptions:
     Attributes:
         serve: where it listens, and what it takes.
         file: what drawings are written as where a request asks for nothing else.
+        page: how large they are, likewise.
         faces: which faces become portraits.
         model: which generator draws.
         engine: what draws.
@@ -48,6 +49,7 @@ class ServerOptions:
 
     serve: ServeOptions = field(default_factory=ServeOptions)
     file: FileOptions = field(default_factory=FileOptions)
+    page: PageOptions = field(default_factory=PageOptions)
     faces: FaceOptions = field(default_factory=FaceOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -110,7 +112,7 @@ def serve(
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(_listen(asked.host, asked.port))
         address = _address(listening)
-        recipe = Recipe(options.faces, options.file)
+        recipe = Recipe(options.faces, options.file, options.page)
         stop = threading.Event()
         service = DrawingService(
             recipe,

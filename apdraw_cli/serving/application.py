@@ -150,12 +150,12 @@ class Application:
             return Response(_line(self._object(drawn, pages, asked)), media_type=JSON)
         headers = {"X-Apdraw-Warnings": ",".join(each.code for each in drawn.prepared.warnings)}
         return Response(
-            pages[0], media_type=media_type(asked.file.format), headers={k: v for k, v in headers.items() if v}
+            pages[0], media_type=media_type(asked.recipe.format), headers={k: v for k, v in headers.items() if v}
         )
 
     def _wanted(self, request: "Request") -> Wanted:
         try:
-            return wanted(request.query_params, request.headers.get("accept", ""), self._recipe.file)
+            return wanted(request.query_params, request.headers.get("accept", ""), self._recipe)
         except OptionsError as error:
             raise RefusedError(400, "options", str(error)) from error
 
@@ -190,7 +190,7 @@ class Application:
             raise RefusedError(503, "unfit", str(error)) from error
 
     def _files(self, drawn: Drawn, asked: Wanted) -> list[bytes]:
-        recipe = dataclasses.replace(self._recipe, file=asked.file)
+        recipe = asked.recipe
         try:
             pages = render(drawn.drawings, drawn.prepared, recipe)
             return [FORMATS[recipe.format].encode(page, recipe) for page in pages]
@@ -215,7 +215,7 @@ class Application:
             ],
             "warnings": [{"code": each.code, "message": each.message} for each in prepared.warnings],
             "drawings": [
-                {"media_type": media_type(asked.file.format), "base64": base64.b64encode(page).decode()}
+                {"media_type": media_type(asked.recipe.format), "base64": base64.b64encode(page).decode()}
                 for page in pages
             ],
             "seconds": {stage: round(seconds, 4) for stage, seconds in drawn.seconds.items()},

@@ -1,12 +1,11 @@
 """The description of the HTTP interface, for programs (OpenAPI 3.1), made of the options, so that it never lags."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from apdraw_cli import __version__
 from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.conversion.options import FileOptions
-from apdraw_cli.serving.requests import JSON, media_type
-from engines.options import choices_of, described
+from apdraw_cli.serving.requests import JSON, PARAMETERS, media_type
+from engines.options import choices_of
 
 STATUSES: Final = {
     "400": "the request makes no sense: an unknown parameter, or a value that is not allowed",
@@ -80,14 +79,14 @@ def description(max_upload: float) -> dict[str, Any]:
     }
 
 
+_TYPES: Final = {str: "string", bool: "boolean", int: "integer", float: "number"}
+
+
 def _parameters() -> list[dict[str, Any]]:
     listed = []
-    for name, (field, kind) in described(FileOptions).items():
+    for name, (field, kind) in PARAMETERS.items():
         choices = choices_of(field, kind)
-        text = str(kind)
-        plain = (
-            "boolean" if "bool" in text else "integer" if "int" in text else "number" if "float" in text else "string"
-        )
+        plain = next((word for part, word in _TYPES.items() if part in (kind, *get_args(kind))), "string")
         schema: dict[str, Any] = {"type": plain} | ({"enum": list(choices)} if choices else {})
         listed.append({"name": name, "in": "query", "description": field.metadata["help"], "schema": schema})
     as_json = "All drawings, and what is known of the faces, as JSON; as the header Accept: application/json does."

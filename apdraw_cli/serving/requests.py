@@ -1,4 +1,4 @@
-"""What a request may ask for: the options of the drawings' files, each a parameter of the query, and JSON."""
+"""What a request may ask for: the options of pages and files, each a parameter of the query, and JSON."""
 
 import dataclasses
 import mimetypes
@@ -8,9 +8,13 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.conversion.options import FileOptions
+from apdraw_cli.conversion.options import FileOptions, PageOptions
+from apdraw_cli.conversion.recipe import Recipe
 from engines.errors import OptionsError
 from engines.options import choices_of, described, spelled
+
+PARAMETERS: Final = described(PageOptions) | described(FileOptions)
+"""Field and type of each option that is a parameter, by name."""
 
 JSON: Final = "application/json"
 
@@ -23,35 +27,35 @@ class Wanted:
     """What a request asks for.
 
     Attributes:
-        file: what its drawings are written as.
+        recipe: what its drawings look like.
         as_json: a JSON object with all drawings and what is known of the faces, in place of the first drawing's file.
     """
 
-    file: FileOptions
+    recipe: Recipe
     as_json: bool
 
 
-def wanted(query: Mapping[str, str], accept: str, default: FileOptions) -> Wanted:
+def wanted(query: Mapping[str, str], accept: str, default: Recipe) -> Wanted:
     """What a request asks for.
 
     Args:
         query: its parameters, named like options, with underscores or hyphens.
         accept: its header `Accept`; counts where the parameters do not say.
-        default: what drawings are written as where it asks for nothing else.
+        default: what drawings look like where it asks for nothing else.
 
     Raises:
         OptionsError: there is no such parameter, or it has a value that is not allowed.
     """
-    options = described(FileOptions)
     given: dict[str, Any] = {}
     as_json = None
     for name, text in query.items():
         option = name.replace("-", "_")
         if option == "json":
             as_json = _truth(option, text)
-        elif option in options:
-            field, kind = options[option]
-            given[option] = text if choices_of(field, kind) else _value(option, text, kind)
+        elif option in PARAMETERS:
+            field, kind = PARAMETERS[option]
+            parse = field.metadata["parse"]
+            given[option] = parse(text) if parse else text if choices_of(field, kind) else _value(option, text, kind)
         else:
             raise OptionsError(f"there is no parameter {name!r}: see /docs")
     accepted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
@@ -60,7 +64,11 @@ def wanted(query: Mapping[str, str], accept: str, default: FileOptions) -> Wante
     if "format" not in given:
         fitting = (name for kind in accepted for name in FORMATS if media_type(name) == kind)
         given["format"] = next(fitting, default.format)
-    return Wanted(dataclasses.replace(default, **given), as_json)
+    page, file = (
+        dataclasses.replace(group, **{name: value for name, value in given.items() if name in described(type(group))})
+        for group in (default.page, default.file)
+    )
+    return Wanted(dataclasses.replace(default, page=page, file=file), as_json)
 
 
 def media_type(format_name: str) -> str:
