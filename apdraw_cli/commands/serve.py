@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.commands.convert import generator_engine, retinaface_extractor
 from apdraw_cli.commands.options import ServeOptions
-from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions
+from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions, check_together
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.serving.application import LOOPBACK, Application
 from apdraw_cli.serving.service import DrawingService
-from engines.errors import UnfitError, UsageError
+from engines.errors import OptionsError, UnfitError, UsageError
 from engines.installed import pip_install
 from engines.options import EngineOptions, ModelOptions
 
@@ -53,6 +53,11 @@ class ServerOptions:
     faces: FaceOptions = field(default_factory=FaceOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
+
+    def __post_init__(self) -> None:
+        check_together(self.faces, self.file, self.page)
+        if self.page.overview:
+            raise OptionsError("--overview is a file beside the drawings, which serve does not write: leave it out")
 
 
 @dataclass(frozen=True)

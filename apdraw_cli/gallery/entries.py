@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.manifest import Record, last_lines
+from apdraw_cli.conversion.overview import SUFFIX as OVERVIEW
 from apdraw_cli.conversion.storage import Storage, Version
 from apdraw_cli.faces.align import Transform
 from engines.regular_files import is_name, is_text
@@ -40,7 +41,7 @@ class Entry:
 
     Attributes:
         record: what the manifest says of the photo.
-        number: which of the photo's drawings it is, from 1.
+        number: which of the photo's drawings it is, from 1; None if it is the only one.
         drawing: its path below the output folder; None if there is none.
         version: of the drawing's file; None if it is gone.
         size: width and height of the drawing, as far as its file tells; None if it does not.
@@ -51,7 +52,7 @@ class Entry:
     """
 
     record: Record
-    number: int = 1
+    number: int | None = None
     drawing: str | None = None
     version: Version | None = None
     size: tuple[float, float] | None = None
@@ -81,9 +82,12 @@ def _entries(output: Storage, record: Record, line: dict[str, Any]) -> Iterator[
         return
     transforms = _transforms(line.get("transform"))
     warnings = _reasons(line.get("warnings"))
-    several = len(record.outputs) > 1
-    for number, drawing in enumerate(record.outputs, 1):
-        transform = transforms[number - 1] if len(transforms) == len(record.outputs) else None
+    drawings = record.outputs
+    if len(drawings) > 1 and drawings[-1].endswith(OVERVIEW):
+        drawings = drawings[:-1]
+    several = len(drawings) > 1
+    for number, drawing in enumerate(drawings, 1):
+        transform = transforms[number - 1] if len(transforms) == len(drawings) else None
         own = tuple(each for each in warnings if not several or _is_about(each, number))
         version = None
         if is_name(drawing):
@@ -92,7 +96,7 @@ def _entries(output: Storage, record: Record, line: dict[str, Any]) -> Iterator[
             except OSError:
                 version = None
         size = None if version is None else _size(output, drawing)
-        yield Entry(record, number, drawing, version, size, transform, own)
+        yield Entry(record, number if several else None, drawing, version, size, transform, own)
 
 
 def _is_about(warning: Reason, number: int) -> bool:

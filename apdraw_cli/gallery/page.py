@@ -63,7 +63,7 @@ def _row(entry: Entry, pictures: Pictures) -> dict[str, Any]:
     """What the script knows of an entry; what is empty is left out."""
     row = {
         "name": entry.record.source,
-        "number": entry.number if len(entry.record.outputs) > 1 else None,
+        "number": entry.number,
         "status": entry.record.status,
         "photo": _address(pictures.photo),
         "drawing": _address(entry.drawing if entry.version is not None else None),

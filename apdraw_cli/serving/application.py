@@ -139,7 +139,7 @@ class Application:
             ) from error
         try:
             async with asyncio.timeout(self._time_limit - (time.monotonic() - start)):
-                drawn = await self._drawn(data)
+                drawn = await self._drawn(data, asked)
                 pages = await asyncio.to_thread(self._files, drawn, asked)
         except TimeoutError as error:
             raise RefusedError(504, "time_limit", f"it was not drawn in {self._time_limit:g} seconds") from error
@@ -180,9 +180,9 @@ class Application:
     def _too_large(self) -> RefusedError:
         return RefusedError(413, "too_large", f"photos may have {self._megabytes:g} MB here")
 
-    async def _drawn(self, data: bytes) -> Drawn:
+    async def _drawn(self, data: bytes, asked: Wanted) -> Drawn:
         try:
-            return await asyncio.wrap_future(self._service.draw(data))
+            return await asyncio.wrap_future(self._service.draw(data, keep_photo=asked.recipe.shows_photo))
         except FullError as error:
             headers = {"Retry-After": str(RETRY_SECONDS)}
             raise RefusedError(503, "full", "too many photos are waiting: try again soon", headers) from error

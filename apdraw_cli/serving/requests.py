@@ -8,12 +8,16 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.conversion.options import FileOptions, PageOptions
+from apdraw_cli.conversion.options import FileOptions, PageOptions, check_together
 from apdraw_cli.conversion.recipe import Recipe
 from engines.errors import OptionsError
 from engines.options import choices_of, described, spelled
 
-PARAMETERS: Final = described(PageOptions) | described(FileOptions)
+PARAMETERS: Final = {
+    name: option
+    for name, option in (described(PageOptions) | described(FileOptions)).items()
+    if name != "overview"  # a file beside the drawings
+}
 """Field and type of each option that is a parameter, by name."""
 
 JSON: Final = "application/json"
@@ -64,10 +68,10 @@ def wanted(query: Mapping[str, str], accept: str, default: Recipe) -> Wanted:
     if "format" not in given:
         fitting = (name for kind in accepted for name in FORMATS if media_type(name) == kind)
         given["format"] = next(fitting, default.format)
-    page, file = (
-        dataclasses.replace(group, **{name: value for name, value in given.items() if name in described(type(group))})
-        for group in (default.page, default.file)
-    )
+    of_page = described(PageOptions)
+    page = dataclasses.replace(default.page, **{name: value for name, value in given.items() if name in of_page})
+    file = dataclasses.replace(default.file, **{name: value for name, value in given.items() if name not in of_page})
+    check_together(default.faces, file, page)
     return Wanted(dataclasses.replace(default, page=page, file=file), as_json)
 
 

@@ -62,6 +62,7 @@ class _Task:
 
     number: int
     data: bytes
+    keep_photo: bool
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class _Reading:
 
     def __call__(self, task: _Task) -> Prepared | PhotoError:
         try:
-            return prepare_data(task.data, self.reader.recipe.faces, self.reader.extractor, {})
+            options, extractor = self.reader.recipe.faces, self.reader.extractor
+            return prepare_data(task.data, options, extractor, {}, keep_photo=task.keep_photo)
         except ApdrawError:
             raise
         except Exception as error:
@@ -137,8 +139,8 @@ class DrawingService:
         """How many photos are waiting or being drawn."""
         return len(self._pending)
 
-    def draw(self, data: bytes) -> "Future[Drawn]":
-        """Hands in a photo, as the bytes of its file.
+    def draw(self, data: bytes, *, keep_photo: bool = False) -> "Future[Drawn]":
+        """Hands in a photo, as the bytes of its file; with `keep_photo` its pages will show it.
 
         The future may raise a PhotoError, or an UnfitError if no photo can be drawn any more. Cancelled, it spares the
         photo what can still be spared.
@@ -155,7 +157,7 @@ class DrawingService:
                 raise FullError
             number = next(self._numbers)
             self._pending[number] = future
-        self._crew.put(_Task(number, data))
+        self._crew.put(_Task(number, data, keep_photo))
         return future
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conversion_fakes import manifest_lines, save_photo
+from conversion_fakes import TWO_FACES, manifest_lines, save_photo
 from gallery_folder import HOSTILE, draw, drawn_folder
 
 from apdraw_cli.conversion.storage import open_storage
@@ -15,14 +15,14 @@ from apdraw_cli.gallery.entries import read_entries
 def test_an_entry_for_each_drawing_and_each_failure_in_the_order_of_people(tmp_path: Path) -> None:
     entries = read_entries(open_storage(str(drawn_folder(tmp_path))))
     assert [(entry.record.source, entry.number, entry.drawing) for entry in entries] == [
-        (HOSTILE, 1, HOSTILE),
-        ("landscape.png", 1, None),
-        ("p9.png", 1, "p9.png"),
-        ("p10.png", 1, "p10.png"),
-        ("plain.png", 1, "plain.png"),
+        (HOSTILE, None, HOSTILE),
+        ("landscape.png", None, None),
+        ("p9.png", None, "p9.png"),
+        ("p10.png", None, "p10.png"),
+        ("plain.png", None, "plain.png"),
         ("sub/group.png", 1, "sub/group.png"),
         ("sub/group.png", 2, "sub/group.2.png"),
-        ("text.jpg", 1, None),
+        ("text.jpg", None, None),
     ]
     errors = {entry.record.source: entry.error.code for entry in entries if entry.error}
     assert errors == {"landscape.png": "no_face", "text.jpg": "not_an_image"}
@@ -60,3 +60,16 @@ def test_lines_that_are_not_as_they_should_be_do_no_harm(tmp_path: Path, changes
     assert entry.drawing == "p.png"
     assert entry.warnings == ()
     assert (entry.transform is None) == ("transform" in changes)
+
+
+def test_an_overview_is_no_drawing_and_a_group_on_one_page_is_one(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "group.png", 50, TWO_FACES)
+    draw(tmp_path, faces="all", overview=True)
+    shown = read_entries(open_storage(str(tmp_path / "drawings")))
+    assert [(entry.number, entry.drawing, entry.transform is None) for entry in shown] == [
+        (1, "group.png", False),
+        (2, "group.2.png", False),
+    ]
+    draw(tmp_path, faces="all", overview=True, place="photo")
+    (entry,) = read_entries(open_storage(str(tmp_path / "drawings")))
+    assert (entry.number, entry.drawing, entry.transform) == (None, "group.png", None)

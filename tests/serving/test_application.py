@@ -94,6 +94,15 @@ def test_json_tells_all_drawings_and_faces(served: Served, tmp_path: Path) -> No
     assert [round(sum(each.getextrema()) / 2) for each in values] == [120, 121]
 
 
+def test_a_group_on_one_page_over_the_photo(served: Served, tmp_path: Path) -> None:
+    data = save_photo(tmp_path / "p.png", 120, TWO_FACES).read_bytes()
+    page = Pillow.open(io.BytesIO(served.draw(data, "?place=photo&over=photo").content))
+    assert (page.mode, page.size) == ("RGB", (16, 12))
+    assert error_of(served.draw(data, "?over=photo")) == (400, "options")
+    assert error_of(served.draw(data, "?place=photo&over=photo&format=svg")) == (400, "options")
+    assert error_of(served.draw(data, "?overview=true")) == (400, "options")
+
+
 def test_warnings_come_with_the_picture(served: Served, tmp_path: Path) -> None:
     data = save_photo(tmp_path / "p.png", 120, WARNED).read_bytes()
     assert served.draw(data).headers["x-apdraw-warnings"] == "small_face"
