@@ -45,9 +45,8 @@ class Norm(nn.BatchNorm2d):
             photos = [F.batch_norm(photo, None, None, weight, bias, True, eps=self.eps) for photo in torch.split(x, 1)]
             return torch.cat(photos) if len(photos) > 1 else photos[0]
         # One operation in an exported graph, which every runtime has a kernel for.
-        weight, bias = _cast(self.weight, torch.float32), _cast(self.bias, torch.float32)
-        values = F.instance_norm(_cast(x, torch.float32), None, None, weight, bias, True, 0.0, self.eps)
-        return _cast(values, x.dtype)
+        values, scale, shift = (_cast(tensor, torch.float32) for tensor in (x, self.weight, self.bias))
+        return _cast(F.instance_norm(values, None, None, scale, shift, True, 0.0, self.eps), x.dtype)
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
