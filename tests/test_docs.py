@@ -74,7 +74,16 @@ def test_the_program_understands_every_command(page: Path, line: str) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages speak of it, with stand-ins for what takes long."""
     monkeypatch.chdir(tmp_path)
-    for name in ("photos/a.png", "photos/b.png", "samples/astronaut.png", "me.jpg", "you.jpg", "you.heic", "few/a.png", "party.jpg"):
+    for name in (
+        "photos/a.png",
+        "photos/b.png",
+        "samples/astronaut.png",
+        "me.jpg",
+        "you.jpg",
+        "you.heic",
+        "few/a.png",
+        "party.jpg",
+    ):
         save_photo(tmp_path / name, 120, **({"format": "PNG"} if name.endswith("heic") else {}))
     faked = functools.partial(commands.convert, open_engine=engine_opener(FakeEngine()), open_extractor=fake_extractor)
     monkeypatch.setattr(commands, "convert", faked)

@@ -245,7 +245,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
 def test_a_picture_in_place_of_a_list_is_told(kind: str) -> None:
     buffer = io.BytesIO()
     Pillow.new("RGB", (8, 8)).save(buffer, kind)
-    with pytest.raises(UsageError, match="holds a picture: say where its drawing goes, with -o me.png"):
+    with pytest.raises(UsageError, match=r"holds a picture: say where its drawing goes, with -o me\.png"):
         read_list(buffer.getvalue())
 
 
