@@ -26,6 +26,7 @@ PARTS: Final = (
     ("cloudpickle", "cloudpickle", "starts workers", "cloudpickle", True),
     ("joblib", "joblib", "counts processors", "joblib", True),
     ("pillow_heif", "pillow-heif", "reads HEIC photos", "pillow-heif", False),
+    ("uvicorn", "uvicorn", "draws over HTTP, in apdraw serve", "uvicorn starlette python-multipart", False),
     ("torch", "torch", "imports and exports models", "torch safetensors", False),
     ("onnxscript", "onnxscript", "exports models", "onnx onnxscript", False),
 )
