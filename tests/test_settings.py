@@ -120,7 +120,8 @@ def test_training_takes_its_table_beside_its_own_file(apdraw: Any) -> None:
         ("[convert]\nquiet = 'yes'", "convert.quiet must be true or false, not 'yes'"),
         ("[convert]\nexclude = '*.gif'", "convert.exclude must be a list of texts"),
         ("[convert]\nworkers = [1]", "convert.workers must be a text or a number"),
-        ("[convert]\nfaces = 'none'", "(from "),
+        ("[convert]\nfaces = 'none'", "faces must be"),
+        ("[convert]\nexisting = 'none'", "(from "),
         ("[convert]\nmin-face = -1", "(from "),
         ("[convert]\ndevice = 'gpu'", "device must be"),
         ("[convert]\nlog-file = 'log'", "name it with --config apdraw.toml"),
@@ -139,11 +140,11 @@ def test_what_is_wrong_is_told_in_one_line(apdraw: Any, text: str, told: str) ->
 
 
 def test_a_wrong_value_is_told_with_where_it_comes_from(apdraw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written("[convert]\nfaces = 'none'").absolute()
+    path = written("[convert]\nexisting = 'none'").absolute()
     assert f"(from {path})" in apdraw("convert photos")[2]
     monkeypatch.setenv("APDRAW_CONVERT_WORKERS", "many")
-    assert "(from APDRAW_CONVERT_WORKERS of the environment)" in apdraw("convert photos --faces all")[2]
-    assert "(from" not in apdraw("convert photos --faces none")[2]
+    assert "(from APDRAW_CONVERT_WORKERS of the environment)" in apdraw("convert photos --existing skip")[2]
+    assert "(from" not in apdraw("convert photos --existing none")[2]
 
 
 def test_help_is_shown_whatever_the_file_holds(apdraw: Any) -> None:

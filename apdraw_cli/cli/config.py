@@ -94,9 +94,7 @@ def in_force(settings: Settings, of: str) -> ConfigResult:
 
 
 def _tell(console: Console, result: ConfigResult) -> None:
-    console.say(
-        f"Options of apdraw {result.of}; settings file: {result.file or f'none ({NAME} in the current folder)'}\n"
-    )
+    console.say(f"Options of apdraw {result.of}; settings file: {result.file or f'none (no {NAME} here)'}\n")
     rows = [(setting.option, _shown(setting.value), setting.where or setting.source) for setting in result.settings]
     console.table([("option", "value", "from"), *rows], 0)
 
