@@ -36,7 +36,7 @@ def drawings() -> list[Image]:
 
 
 def encoded(name: str, page: Image, size: int | str | None = None, dpi: float = 300) -> bytes:
-    return FORMATS[name].encode(page, Recipe(file=FileOptions(name), page=PageOptions(size, dpi)))
+    return FORMATS[name].encode(page, Recipe(file=FileOptions(name), page=PageOptions(size=size, dpi=dpi)))
 
 
 def rendered(name: str, data: bytes) -> Image:
