@@ -18,20 +18,20 @@ from engines.errors import OptionsError
     ],
 )
 def test_sizes_are_pixels_or_lengths(size: int | str | None, dpi: float, side: int | None) -> None:
-    assert PageOptions(size, dpi).side == side
+    assert PageOptions(size=size, dpi=dpi).side == side
 
 
 @pytest.mark.parametrize("size", [0, 15, 10_001, -3, "10", "10 cm", "10px", "cm", "1e3cm", "", "10cm high", "1m"])
 def test_other_sizes_are_refused(size: int | str) -> None:
     with pytest.raises(OptionsError, match=r"size must be from 16 to 10000 pixels, given as in 1181 or 10cm"):
-        PageOptions(size)
+        PageOptions(size=size)
 
 
 def test_a_length_is_limited_in_pixels() -> None:
     with pytest.raises(OptionsError, match="not 1in"):
-        PageOptions("1in", 12)  # too few pixels
+        PageOptions(size="1in", dpi=12)  # too few pixels
     with pytest.raises(OptionsError, match="not 90cm"):
-        PageOptions("90cm", 300)
+        PageOptions(size="90cm", dpi=300)
 
 
 def test_resolution_is_positive() -> None:
