@@ -41,4 +41,4 @@ def test_resolution_is_positive() -> None:
 
 
 def test_options_of_pages_go_by_their_names() -> None:
-    assert ConvertOptions.of("p", size="10cm").page == PageOptions("10cm")
+    assert ConvertOptions.of("p", size="10cm").page == PageOptions(size="10cm")

@@ -257,8 +257,8 @@ def test_whatever_an_output_folder_holds(lines: list[dict[str, Any]], things: di
             if step.settled is not None:
                 continue
             with contextlib.suppress(PhotoError):
-                write_files(output, dict.fromkeys((step.drawing, f"{step.source.drawing}.2.png"), drawing), PNG)
-            remove_files(output, step.replaced, PNG)
+                write_files(output, dict.fromkeys((step.drawing, f"{step.source.drawing}.2.png"), drawing))
+            remove_files(output, step.replaced)
         assert room.users() == before_too
 
 
