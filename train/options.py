@@ -141,7 +141,7 @@ class TrainOptions:
         min=0,
     )
     pixel_weight: float = option(100.0, "Weight of L_1, the difference of pixels: the paper's lambda_1.", min=0)
-    line_weight: float = option(0.0, "How much more L_1 and L_local count on thin lines.", min=0)
+    line_weight: float = option(0.0, "How much more L_1, L_local and the loss of ink count on thin lines.", min=0)
     ink_weight: float = option(
         0.0,
         "Weight, beside L_1 and L_local, of the cross entropy and Dice loss of ink, for drawings of thin lines; 0 "

@@ -136,9 +136,10 @@ class AdversarialStage:
         if output.parts is not None:
             terms["G_local"] = _sum(local_losses(output.parts, batch.drawing, regions, options.line_weight))
         if options.ink_weight:
-            terms["G_ink"] = ink_loss(drawing, batch.drawing)
+            terms["G_ink"] = ink_loss(drawing, batch.drawing, options.line_weight)
             if output.parts is not None:
-                terms["G_local_ink"] = _sum(local_ink_losses(output.parts, batch.drawing, regions))
+                local = local_ink_losses(output.parts, batch.drawing, regions, options.line_weight)
+                terms["G_local_ink"] = _sum(local)
         if self._detectors is not None:
             terms["G_DT"] = distance_transform_loss(drawing, batch.drawing, self._detectors)
         total = _weighted(terms, self._weights)
@@ -211,7 +212,7 @@ class LocalStage:
         terms["G_local"] = _sum(pixel_loss(drawn[r], wanted[r], options.line_weight) for r in batch)
         if options.ink_weight:
             pairs = ((whitened(output[r], crop.mask), whitened(crop.drawing, crop.mask)) for r, crop in batch.items())
-            terms["G_local_ink"] = _sum(ink_loss(*pair) for pair in pairs)
+            terms["G_local_ink"] = _sum(ink_loss(*pair, options.line_weight) for pair in pairs)
         total = _weighted(terms, self._weights)
         learn(self._fabric, self.optimisers["generator"], total)
         self._ema.update()

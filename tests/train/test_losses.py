@@ -13,6 +13,7 @@ from train.losses import (
     ink_loss,
     local_ink_losses,
     local_losses,
+    lone_lines,
     pixel_loss,
     term_weights,
     thin_lines,
@@ -121,6 +122,25 @@ def test_the_ink_loss_draws_what_is_missing_and_takes_away_what_is_not_wanted():
     ink_loss(drawing, page(30)).backward()
     assert (drawing.grad[..., 30] > drawing.grad[..., 29]).all()  # down, to black, where the line belongs
     assert (drawing.grad[..., 10] < 0).all()  # up, to white
+
+
+def test_lines_that_stand_alone_and_no_strands_of_hair():
+    drawing = torch.ones(1, 1, 64, 128)
+    drawing[..., 20:23] = -1  # alone
+    drawing[..., 70:120:5] = -1  # strands
+    drawing[..., 71:120:5] = -1
+    lone = lone_lines(drawing)[0, 0, 32]
+    assert lone[20:23].tolist() == [1, 1, 1]
+    assert lone.sum() == 3
+
+
+def test_the_ink_loss_counts_more_beside_lone_lines_and_asks_for_no_more_ink():
+    wanted, white = page(20), page()
+    there = ink_loss(white, wanted, 3).item() - ink_loss(white, wanted).item()
+    assert there == pytest.approx(3 * -math.log(LEAST_CHANCE) / wanted.shape[-1], rel=1e-3)
+    near, far = page(20), page(20)
+    near[..., 23], far[..., 40] = -1, -1
+    assert ink_loss(near, wanted, 3) > 1.5 * ink_loss(far, wanted, 3)
 
 
 def test_the_ink_loss_is_finite_where_a_drawing_is_sure_and_wrong():
