@@ -112,8 +112,8 @@ def ink_loss(drawing: Tensor, target: Tensor, line_weight: float = 0.0) -> Tenso
     L_1 is smallest at white wherever ink is less likely than not, and asks nothing of how likely it is, so that a
     doubtful line is lost without a trace. Cross entropy keeps it as grey. Dice compares with the amount of ink, not
     with the page, so that thin lines weigh as much as areas, and it is better off with a whole line than with half of
-    its tone all over the doubt. The weight w is 1, and more on and beside lines that stand alone, as chins do: there are
-    few pixels of them, and where strands of hair lie, which nobody can foresee, is most of what is left to learn.
+    its tone all over the doubt. The weight w is 1, and more on and beside lines that stand alone, as chins do: there
+    are few pixels of them, and where strands of hair lie, which nobody can foresee, is most of what is left to learn.
 
     Args:
         drawing: generated, float [B, 1, H, W] in [-1, 1], 1 white.
@@ -218,9 +218,7 @@ def local_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_we
     return LocalParts(*(pixel_loss(a, b, line_weight) for a, b in zip(seen, wanted, strict=True)))
 
 
-def local_ink_losses(
-    drawings: LocalParts, target: Tensor, regions: Regions, line_weight: float = 0.0
-) -> LocalParts:
+def local_ink_losses(drawings: LocalParts, target: Tensor, regions: Regions, line_weight: float = 0.0) -> LocalParts:
     """`ink_loss` of each of the six local drawings.
 
     Args:
