@@ -10,7 +10,6 @@ OUT becomes a data set like DATASET, a prepared one, with the tidied drawings an
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -198,7 +197,3 @@ def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmar
         ("lines", lines),
     ):
         cv2.imwrite(str(file_of(out, folder, name)), picture)
-
-
-if __name__ == "__main__":
-    sys.exit("train.redraw is a command now: apdraw tidy DATASET MODEL OUT")

@@ -310,7 +310,7 @@ def test_the_library_s_warnings_go_to_our_log(rtx, caplog):
     log.log(rtx.ILogger.INFO, "chatter")
     log.log(rtx.ILogger.ERROR, "broken\nhere")
     assert [(record.name.partition(".")[0], record.getMessage()) for record in caplog.records] == [
-        ("engines", "tensorrt: mind")
+        ("apdraw", "tensorrt: mind")
     ]
     assert log.take() == ["broken"]
     assert log.take() == []

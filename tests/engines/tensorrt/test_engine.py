@@ -249,7 +249,7 @@ def test_short_memory_halves_the_batch_and_says_so_once(
     assert (engine.draw(batch) == expected_drawing(batch)).all()
     assert caplog.text.count("cuda:0 does not hold 4 portraits at once") == 1
     assert len(caplog.records) == 1
-    assert caplog.records[0].name.startswith("engines")
+    assert caplog.records[0].name.startswith("apdraw.engines")
     engine.close()
     assert gpu.leaked() == []
 
