@@ -138,12 +138,19 @@ class PageOptions:
         """The size in pixels; None where nothing, or no length, is said."""
         if self.size is None or isinstance(self.size, int):
             return self.size
-        length = re.fullmatch(r"(\d+(?:\.\d*)?)(mm|cm|in)", self.size)
-        return None if length is None else round(float(length[1]) * INCHES[length[2]] * self.dpi)
+        length = self._inches
+        return None if length is None else round(length * self.dpi)
+
+    @property
+    def _inches(self) -> float | None:
+        """The size in print; None where it is no length."""
+        length = re.fullmatch(r"(\d+(?:\.\d*)?)(mm|cm|in)", str(self.size))
+        return None if length is None else float(length[1]) * INCHES[length[2]]
 
     def inches_a_pixel(self, shape: tuple[int, ...]) -> float:
         """How large a pixel of a page is in print, if the page of this shape (H, W) is enlarged there only."""
-        return (self.side or max(shape)) / max(shape) / self.dpi
+        length = self._inches
+        return ((self.side or max(shape)) / self.dpi if length is None else length) / max(shape)
 
 
 def check_together(faces: FaceOptions, file: FileOptions, page: PageOptions) -> None:

@@ -64,7 +64,7 @@ def test_few_nodes_follow_a_drawing(drawings: list[Image]) -> None:
 
 
 def test_an_svg_tells_its_size_in_millimetres() -> None:
-    for size, dpi, expected in ((None, 300, 43.349), (2048, 300, 173.397), ("10cm", 254, 100.0)):
+    for size, dpi, expected in ((None, 300, 43.349), (2048, 300, 173.397), ("10cm", 72, 100.0)):
         head = encoded("svg", DISC, size, dpi)[:300].decode()
         assert re.search(r'width="([\d.]+)mm" height="\1mm" viewBox="0 0 512 512"', head)
         assert f'width="{expected:.3f}mm"' in head
