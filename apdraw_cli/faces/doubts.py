@@ -1,5 +1,6 @@
 """Warnings about a face: what lets its drawing come out worse, from what is measured on the way to its portrait."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -46,7 +47,8 @@ class PhotoWarning:
     """Why a drawing should be looked at.
 
     Attributes:
-        code: a short word for scripts: `small_face`, `blurred`, `cut_face`, `low_score` or `doubtful_face`.
+        code: a short word for scripts: `small_face`, `blurred`, `cut_face`, `low_score`, `doubtful_face` or
+            `too_few_faces`.
         message: one line for people.
     """
 
@@ -77,6 +79,12 @@ def warnings_about(face: Face, transform: Transform, portrait: Portrait, photo: 
     if face.score < LEAST_SCORE:
         found.append(PhotoWarning("low_score", f"it may be no face: the detector is sure to {face.score:.0%}"))
     return found
+
+
+def too_few_faces(missing: Sequence[int], there: int) -> PhotoWarning:
+    """That a photo has no faces of some numbers that were asked for, but only `there`."""
+    named = ", ".join(map(str, missing))
+    return PhotoWarning("too_few_faces", f"no face {named}: there are {there}, counted from left to right")
 
 
 def is_suspect(face: Face) -> bool:

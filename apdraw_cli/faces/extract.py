@@ -7,9 +7,10 @@ import numpy as np
 
 from apdraw_cli.faces.align import IDENTITY, Transform, apply, enlarged, similarity, warp_photo
 from apdraw_cli.faces.choice import chosen, from_left
+from apdraw_cli.faces.choice import numbers as asked_for
 from apdraw_cli.faces.detect import Detector, Face
 from apdraw_cli.faces.detectors import DEFAULT, open_detector
-from apdraw_cli.faces.doubts import DOUBTFUL, PhotoWarning, is_suspect, warnings_about
+from apdraw_cli.faces.doubts import DOUBTFUL, PhotoWarning, is_suspect, too_few_faces, warnings_about
 from apdraw_cli.faces.mesh import FaceMesher
 from apdraw_cli.faces.segment import PortraitSegmenter, Segmenter
 from apdraw_cli.faces.upright import LIES_WRONG, JudgedFace, UprightFinder
@@ -135,6 +136,9 @@ class PortraitExtractor:
             if not any(face is each for each in plausible):
                 portrait = replace(portrait, warnings=(*portrait.warnings, DOUBTFUL))
             portraits.append(portrait)
+        if missing := [number for number in asked_for(self.faces) if number > len(large)]:
+            first = portraits[0]
+            portraits[0] = replace(first, warnings=(*first.warnings, too_few_faces(missing, len(large))))
         return portraits
 
     def _large(self, found: list[Face]) -> list[Face]:

@@ -45,6 +45,13 @@ def test_all_faces_or_the_largest(astronaut: np.ndarray) -> None:
     assert both[0].face.size > both[1].face.size
     limit = (both[0].face.size + both[1].face.size) / 2
     assert len(PortraitExtractor("all", limit, segmenter=Everywhere()).extract(page, {})) == 1
+    (second,) = PortraitExtractor("2,5,9", segmenter=Everywhere()).extract(page, {})
+    assert second.number == 2
+    assert [(each.code, each.message) for each in second.warnings if each.code == "too_few_faces"] == [
+        ("too_few_faces", "no face 5, 9: there are 2, counted from left to right")
+    ]
+    (first, _) = PortraitExtractor("1,2", segmenter=Everywhere()).extract(page, {})
+    assert "too_few_faces" not in {each.code for each in first.warnings}
 
 
 def test_no_face_is_told_with_its_reason(astronaut: np.ndarray) -> None:
