@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Step
 
 if TYPE_CHECKING:
     from engines.base import Engine
+
+POLL_SECONDS: Final = 0.2
+"""How often what waits looks whether there is something to do, or whether to stop."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from apdraw_cli.conversion.executors.base import POLL_SECONDS
 from apdraw_cli.conversion.pipeline import draw_portraits
 from apdraw_cli.conversion.portraits import Prepared
 from engines.base import Engine
@@ -14,8 +15,6 @@ from engines.portrait import Image
 
 FILL_SECONDS: Final = 0.05
 """How long a batch waits for another portrait before it is drawn as it is."""
-
-POLL_SECONDS: Final = 0.2
 
 Step = TypeVar("Step")
 """What a photo is known by to who hands it in."""

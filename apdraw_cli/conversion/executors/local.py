@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from apdraw_cli.conversion.executors.base import EngineReady, Event
+from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
 from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
 from apdraw_cli.conversion.executors.this_process import ThisProcess
@@ -50,8 +50,6 @@ WRITERS: Final = 4
 
 BACKLOG: Final = 1000
 """Outcomes that may wait for the caller."""
-
-POLL_SECONDS: Final = 0.2
 
 WAIT_SECONDS: Final = 0.5
 """How often the caller is told that nothing happens."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from apdraw_cli.conversion.executors.base import POLL_SECONDS
 from apdraw_cli.conversion.executors.worker import Order
 from apdraw_cli.conversion.executors.worker_process import END_SECONDS, WorkerProcess
 from engines.errors import ApdrawError, UnfitError
@@ -36,8 +37,6 @@ OFTEN: Final = 100
 
 WATCH_SECONDS: Final = 1.0
 """How often the watchdog looks; more often if the limit is short."""
-
-POLL_SECONDS: Final = 0.2
 
 
 class Loss(Enum):

@@ -6,9 +6,8 @@ executors do at once: they must write the same drawings.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
 
-from apdraw_cli.conversion.executors.base import EngineReady, Event
+from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.pipeline import PhotoReader, convert_photo
 from apdraw_cli.conversion.plan import Step
@@ -16,8 +15,6 @@ from apdraw_cli.conversion.portraits import Extractor
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
-
-POLL_SECONDS: Final = 0.2
 
 
 class SerialExecutor:

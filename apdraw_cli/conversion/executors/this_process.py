@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from apdraw_cli.conversion.executors.base import POLL_SECONDS
 from apdraw_cli.conversion.executors.worker_process import END_SECONDS
 
 Task = TypeVar("Task")
 
 Result = TypeVar("Result")
-
-POLL_SECONDS: Final = 0.2
 
 
 class ThisProcess(Generic[Task, Result]):

@@ -27,9 +27,8 @@ _MOST_SEALED: Final = 2**28
 
 def sealed(data: bytes, opening: bytes, closing: bytes) -> bytes:
     """A file of text with the seal at its end, as a comment between these two."""
-    return b"%s%s %s %s %s%s\n" % (
-        *(data, opening, MARK.encode(), __version__.encode(), hashlib.sha256(data).hexdigest().encode(), closing),
-    )
+    seal = f" {MARK} {__version__} {hashlib.sha256(data).hexdigest()}"
+    return data + opening + seal.encode() + closing + b"\n"
 
 
 def is_sealed(file: BinaryIO) -> bool:
