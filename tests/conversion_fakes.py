@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from apdraw_cli.conversion.options import FaceOptions
-from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.commands.convert import convert
+from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
+from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.doubts import PhotoWarning
 from apdraw_cli.faces.extract import DetectedPortrait
@@ -157,3 +158,51 @@ def drawn_value(path: Path) -> int:
 def manifest_lines(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "apdraw-manifest.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+class Desk:
+    """A folder of photos, a model, and what it takes to convert the one with the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.photos = folder / "photos"
+        self.out = folder / "photos-drawings"
+        self.model = folder / "model.onnx"
+        self.model.write_bytes(b"a model")
+        self.photos.mkdir()
+        self.said: dict[str, Any] = {"model": self.model, "workers": 0}
+
+    def convert(
+        self,
+        drawer: Any = None,
+        /,
+        *,
+        listener: Any = None,
+        extractor: Any = fake_extractor,
+        stop: threading.Event | None = None,
+        **changes: Any,
+    ) -> ConvertResult:
+        opener = drawer if callable(drawer) else engine_opener(drawer or FakeEngine())
+        return convert(
+            self.options(**changes),
+            listener or Recorder(),
+            stop=stop,
+            open_engine=opener,
+            open_extractor=extractor,
+        )
+
+    def options(self, *, sources: tuple[str, ...] | None = None, **changes: Any) -> ConvertOptions:
+        return ConvertOptions.of(*((str(self.photos),) if sources is None else sources), **{**self.said, **changes})
+
+    def drawings(self) -> dict[str, int]:
+        paths = sorted(path for path in self.out.rglob("*") if path.is_file() and path.suffix != ".jsonl")
+        return {path.relative_to(self.out).as_posix(): drawn_value(path) for path in paths}
+
+
+def codes(result: ConvertResult) -> dict[str, str]:
+    return {failure.source: failure.code for failure in result.failures}
+
+
+def changed(path: Path, value: int) -> None:
+    before = path.stat().st_mtime_ns
+    save_photo(path, value)
+    os.utime(path, ns=(before, before + 1_000_000_000))

@@ -45,7 +45,8 @@ WALLS = {
 SPANNING = """
     cli/test_contract cli/test_exit_codes cli/test_offline cli/test_trials conversion/executors/test_executors
     conversion/formats/test_formats conversion/formats/test_vectors conversion/storage/test_storage
-    conversion/test_faults conversion/test_trust engines/tensorrt/test_library_names engines/tensorrt/test_machines
+    conversion/test_faults conversion/test_one_photo conversion/test_run_ends conversion/test_runs_again
+    conversion/test_trust engines/tensorrt/test_library_names engines/tensorrt/test_machines
     engines/test_agreement engines/test_engines gpu/test_gpu test_architecture test_containers test_docs
     train/artist/test_parts train/networks/test_golden train/networks/test_networks
 """
