@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,20 +13,29 @@ from engines.regular_files import NotRegularError, is_regular
 
 NAME: Final = ".apdraw.lock"
 
+SHARD_SECONDS: Final = 30.0
+"""How long a shard waits for others that begin too: each has the folder for itself while it does."""
+
+_SHARD: Final = re.compile(r"\.apdraw-\d+-of-(?P<count>\d+)\.lock")
+
 
 class FolderLock:
     """The lock of a folder. It ends with the process, however that ends.
 
     Args:
         folder: it exists.
+        name: of the lock's file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self._path = folder / name
         self._lock = FileLock(self._path, timeout=0, thread_local=False)
 
-    def acquire(self) -> bool:
+    def acquire(self, seconds: float = 0.0) -> bool:
         """Takes the lock; False if another run has it. Where the file system has no locks, nobody is kept out.
+
+        Args:
+            seconds: how long to wait for it.
 
         Raises:
             OSError: its file cannot be written.
@@ -33,7 +44,7 @@ class FolderLock:
             raise NotRegularError(self._path)
         with contextlib.suppress(NotImplementedError):
             try:
-                self._lock.acquire()
+                self._lock.acquire(timeout=seconds)
             except Timeout:
                 return False
         return True
@@ -44,3 +55,50 @@ class FolderLock:
             with contextlib.suppress(OSError):  # Windows does not remove what is open; the library does
                 self._path.unlink()
             self._lock.release()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, shard: tuple[int, int] | None, prepare: Callable[[], None]) -> Iterator[bool]:
+    """Keeps other runs out of a folder; of a shard, all but the other shards of as many.
+
+    Args:
+        folder: it exists.
+        shard: which, and of how many; None for a whole run.
+        prepare: is called first, while no other run begins and none but those shards is at work.
+
+    Yields:
+        False if another run is in it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        beginning = FolderLock(folder)
+        taken = beginning.acquire(SHARD_SECONDS if shard else 0.0)
+        held.callback(beginning.release)
+        taken = taken and not any(_is_held(folder, name) for name in _shards(folder, shard))
+        if taken and shard is not None:
+            own = FolderLock(folder, f".apdraw-{shard[0]}-of-{shard[1]}.lock")
+            taken = own.acquire()
+            held.callback(own.release)
+        if taken:
+            prepare()
+        if shard is not None:
+            beginning.release()
+        yield taken
+
+
+def _shards(folder: Path, shard: tuple[int, int] | None) -> Iterator[str]:
+    """The locks of shards that a run cannot be beside."""
+    for name in os.listdir(folder):  # noqa: PTH208
+        found = _SHARD.fullmatch(name)
+        if found and (shard is None or int(found["count"]) != shard[1]):
+            yield name
+
+
+def _is_held(folder: Path, name: str) -> bool:
+    lock = FolderLock(folder, name)
+    if not lock.acquire():
+        return True
+    lock.release()
+    return False

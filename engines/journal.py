@@ -30,7 +30,7 @@ _APPEND: Final = (
 _TABLES: Final = (
     "PRAGMA journal_mode = OFF",
     "PRAGMA synchronous = OFF",
-    "CREATE TABLE lines (name BLOB PRIMARY KEY, place INTEGER) WITHOUT ROWID",
+    "CREATE TABLE lines (name BLOB PRIMARY KEY, journal INTEGER, place INTEGER) WITHOUT ROWID",
     "CREATE TABLE aliases (alias BLOB PRIMARY KEY, name BLOB) WITHOUT ROWID",
     "BEGIN",  # never ended: what is temporary needs no end
 )
@@ -70,6 +70,10 @@ class Journal:
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "it was removed")
         return self._write(line + b"\n")
+
+    def sync(self) -> None:
+        """Makes sure that all lines are on the disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""
@@ -114,21 +118,21 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 class JournalIndex:
-    """Finds lines of a journal by name.
+    """Finds lines of a journal by name, or of several journals that are one.
 
     Only where each begins is kept, in a temporary database on disk: memory does not grow with their number. It may be
     used from any thread.
 
     Args:
-        path: the journal; it need not exist yet.
+        paths: the journals; they need not exist yet.
 
     Raises:
         UnfitError: as in all methods, there is no room for temporary files.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BufferedReader | None = None
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+        self._files: dict[int, BufferedReader] = {}
         self._lock = threading.Lock()
         try:
             self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
@@ -137,18 +141,19 @@ class JournalIndex:
         except sqlite3.Error as error:
             raise self._no_room(error) from error
 
-    def add(self, name: str, place: int, aliases: Iterable[str] = ()) -> None:
+    def add(self, name: str, place: int, aliases: Iterable[str] = (), journal: int = 0) -> None:
         """Takes in a line.
 
         Args:
             name: it is found by; an earlier line of this name is found no more.
             place: byte that it begins at.
             aliases: it is found by too, until another name takes them.
+            journal: which of the journals it is in.
         """
         key = os.fsencode(name)  # names may be no UTF-8
         with self._lock:
             try:
-                self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?)", (key, place))
+                self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?)", (key, journal, place))
                 rows = [(os.fsencode(alias), key) for alias in aliases]
                 self._database.executemany("INSERT OR REPLACE INTO aliases VALUES (?, ?)", rows)
             except sqlite3.Error as error:
@@ -156,17 +161,17 @@ class JournalIndex:
 
     def find(self, name: str) -> dict[str, Any] | None:
         """The last line of a name."""
-        return self._found("SELECT place FROM lines WHERE name = ?", name)
+        return self._found("SELECT journal, place FROM lines WHERE name = ?", name)
 
     def find_alias(self, alias: str) -> dict[str, Any] | None:
         """The last line of the name that took an alias last."""
-        return self._found("SELECT place FROM aliases NATURAL JOIN lines WHERE alias = ?", alias)
+        return self._found("SELECT journal, place FROM aliases NATURAL JOIN lines WHERE alias = ?", alias)
 
     def close(self) -> None:
         """Frees the database."""
         self._database.close()
-        if self._file is not None:
-            self._file.close()
+        for file in self._files.values():
+            file.close()
 
     def _found(self, query: str, name: str) -> dict[str, Any] | None:
         with self._lock:
@@ -176,13 +181,14 @@ class JournalIndex:
                 raise self._no_room(error) from error
             if row is None:
                 return None
-            if self._file is None:
-                self._file = open_regular(self._path, follow_links=False)
-            self._file.seek(row[0])
-            return parse_line(self._file.readline(LONGEST_LINE))
+            journal, place = row
+            if journal not in self._files:
+                self._files[journal] = open_regular(self._paths[journal], follow_links=False)
+            self._files[journal].seek(place)
+            return parse_line(self._files[journal].readline(LONGEST_LINE))
 
     def _no_room(self, error: sqlite3.Error) -> UnfitError:
         return UnfitError(
-            f"cannot keep account of {self._path.name} in the folder for temporary files: {error}; what is finished is "
-            "kept, make room there and run it again"
+            f"cannot keep account of {self._paths[0].name} in the folder for temporary files: {error}; what is "
+            "finished is kept, make room there and run it again"
         )

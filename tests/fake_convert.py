@@ -3,11 +3,12 @@
     python fake_convert.py PHOTOS OUT WORKERS SECONDS [LIMIT VALUE]
 
 SECONDS are those that each drawing takes. LIMIT is a name of the module `resource`, as RLIMIT_NOFILE, and VALUE what it
-is set to once all is imported. The line that it prints is the result, as JSON.
+is set to once all is imported. SHARD in the environment is that option. The line that it prints is the result, as JSON.
 """
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,13 +23,17 @@ from engines.errors import ApdrawError
 def main() -> None:
     photos, out, workers, seconds, *limits = sys.argv[1:]
     model = Path(photos).parent / "model.onnx"
-    model.write_bytes(b"a model")
+    if not model.exists():
+        model.write_bytes(b"a model")
     if limits:
         import resource
 
         number = getattr(resource, limits[0])
         resource.setrlimit(number, (int(limits[1]), resource.getrlimit(number)[1]))
-    options = ConvertOptions.of(photos, output=Path(out), model=model, workers=int(workers), time_limit=10.0)
+    shard = os.environ.get("SHARD")
+    options = ConvertOptions.of(
+        photos, output=Path(out), model=model, workers=int(workers), time_limit=10.0, shard=shard
+    )
     opened = {
         "open_engine": engine_opener(FakeEngine(seconds=float(seconds), batch_size=2)),
         "open_extractor": fake_extractor,

@@ -218,6 +218,7 @@ def _gathered(options: ConvertOptions) -> SourceSet:
         options.output,
         follow_links=options.run.follow_links,
         exclude=options.run.exclude,
+        shard=options.run.part,
     )
 
 

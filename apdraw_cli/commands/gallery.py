@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apdraw_cli.conversion.manifest import NAME as MANIFEST
+from apdraw_cli.conversion.manifest import has_manifest
 from apdraw_cli.conversion.storage import Storage, open_storage
 from apdraw_cli.gallery import page
 from apdraw_cli.gallery.entries import read_entries
@@ -54,7 +55,7 @@ def gallery(
     if photos is not None and not photos.is_dir():
         raise UsageError(f"there is no folder {photos}: name the folder of the photos, or leave out --photos")
     output = open_storage(str(drawings.absolute()))
-    if not output.exists(MANIFEST):
+    if not has_manifest(output):
         raise UsageError(f"{drawings} holds no {MANIFEST}: name a folder that apdraw convert wrote its drawings into")
     check_page(output)
     entries = read_entries(output)

@@ -12,7 +12,7 @@ from typing import Final
 
 from apdraw_cli.conversion.executors.base import EngineReady, Executor
 from apdraw_cli.conversion.listener import Listener
-from apdraw_cli.conversion.manifest import Manifest
+from apdraw_cli.conversion.manifest import Manifest, part
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome, Warned
@@ -93,7 +93,7 @@ class Tally:
             precision=None if engine is None else engine.precision,
             model=model,
             output=sources.output,
-            manifest=sources.output / sources.manifest,
+            manifest=sources.output / part(sources.manifest, sources.shard),
             failures=tuple(self.failures),
             interrupted=interrupted,
             error=None if self.error is None else str(self.error),
@@ -140,7 +140,7 @@ def run(
     ):  # and leaves no empty folder behind
         return tally.result(model, sources, interrupted=False)
     output = open_storage(str(sources.output))
-    with Manifest(output, sources.manifest) as manifest, watch or contextlib.nullcontext():
+    with Manifest(output, sources.manifest, sources.shard) as manifest, watch or contextlib.nullcontext():
         planner = Planner(options, sources, manifest.history, model_sha256)
         tally.passed_over = planner.passed_over
         steps: Iterator[Step | None] = planner.steps() if watch is None else watch.steps(planner)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.options import FileOptions
+from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.sources import EXTENSIONS, HIDDEN_MANIFEST, SourceFile, SourceFolder, SourceSet, is_excluded
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UsageError
@@ -24,6 +25,7 @@ def gather(
     *,
     follow_links: bool = False,
     exclude: Sequence[str] = (),
+    shard: Shard | None = None,
 ) -> SourceSet:
     """Makes sense of the sources of a command.
 
@@ -42,6 +44,7 @@ def gather(
             the first folder, and for a single photo `<photo>-drawing` beside it.
         follow_links: follow links in folders that lead out of them.
         exclude: patterns of what is left out, as `is_excluded` takes them; folders that are sources are not.
+        shard: the part of the photos that is meant.
 
     Raises:
         UsageError: a source is missing, there are none, or the output is one of them, or a file for several photos.
@@ -59,7 +62,9 @@ def gather(
         folder, name = os.path.split(files[0])
         drawing = f"{PurePath(name).stem}-drawing" if output is None else output.stem
         place = folder if output is None else os.path.dirname(os.path.abspath(output))
-        return SourceSet((), (SourceFile(files[0], folder, name, drawing),), Path(place), manifest=HIDDEN_MANIFEST)
+        return SourceSet(
+            (), (SourceFile(files[0], folder, name, drawing),), Path(place), manifest=HIDDEN_MANIFEST, shard=shard
+        )
     if output is not None and names_file(output):
         raise UsageError(f"{output} is the name of one drawing, and there may be several: name a folder with --output")
     if output is None:
@@ -77,7 +82,12 @@ def gather(
     files = [path for path in files if not is_excluded(path, exclude)]
     laid_out = _laid_out_below_current_folder(files) if listed else _laid_out_files(files)
     return SourceSet(
-        tuple(_laid_out_folders(folders, bool(files))), tuple(laid_out), output, follow_links, tuple(exclude)
+        tuple(_laid_out_folders(folders, bool(files))),
+        tuple(laid_out),
+        output,
+        follow_links,
+        tuple(exclude),
+        shard=shard,
     )
 
 

@@ -2,10 +2,14 @@
 
 One JSON object a line and a photo, appended when the photo is through; a photo's last line counts. It can be
 read after a crash at any point: a line that was cut off is passed over. Photos that are skipped keep the line
-they have. `docs/manifest.md` tells what the fields mean, `apdraw_cli/schemas/manifest.schema.json` their form.
+they have. A shard has a part of its own, `apdraw-manifest-0-of-3.jsonl`; all parts are read as one, and the next
+run that is no shard of as many takes them into the manifest. `docs/manifest.md` tells what the fields mean,
+`apdraw_cli/schemas/manifest.schema.json` their form.
 """
 
 import contextlib
+import heapq
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from apdraw_cli.conversion.outcome import Outcome, Status
+from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.sources import MANIFEST
 from apdraw_cli.conversion.storage import Storage
 from engines.errors import UnfitError, UsageError
@@ -45,27 +50,42 @@ class Record:
     recipe_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a manifest: the journal it is in, the byte it begins at, its record, and all of it."""
+
+    journal: int
+    place: int
+    record: Record
+    values: dict[str, Any]
+
+
 class History:
-    """The last record of every photo in a manifest. It may be used from any thread, and takes little memory."""
+    """The last record of every photo in a manifest. It may be used from any thread, and takes little memory.
+
+    Attributes:
+        journals: names of the manifest and its parts.
+    """
 
     def __init__(self, output: Storage, name: str = NAME) -> None:
-        """Reads the manifest of an output folder, of this name; one that does not exist is empty.
+        """Reads the manifest of an output folder, of this name, with its parts; one that does not exist is empty.
 
         Raises:
             UsageError: it cannot be read.
             UnfitError: there is no room for temporary files.
         """
-        self._index = output.journal_index(name)
+        self.journals = journals(output, name)
+        self._index = output.journal_index(*self.journals)
         try:
-            for place, record, _ in _records(output, name):
-                self.add(record, place)
+            for line in _records(output, self.journals):
+                self.add(line.record, line.place, line.journal)
         except BaseException:
             self.close()
             raise
 
-    def add(self, record: Record, place: int) -> None:
-        """Takes in a newer record, whose line begins at a byte of the manifest."""
-        self._index.add(record.source, place, record.outputs)
+    def add(self, record: Record, place: int, journal: int) -> None:
+        """Takes in a newer record, whose line begins at a byte of one of the journals."""
+        self._index.add(record.source, place, record.outputs, journal)
 
     def of(self, source: str) -> Record | None:
         """The last record of a photo."""
@@ -86,8 +106,8 @@ def every_output(output: Storage, name: str = NAME) -> Iterator[str]:
     Raises:
         UsageError: it cannot be read.
     """
-    for _, record, _ in _records(output, name):
-        yield from record.outputs
+    for line in _records(output, journals(output, name)):
+        yield from line.record.outputs
 
 
 def last_lines(output: Storage) -> dict[str, tuple[Record, dict[str, Any]]]:
@@ -98,15 +118,63 @@ def last_lines(output: Storage) -> dict[str, tuple[Record, dict[str, Any]]]:
     Raises:
         UsageError: it cannot be read.
     """
-    return {record.source: (record, line) for _, record, line in _records(output)}
+    lines = _records(output, journals(output))
+    return {line.record.source: (line.record, line.values) for line in lines}
 
 
-def _records(output: Storage, name: str = NAME) -> Iterator[tuple[int, Record, dict[str, Any]]]:
+def journals(output: Storage, name: str = NAME) -> list[str]:
+    """The names of a manifest and its parts in a folder, the newer ones last; the manifest's own in any case.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    return [name, *_parts(output, name)]
+
+
+def has_manifest(output: Storage) -> bool:
+    """Whether a folder holds a manifest, or a part of one."""
+    return output.exists(NAME) or bool(_parts(output, NAME))
+
+
+def part(name: str, shard: Shard | None) -> str:
+    """The name of a shard's part of the manifest of a name."""
+    return name if shard is None else f"{name.removesuffix('.jsonl')}-{shard}.jsonl"
+
+
+def _parts(output: Storage, name: str, but: Shard | None = None) -> list[str]:
+    """The names of all parts, in the order of the shards; without those of as many shards as there are of one."""
+    stem = name.removesuffix(".jsonl")
     try:
-        for place, line in output.read_journal(name):
-            record = _record(line)
+        found = output.journals(f"{stem}-")
+    except OSError as error:
+        raise UsageError(f"cannot read {output.address}: {error.strerror or error}; name another --output") from error
+    shards = {}
+    for each in found:
+        numbers = re.fullmatch(rf"{re.escape(stem)}-(\d{{1,6}})-of-(\d{{1,6}})\.jsonl", each)
+        if numbers and (but is None or int(numbers[2]) != but.count):
+            shards[each] = (int(numbers[2]), int(numbers[1]))
+    return sorted(shards, key=lambda each: shards[each])
+
+
+def _records(output: Storage, names: list[str]) -> Iterator[_Line]:
+    """The lines of a manifest, and then those of its parts, in the order of a whole run as far as each part is."""
+    yield from _lines(output, 0, names[0])
+    parts = (_lines(output, number, name) for number, name in enumerate(names[1:], 1))
+    yield from heapq.merge(*parts, key=_walked)
+
+
+def _walked(line: _Line) -> list[tuple[bool, str]]:
+    """By what lines sort as folders are walked: the photos of a folder before the folders in it."""
+    *folders, photo = line.record.source.split("/")
+    return [*((True, folder) for folder in folders), (False, photo)]
+
+
+def _lines(output: Storage, journal: int, name: str) -> Iterator[_Line]:
+    try:
+        for place, values in output.read_journal(name):
+            record = _record(values)
             if record is not None:
-                yield place, record, line
+                yield _Line(journal, place, record, values)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -122,30 +190,38 @@ def _told(output: Storage, name: str) -> str:
 class Manifest:
     """The manifest of a conversion that is running; a context that keeps other conversions out of the folder.
 
+    A shard lets others of as many in. Parts of other runs are taken into the manifest first.
+
     Attributes:
         history: what it knows.
     """
 
-    def __init__(self, output: Storage, name: str = NAME) -> None:
-        """Opens the manifest of an output folder, of this name; both are created where missing.
+    def __init__(self, output: Storage, name: str = NAME, shard: Shard | None = None) -> None:
+        """Opens the manifest of an output folder, of this name, or a shard's part; both are created where missing.
 
         Raises:
             UsageError: the folder cannot be written, or another conversion is using it.
         """
-        self._told = _told(output, name)
+        own = part(name, shard)
+        self._told = _told(output, own)
+
+        def take_in() -> None:
+            _take_in(output, name, _parts(output, name, but=shard))
+
         with contextlib.ExitStack() as opened:
             try:
-                if not opened.enter_context(output.lock()):
+                if not opened.enter_context(output.lock(shard, take_in)):
                     raise UsageError(
                         f"another apdraw is converting into {output.address}: wait, or name another --output"
                     )
-                self._journal = output.open_journal(name)
+                self._journal = output.open_journal(own)
             except OSError as error:
                 raise UsageError(
                     f"cannot write {error.filename or output.address}: {error.strerror or error}; name another --output"
                 ) from error
             opened.callback(self._journal.close)
             self.history = History(output, name)
+            self._number = self.history.journals.index(own)
             opened.callback(self.history.close)
             self._opened = opened.pop_all()
 
@@ -172,7 +248,22 @@ class Manifest:
             ) from error
         record = _record(line)
         if record is not None:
-            self.history.add(record, place)
+            self.history.add(record, place, self._number)
+
+
+def _take_in(output: Storage, name: str, parts: list[str]) -> None:
+    """Moves the lines of parts into the manifest."""
+    if not parts:
+        return
+    journal = output.open_journal(name)
+    try:
+        for line in heapq.merge(*(_lines(output, 0, each) for each in parts), key=_walked):
+            journal.append(line.values)
+        journal.sync()
+    finally:
+        journal.close()
+    for each in parts:
+        output.remove(each)
 
 
 def line_of(outcome: Outcome) -> dict[str, Any]:

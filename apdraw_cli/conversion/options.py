@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.faces.choice import FACES
 from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
 from engines.errors import OptionsError
@@ -210,6 +211,13 @@ class RunOptions:
         False,
         "For runs by night: photos that failed in the same way before are not listed, and do not make the exit code 1.",
     )
+    shard: str | None = option(
+        None,
+        "Draw only this part of the photos, for several runs side by side into one folder: 0/3, 1/3 and 2/3 on three "
+        "machines. Each keeps its own part of the manifest; all are read as one.",
+        metavar="I/N",
+        shown="all photos",
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )
@@ -225,6 +233,20 @@ class RunOptions:
         check(self)
         if self.watch and self.prune:
             raise OptionsError("--watch never comes to an end, at which --prune removes: leave one of them out")
+        if self.part is not None and (self.prune or self.gallery):
+            raise OptionsError(
+                "--prune and --gallery are for all photos: run the command with them once all shards are through, "
+                "without --shard"
+            )
+
+    @property
+    def part(self) -> Shard | None:
+        """The shard of the photos that is meant; None for all.
+
+        Raises:
+            OptionsError: it is none.
+        """
+        return None if self.shard is None else Shard.parse(self.shard)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ followed: a folder that somebody sent could show any file of this machine. Links
 
 import errno
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
 from apdraw_cli.conversion.kinds import HEAD, is_picture
+from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
 from engines.regular_files import NotRegularError
@@ -37,6 +39,8 @@ on the command line may end in anything."""
 
 MANIFEST: Final = "apdraw-manifest.jsonl"
 """Name of the manifest, by which a folder of earlier drawings is known."""
+
+_MANIFESTS: Final = re.compile(r"apdraw-manifest(-\d+-of-\d+)?\.jsonl")
 
 HIDDEN_MANIFEST: Final = f".{MANIFEST}"
 """Name of the manifest beside a photo whose drawing lies there too: the folder is none of drawings."""
@@ -162,6 +166,7 @@ class SourceSet:
         follow_links: whether links that lead out of the source folders are followed.
         exclude: patterns of files and folders that are left out, as `is_excluded` takes them.
         manifest: name of the manifest in the output folder.
+        shard: the part of the photos that is meant; None for all.
     """
 
     folders: tuple[SourceFolder, ...]
@@ -170,6 +175,7 @@ class SourceSet:
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
     manifest: str = MANIFEST
+    shard: Shard | None = None
 
     def photos(
         self,
@@ -193,7 +199,8 @@ class SourceSet:
         for folder, below, found in self._walk(None if only is None else _folders_above(only)):
             prefix = folder.prefix + below
             if isinstance(found, OSError):
-                yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
+                if self._holds(prefix or "."):
+                    yield Source(folder.path, folder.root, prefix or ".", "", error=unreadable(found))
                 continue
             if passed_over is not None and only is None:
                 for name in found.others:
@@ -204,20 +211,33 @@ class SourceSet:
             drawings = drawing_names(found.photos, found.folders, suffix, several)
             for name in found.photos:
                 path = os.path.join(folder.path, below, name)
-                if only is not None and path not in only:
+                if (only is not None and path not in only) or not self._holds(_joined(prefix, name)):
                     continue
                 source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]))
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
             for name in sorted(found.leading_out.difference(found.photos)):
                 path = os.path.join(folder.path, below, name)
-                if only is not None and path not in only:
+                if (only is not None and path not in only) or not self._holds(_joined(prefix, name)):
                     continue
                 yield Source(path, folder.root, _joined(prefix, name), _joined(prefix, name), error=LEADS_OUT)
 
     def count(self) -> int:
         """How many photos there are: a walk that looks at names only."""
-        listings = (found for _, _, found in self._walk())
-        return len(self.files) + sum(1 if isinstance(found, OSError) else found.count() for found in listings)
+        return sum(map(self._holds, self._names()))
+
+    def _names(self) -> Iterator[str]:
+        """The names of all photos."""
+        for file in self.files:
+            yield file.name.replace(os.sep, "/")
+        for folder, below, found in self._walk():
+            prefix = folder.prefix + below
+            if isinstance(found, OSError):
+                yield prefix or "."
+            else:
+                yield from (_joined(prefix, name) for name in found.leading_out.union(found.photos))
+
+    def _holds(self, name: str) -> bool:
+        return self.shard is None or self.shard.holds(name)
 
     def _named(self, suffix: str, several: bool) -> Iterator[Source]:
         by_folder: defaultdict[str, list[str]] = defaultdict(list)
@@ -231,6 +251,8 @@ class SourceSet:
         for file in self.files:
             below, name = os.path.split(file.name)
             slashed = below.replace(os.sep, "/")
+            if not self._holds(_joined(slashed, name)):
+                continue
             root = open_storage(file.root)
             drawing = file.drawing or _joined(slashed, drawings[below][name])
             yield _source(file.path, root, _joined(slashed, name), drawing)
@@ -272,7 +294,9 @@ class SourceSet:
             roots: where the source folders lie, without links.
         """
         found = storage.listing(folder)
-        if folder and MANIFEST in found.files:  # a source folder itself was named, so its photos are wanted
+        if folder and any(
+            map(_MANIFESTS.fullmatch, found.files)
+        ):  # a source folder itself was named, so its photos are wanted
             return _Contents(has_manifest=True)
 
         def wanted(name: str) -> bool:
@@ -290,7 +314,7 @@ class SourceSet:
                 not ending and not leads_out(name) and _begins_as_picture(storage, folder, name)
             ):
                 photos.append(name)
-            elif name.lower() not in _SYSTEM_FILES and name != MANIFEST:
+            elif name.lower() not in _SYSTEM_FILES and not _MANIFESTS.fullmatch(name):
                 others.append(name)
         walked = [name for name in found.folders if name.lower() not in RESERVED and wanted(name)]
         leading_out = frozenset(filter(leads_out, (*photos, *walked)))
@@ -322,9 +346,6 @@ class _Contents:
     leading_out: frozenset[str] = frozenset()
     others: list[str] = field(default_factory=list)
     has_manifest: bool = False
-
-    def count(self) -> int:
-        return len(self.leading_out.union(self.photos))
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:

@@ -1,10 +1,11 @@
 """What a storage is: a tree of files under one address."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from apdraw_cli.conversion.shard import Shard
 from engines.journal import Journal, JournalIndex
 
 
@@ -87,8 +88,19 @@ class Storage(Protocol):
         """Removes a file that lies in the tree itself."""
         ...
 
-    def lock(self) -> AbstractContextManager[bool]:
-        """Keeps other runs out of the tree, which is made where it is missing; False if another run is in it."""
+    def lock(
+        self, shard: Shard | None = None, prepare: Callable[[], None] = lambda: None
+    ) -> AbstractContextManager[bool]:
+        """Keeps other runs out of the tree, which is made where it is missing; False if another run is in it.
+
+        Args:
+            shard: what this run is of all; the other shards of as many are let in. None if it is all.
+            prepare: is called first, while no other run begins and none but those shards is at work.
+        """
+        ...
+
+    def journals(self, beginning: str) -> list[str]:
+        """The names of journals in the tree's top that begin so, sorted; none if there is no tree."""
         ...
 
     def open_journal(self, name: str) -> Journal:
@@ -99,6 +111,6 @@ class Storage(Protocol):
         """The whole lines of such a journal, and the byte that each begins at."""
         ...
 
-    def journal_index(self, name: str) -> JournalIndex:
-        """An empty index of such a journal, which need not exist yet."""
+    def journal_index(self, *names: str) -> JournalIndex:
+        """An empty index of such journals, which need not exist yet."""
         ...

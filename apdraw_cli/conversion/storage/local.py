@@ -6,13 +6,14 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage.base import Listing, Version
-from apdraw_cli.folder_lock import FolderLock
+from apdraw_cli.folder_lock import locked
 from engines.atomic_files import new_part, sweep
 from engines.journal import Journal, JournalIndex, read_journal
 from engines.regular_files import NotRegularError, inside, open_regular
@@ -108,17 +109,20 @@ class LocalStorage:
         inside(Path(self.address), name).unlink()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
+    def lock(self, shard: Shard | None = None, prepare: Callable[[], None] = lambda: None) -> Iterator[bool]:
         """Makes the folder where it is missing, and keeps other runs out of it."""
         folder = Path(self.address)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
-        taken = lock.acquire()
-        try:
+        with locked(folder, None if shard is None else (shard.index, shard.count), prepare) as taken:
             yield taken
-        finally:
-            if taken:
-                lock.release()
+
+    def journals(self, beginning: str) -> list[str]:
+        """The names in the folder that begin so and end as journals do."""
+        try:
+            names = os.listdir(self.address)  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name.startswith(beginning) and name.endswith(".jsonl"))
 
     def open_journal(self, name: str) -> Journal:
         """Opens a journal of the folder itself to append to it."""
@@ -128,9 +132,9 @@ class LocalStorage:
         """The whole lines of a journal of the folder itself."""
         return read_journal(inside(Path(self.address), name))
 
-    def journal_index(self, name: str) -> JournalIndex:
-        """An empty index of a journal of the folder itself."""
-        return JournalIndex(inside(Path(self.address), name))
+    def journal_index(self, *names: str) -> JournalIndex:
+        """An empty index of journals of the folder itself."""
+        return JournalIndex(*(inside(Path(self.address), name) for name in names))
 
     def _path(self, name: str) -> str:
         return os.path.join(self.address, name) if name else self.address
