@@ -33,7 +33,7 @@ from apdraw_cli.conversion.pipeline import draw_prepared
 from apdraw_cli.conversion.portraits import Prepared, prepare, prepare_file
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.render import render, trimmed
-from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.storage import open_storage, place
 from apdraw_cli.faces.align import Transform
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.doubts import PhotoWarning
@@ -205,8 +205,8 @@ def convert_folder(
     named = [photos] if isinstance(photos, str | Path) else photos
     chosen = ConvertOptions.of(
         *map(str, named),
-        output=None if drawings is None else Path(drawings),
-        model=None if model is None else Path(model),
+        output=None if drawings is None else place(str(drawings)),
+        model=None if model is None else place(str(model)),
         **options,
     )
     return convert(chosen, Silent() if on_photo is None else _PhotoListener(on_photo), stop=stop)

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -57,12 +57,30 @@ class FolderLock:
             self._lock.release()
 
 
+class Lock(Protocol):
+    """A lock that one run has at a time."""
+
+    def acquire(self, seconds: float = 0.0) -> bool:
+        """Takes it, waiting for so long; False if another run has it."""
+        ...
+
+    def release(self) -> None:
+        """Gives it up, if it is held."""
+        ...
+
+
 @contextlib.contextmanager
-def locked(folder: Path, shard: tuple[int, int] | None, prepare: Callable[[], None]) -> Iterator[bool]:
-    """Keeps other runs out of a folder; of a shard, all but the other shards of as many.
+def locked(
+    open_lock: Callable[[str], Lock],
+    names: Callable[[], Iterable[str]],
+    shard: tuple[int, int] | None,
+    prepare: Callable[[], None],
+) -> Iterator[bool]:
+    """Keeps other runs out of a tree; of a shard, all but the other shards of as many.
 
     Args:
-        folder: it exists.
+        open_lock: opens the lock of a name in the tree's top.
+        names: tells what is there, locks among it.
         shard: which, and of how many; None for a whole run.
         prepare: is called first, while no other run begins and none but those shards is at work.
 
@@ -70,15 +88,15 @@ def locked(folder: Path, shard: tuple[int, int] | None, prepare: Callable[[], No
         False if another run is in it.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the tree cannot be written.
     """
     with contextlib.ExitStack() as held:
-        beginning = FolderLock(folder)
+        beginning = open_lock(NAME)
         taken = beginning.acquire(SHARD_SECONDS if shard else 0.0)
         held.callback(beginning.release)
-        taken = taken and not any(_is_held(folder, name) for name in _shards(folder, shard))
+        taken = taken and not any(_is_held(open_lock(name)) for name in _shards(names(), shard))
         if taken and shard is not None:
-            own = FolderLock(folder, f".apdraw-{shard[0]}-of-{shard[1]}.lock")
+            own = open_lock(f".apdraw-{shard[0]}-of-{shard[1]}.lock")
             taken = own.acquire()
             held.callback(own.release)
         if taken:
@@ -88,16 +106,15 @@ def locked(folder: Path, shard: tuple[int, int] | None, prepare: Callable[[], No
         yield taken
 
 
-def _shards(folder: Path, shard: tuple[int, int] | None) -> Iterator[str]:
+def _shards(names: Iterable[str], shard: tuple[int, int] | None) -> Iterator[str]:
     """The locks of shards that a run cannot be beside."""
-    for name in os.listdir(folder):  # noqa: PTH208
+    for name in names:
         found = _SHARD.fullmatch(name)
         if found and (shard is None or int(found["count"]) != shard[1]):
             yield name
 
 
-def _is_held(folder: Path, name: str) -> bool:
-    lock = FolderLock(folder, name)
+def _is_held(lock: Lock) -> bool:
     if not lock.acquire():
         return True
     lock.release()

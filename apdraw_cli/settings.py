@@ -181,7 +181,7 @@ def read_settings(path: Path, options: Mapping[str, Mapping[str, Option]], *, by
 def _set(defaults: dict[str, Any], option: Option, value: Any, told: str, path: Path, by_chance: bool) -> None:
     if not option.takes(value):
         raise UsageError(f"{told} must be {option.wants}, not {value!r}")
-    if option.is_path:
+    if option.is_path and "://" not in str(value):
         value = str(path.parent / Path(value).expanduser())
     if by_chance and (option.parameter in NOT_FOUND_BY_CHANCE or str(value).lower().endswith(".engine")):
         raise UsageError(

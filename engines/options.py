@@ -146,9 +146,11 @@ class ModelOptions:
         choices=tuple(STYLES),
         panel="Drawing",
     )
-    model: Path | None = option(
+    model: Path | str | None = option(
         None,
-        "A generator of your own: a .onnx, .safetensors or .engine file.",
+        "A generator of your own: a .onnx, .safetensors or .engine file; for convert it may be the URL of one.",
+        metavar="PATH",
+        parse=lambda given: given if "://" in str(given) else Path(given),
         shown="the one of --style that comes with apdraw",
         panel="Drawing",
     )
@@ -161,7 +163,7 @@ class ModelOptions:
     @property
     def path(self) -> Path:
         """The generator's file."""
-        return shipped_model(self.style) if self.model is None else self.model
+        return shipped_model(self.style) if self.model is None else Path(self.model)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def main() -> None:
         resource.setrlimit(number, (int(limits[1]), resource.getrlimit(number)[1]))
     shard = os.environ.get("SHARD")
     options = ConvertOptions.of(
-        photos, output=Path(out), model=model, workers=int(workers), time_limit=10.0, shard=shard
+        photos, output=Path(out), model=model, workers=int(workers), time_limit=4.0, shard=shard
     )
     opened = {
         "open_engine": engine_opener(FakeEngine(seconds=float(seconds), batch_size=2)),

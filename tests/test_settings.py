@@ -155,6 +155,8 @@ def test_help_is_shown_whatever_the_file_holds(apdraw: Any) -> None:
 
 def test_a_named_file_may_say_all(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
+    path.write_text("[convert]\noutput = 's3://bucket/out'\n")
+    assert read_settings(path, OPTIONS)["convert"] == {"output": "s3://bucket/out"}
     path.write_text("[convert]\nlog-file = 'log'\nmodel = 'x.engine'\noutput = '/srv/out'\n")
     assert read_settings(path, OPTIONS)["convert"] == {
         "log_file": str(tmp_path / "log"),

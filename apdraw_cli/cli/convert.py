@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,7 +14,7 @@ from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions, RunOptions
-from apdraw_cli.conversion.sources import HIDDEN_MANIFEST
+from apdraw_cli.conversion.storage.url import Place, place
 from apdraw_cli.log_file import log_file as logging_to
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
@@ -60,11 +60,20 @@ Sources = Annotated[
         metavar="SOURCE", help="Photos and folders; - for a list of paths, or a picture, on standard input."
     ),
 ]
+
+
+def _place(given: str | Path) -> Place:
+    """A path, or a URL as it is."""
+    return place(str(given))
+
+
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
+        parser=_place,
+        metavar="PATH",
         help="Folder for the drawings; for one photo, its drawing's file too, and - is standard output.",
         show_default="beside the first folder, as FOLDER-drawings; of one photo PHOTO-drawing.png beside it; of "
         "several, beside the folder they are in",
@@ -165,7 +174,7 @@ def through_pipe(console: Console, options: ConvertOptions, sources: Sequence[st
     from apdraw_cli.conversion.output import write_files
     from apdraw_cli.conversion.storage import open_storage
 
-    output = (options.output or Path("-")).absolute()
+    output = Path(options.output or "-").absolute()
     to_pipe = str(options.output) == "-"
     if len(sources) != 1:
         raise UsageError("one drawing is of one photo: name one, or a folder with --output")
@@ -175,7 +184,7 @@ def through_pipe(console: Console, options: ConvertOptions, sources: Sequence[st
         raise OptionsError("--json and -o - both write to standard output: leave out one of them")
     if to_pipe and sys.stdout.isatty():
         raise UsageError("a drawing is no text for a terminal: name a file with -o me.png")
-    if not to_pipe and not names_file(output):
+    if not to_pipe and (isinstance(options.output, str) or not names_file(output)):
         raise UsageError(f"{options.output} does not end in the name of a format: name a file with -o me.png")
     try:
         data = draw_picture(options, given if sources[0] == "-" else read(Path(sources[0])))
@@ -262,10 +271,11 @@ def _tell(console: Console, result: "ConvertResult") -> None:
         console.say(f"{_drawings(result.pruned)} left behind by earlier runs removed.")
     if result.interrupted:
         console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
-    if result.manifest.name == HIDDEN_MANIFEST:
+    manifest = PurePath(result.manifest).name
+    if manifest.startswith("."):
         console.say(shown(f"The drawing is in {result.output}"))
     else:
-        console.say(f"Drawings and {result.manifest.name} are in {result.output}")
+        console.say(f"Drawings and {manifest} are in {result.output}")
     if result.gallery is not None:
         console.say(f"To look through them, open {result.gallery}")
 

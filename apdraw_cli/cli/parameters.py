@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -90,7 +91,10 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
     shown = about["shown"] or (str(field.default) if unset and field.default not in (None, "") else None)
     if about["choices"]:
         kind = Literal[about["choices"]]
-    if get_origin(kind) is tuple:
+    takes_path = Path in get_args(kind) and about["parse"] is not None
+    if takes_path:  # or a URL
+        kind = Path | None
+    elif get_origin(kind) is tuple:
         kind = list[str] | None
     elif about["parse"]:
         kind = str | None
@@ -105,6 +109,7 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
         show_default=shown if shown else field.default not in (None, "", False),
         rich_help_panel=about["panel"],
         metavar=about["metavar"],
+        parser=about["parse"] if takes_path else None,
         min=about["min"],
         max=about["max"],
     )

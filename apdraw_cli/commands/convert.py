@@ -26,6 +26,7 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.render import render
 from apdraw_cli.conversion.sources import MANIFEST, SourceSet
 from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.storage.model import fetched_model
 from engines.errors import ApdrawError, UnfitError, UsageError
 from engines.installed import pip_install
 from engines.options import EngineOptions
@@ -93,7 +94,7 @@ def convert(
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
     listener = Together(listener, PhotoLog())
-    options = _with_format(options)
+    options = _completed(options)
     sources = _gathered(options)
     if options.run.gallery:
         if sources.manifest != MANIFEST:
@@ -123,10 +124,10 @@ def _with_gallery(result: ConvertResult, listener: Listener, stop: threading.Eve
             raise KeyboardInterrupt
         listener.picturing(done, total)
 
-    if result.interrupted or result.error is not None or not result.manifest.exists():
+    if result.interrupted or result.error is not None or not open_storage(str(result.output)).exists(MANIFEST):
         return result
     try:
-        return replace(result, gallery=gallery(result.output, progress=progress).page)
+        return replace(result, gallery=gallery(Path(result.output), progress=progress).page)
     except KeyboardInterrupt:
         return replace(result, interrupted=True)
     except ApdrawError as error:
@@ -148,7 +149,7 @@ class Plan:
     """
 
     def __init__(self, options: ConvertOptions) -> None:
-        options = _with_format(options)
+        options = _completed(options)
         sources = _gathered(options)
         self._output = open_storage(str(sources.output))
         self._history = history = History(self._output, sources.manifest)
@@ -196,19 +197,27 @@ def draw_picture(
         UsageError: it has several drawings.
         UnfitError: model, engine or detector cannot be used here.
     """
-    recipe = Recipe.of(_with_format(options))
+    recipe = Recipe.of(_completed(options))
     prepared = prepare_data(data, options.faces, open_extractor(options.faces), {}, keep_photo=recipe.shows_photo)
     if len(prepared.portraits) > 1 and recipe.several:
         raise UsageError(
             f"{len(prepared.portraits)} faces have as many drawings: add --place photo for one, or name a folder"
         )
-    with contextlib.closing(open_engine(options.engine, options.model.path)) as engine:
+    with contextlib.closing(open_engine(options.engine, _with_model(options).model.path)) as engine:
         drawings = draw_prepared(prepared, engine)
     return FORMATS[recipe.format].encode(render(drawings, prepared, recipe)[0], recipe)
 
 
-def _with_format(options: ConvertOptions) -> ConvertOptions:
-    return replace(options, file=format_of(options.output, options.file))
+def _completed(options: ConvertOptions) -> ConvertOptions:
+    """Options with the format that the output's name ends in, and with a model that is on this machine."""
+    return replace(_with_model(options), file=format_of(options.output, options.file))
+
+
+def _with_model(options: ConvertOptions) -> ConvertOptions:
+    address = options.model.model
+    if not isinstance(address, str):
+        return options
+    return replace(options, model=replace(options.model, model=fetched_model(address)))
 
 
 def _gathered(options: ConvertOptions) -> SourceSet:
@@ -230,7 +239,7 @@ def check_model(options: ConvertOptions) -> None:
     """
     from engines.select import read_model
 
-    read_model(options.model.path)
+    read_model(_with_model(options).model.path)
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:

@@ -20,7 +20,7 @@ from apdraw_cli.conversion.output import remove_own_drawing
 from apdraw_cli.conversion.plan import Planner, Step, same_photo
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import PassedOver, SourceSet
-from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.storage import below, open_storage
 from apdraw_cli.conversion.watch import Watch
 from engines.errors import ApdrawError, UnfitError
 
@@ -93,7 +93,7 @@ class Tally:
             precision=None if engine is None else engine.precision,
             model=model,
             output=sources.output,
-            manifest=sources.output / part(sources.manifest, sources.shard),
+            manifest=below(sources.output, part(sources.manifest, sources.shard)),
             failures=tuple(self.failures),
             interrupted=interrupted,
             error=None if self.error is None else str(self.error),

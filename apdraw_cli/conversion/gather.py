@@ -14,14 +14,14 @@ from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.options import FileOptions
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.sources import EXTENSIONS, HIDDEN_MANIFEST, SourceFile, SourceFolder, SourceSet, is_excluded
-from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.storage import Place, is_url, open_storage, place
 from engines.errors import UsageError
 
 
 def gather(
     arguments: Sequence[str],
     listed: Iterable[str] = (),
-    output: Path | None = None,
+    output: Place | None = None,
     *,
     follow_links: bool = False,
     exclude: Sequence[str] = (),
@@ -38,7 +38,7 @@ def gather(
     next list, which may be longer, puts them into the same places.
 
     Args:
-        arguments: photos and folders from the command line; they must exist.
+        arguments: photos and folders from the command line; they must exist. Of a bucket one folder alone, by its URL.
         listed: more of them from a list; a missing one becomes a photo that fails.
         output: the output folder, or the file of a single photo's drawing; None for `<first folder>-drawings` beside
             the first folder, and for a single photo `<photo>-drawing` beside it.
@@ -49,6 +49,8 @@ def gather(
     Raises:
         UsageError: a source is missing, there are none, or the output is one of them, or a file for several photos.
     """
+    if any(map(is_url, (*arguments, *listed))):
+        return _gathered_from_bucket(arguments, listed, output, exclude, shard)
     for argument in arguments:
         if not os.path.lexists(argument):
             raise UsageError(f"there is no {argument}: check the path")
@@ -60,11 +62,10 @@ def gather(
         raise UsageError("no photos were given: name a photo, a folder of photos, or - for a list of paths")
     if files and len(paths) == 1 and not listed and (output is None or names_file(output)):
         folder, name = os.path.split(files[0])
-        drawing = f"{PurePath(name).stem}-drawing" if output is None else output.stem
-        place = folder if output is None else os.path.dirname(os.path.abspath(output))
-        return SourceSet(
-            (), (SourceFile(files[0], folder, name, drawing),), Path(place), manifest=HIDDEN_MANIFEST, shard=shard
-        )
+        drawing = f"{PurePath(name).stem}-drawing" if output is None else PurePath(output).stem
+        beside = folder if output is None else os.path.dirname(os.path.abspath(output))
+        photo = SourceFile(files[0], folder, name, drawing)
+        return SourceSet((), (photo,), Path(beside), manifest=HIDDEN_MANIFEST, shard=shard)
     if output is not None and names_file(output):
         raise UsageError(f"{output} is the name of one drawing, and there may be several: name a folder with --output")
     if output is None:
@@ -72,11 +73,12 @@ def gather(
         if not os.path.basename(first):
             raise UsageError(f"cannot make a folder beside {first}: name one with --output")
         output = Path(f"{first}-drawings")
-    output = Path(os.path.abspath(output))
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is not a folder: name another --output")
-    if output.exists() and _identity(output) in {_identity(folder) for folder in folders}:
-        raise UsageError(f"the output folder {output} is a source: name another --output")
+    if isinstance(output, Path):
+        output = Path(os.path.abspath(output))
+        if output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is not a folder: name another --output")
+        if output.exists() and _identity(output) in {_identity(folder) for folder in folders}:
+            raise UsageError(f"the output folder {output} is a source: name another --output")
     own = set(listed)  # a list made by `find` names the drawings of the last run too
     files = [path for path in files if path not in own or not path.startswith(os.path.join(output, ""))]
     files = [path for path in files if not is_excluded(path, exclude)]
@@ -91,18 +93,48 @@ def gather(
     )
 
 
-def names_file(output: Path) -> bool:
+def _gathered_from_bucket(
+    arguments: Sequence[str],
+    listed: Iterable[str],
+    output: Place | None,
+    exclude: Sequence[str],
+    shard: Shard | None,
+) -> SourceSet:
+    """The photos below a URL."""
+    if len(arguments) != 1 or any(True for _ in listed):
+        raise UsageError("a folder of a bucket is drawn by itself: name one URL, and nothing beside it")
+    url = str(place(arguments[0]))
+    if not is_url(url):  # file:///photos
+        return gather([url], (), output, exclude=exclude, shard=shard)
+    if output is None:
+        raise UsageError(f"where are the drawings of {url} to go? name a folder, or a URL, with --output")
+    if str(output) == url:
+        raise UsageError(f"the output folder {output} is a source: name another --output")
+    if isinstance(output, Path):
+        output = Path(os.path.abspath(output))
+    try:
+        there = open_storage(url).exists("")
+    except OSError as error:
+        raise UsageError(f"cannot read {url}: {error.strerror or error}") from error
+    if not there:
+        raise UsageError(f"there is no {url}: check the address")
+    return SourceSet((SourceFolder(url, url, ""),), (), output, exclude=tuple(exclude), shard=shard)
+
+
+def names_file(output: Place) -> bool:
     """Whether an output is a drawing's file by its ending, and not a folder that is there."""
+    if isinstance(output, str):
+        return False
     return output.suffix.lower() in EXTENSIONS | {each.suffix for each in FORMATS.values()} and not output.is_dir()
 
 
-def format_of(output: Path | None, file: FileOptions) -> FileOptions:
+def format_of(output: Place | None, file: FileOptions) -> FileOptions:
     """How files are written: in the format that the name of the output file ends in, if it is one.
 
     Raises:
         UsageError: drawings are not written in that format, or another was asked for.
     """
-    if output is None or not names_file(output):
+    if not isinstance(output, Path) or not names_file(output):
         return file
     suffix = output.suffix
     found = next((each.name for each in FORMATS.values() if each.suffix == suffix), None)

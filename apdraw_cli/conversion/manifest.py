@@ -67,14 +67,21 @@ class History:
         journals: names of the manifest and its parts.
     """
 
-    def __init__(self, output: Storage, name: str = NAME) -> None:
+    def __init__(self, output: Storage, name: str = NAME, own: str | None = None) -> None:
         """Reads the manifest of an output folder, of this name, with its parts; one that does not exist is empty.
+
+        Args:
+            output: the output folder.
+            name: of the manifest.
+            own: name of the part that will be appended to.
 
         Raises:
             UsageError: it cannot be read.
             UnfitError: there is no room for temporary files.
         """
         self.journals = journals(output, name)
+        if own is not None and own not in self.journals:  # a bucket holds no empty journal
+            self.journals.append(own)
         self._index = output.journal_index(*self.journals)
         try:
             for line in _records(output, self.journals):
@@ -220,7 +227,7 @@ class Manifest:
                     f"cannot write {error.filename or output.address}: {error.strerror or error}; name another --output"
                 ) from error
             opened.callback(self._journal.close)
-            self.history = History(output, name)
+            self.history = History(output, name, own)
             self._number = self.history.journals.index(own)
             opened.callback(self.history.close)
             self._opened = opened.pop_all()

@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.shard import Shard
+from apdraw_cli.conversion.storage.url import Place, is_url, place
 from apdraw_cli.faces.choice import FACES
 from apdraw_cli.faces.detectors import DEFAULT, DETECTORS
 from engines.errors import OptionsError
@@ -267,7 +267,7 @@ class ConvertOptions:
 
     sources: tuple[str, ...]
     listed: tuple[str, ...] = ()
-    output: Path | None = None
+    output: Place | None = None
     model: ModelOptions = field(default_factory=ModelOptions)
     faces: FaceOptions = field(default_factory=FaceOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -277,13 +277,19 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         check_together(self.faces, self.file, self.page)
+        for source in self.sources:
+            place(source)  # before it is written into a log
+        if any(is_url(address) for address in (*self.sources, self.output)):
+            for name in ("watch", "gallery"):
+                if getattr(self.run, name):
+                    raise OptionsError(f"--{name} is for folders of this machine, not for a bucket: leave it out")
 
     @classmethod
     def of(
         cls,
         *sources: str,
         listed: tuple[str, ...] = (),
-        output: Path | None = None,
+        output: Place | None = None,
         **options: Any,
     ) -> "ConvertOptions":
         """Options by their own names, as on the command line: `of("photos", faces="all", batch_size=4)`.

@@ -6,7 +6,6 @@ now. What the walk could not look into, and photos that failed, keep their drawi
 sure that it is a drawing of this program.
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -15,7 +14,7 @@ from apdraw_cli.conversion.manifest import History, Record, every_output
 from apdraw_cli.conversion.overview import SUFFIX as OVERVIEW
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.sources import SourceSet
-from apdraw_cli.conversion.storage import Storage
+from apdraw_cli.conversion.storage import Storage, open_storage
 
 
 class Orphans:
@@ -82,7 +81,7 @@ class Orphans:
         ):
             return True
         roots = {folder.root for folder in self._sources.folders} | {file.root for file in self._sources.files}
-        return owner.root in roots and not os.path.lexists(os.path.join(owner.root, owner.source))  # noqa: PTH118
+        return owner.root in roots and not open_storage(owner.root).exists(owner.source)
 
 
 def _is_numbered(output: str, drawing: str) -> bool:

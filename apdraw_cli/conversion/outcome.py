@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from apdraw_cli.conversion.sources import Source
+from apdraw_cli.conversion.storage import Place
 from engines.errors import ExitCode, PhotoError
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ class ConvertResult:
     device: str | None
     precision: str | None
     model: Path
-    output: Path
-    manifest: Path
+    output: Place
+    manifest: Place
     failures: tuple[Failure, ...]
     interrupted: bool
     error: str | None

@@ -148,6 +148,7 @@ def read_photo(step: Step, seconds: Seconds, reader: PhotoReader) -> Prepared:
         reader.extractor,
         seconds,
         keep_photo=reader.recipe.shows_photo,
+        data=step.data,
     )
 
 

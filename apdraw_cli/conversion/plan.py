@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from apdraw_cli.conversion.formats import FORMATS
@@ -40,6 +40,7 @@ class Step:
         recipe_sha256: checksum of the recipe, and of landmarks beside an aligned portrait.
         settled: what has become of it already; None if it is to be drawn.
         replaced: drawings of an earlier version of the photo, which have no place after this one.
+        data: the photo's file, if it was read ahead.
     """
 
     source: Source
@@ -47,6 +48,7 @@ class Step:
     recipe_sha256: str
     settled: Outcome | None = None
     replaced: tuple[str, ...] = ()
+    data: bytes | None = field(default=None, repr=False)
 
 
 class Planner:
@@ -125,16 +127,14 @@ class Planner:
 
     def _why_name_is_taken(self, source: Source, drawing: str, known: bool) -> PhotoError | None:
         """Why a photo's drawing cannot be written, if its name is taken."""
-        if not self._output.exists(drawing):
-            return None
-        if self._options.run.existing == "error":
+        if self._options.run.existing == "error" and self._output.exists(drawing):
             return PhotoError("exists", f"{drawing} exists already")
         if self._output.identity(drawing) == source.storage.identity(source.name) is not None:
             return PhotoError("name_taken", "its drawing would replace it: name another --output")
         owner = self._history.owner(drawing)
         if owner is None or known or self._options.run.existing == "overwrite":
             return None
-        if _is_another(owner, source):
+        if _is_another(owner, source) and self._output.exists(drawing):
             return PhotoError(
                 "name_taken",
                 f"{drawing} is the drawing of {_path(owner)}: name another --output, or use --existing overwrite",
@@ -159,7 +159,7 @@ def _is_another(record: Record, source: Source) -> bool:
     """Whether a record tells of another photo that is still there; one that is gone was moved here, or is no matter."""
     if record.root in ("", source.root) and record.source == source.name:
         return False
-    return os.path.lexists(_path(record))
+    return open_storage(record.root).exists(record.source)
 
 
 def _path(record: Record) -> str:

@@ -81,6 +81,7 @@ def prepare_file(
     seconds: dict[str, float],
     *,
     keep_photo: bool = False,
+    data: bytes | None = None,
 ) -> Prepared:
     """Reads a photo's file and makes portraits of the faces in it.
 
@@ -91,13 +92,14 @@ def prepare_file(
         extractor: was opened with the same options.
         seconds: those of the stages `read`, `decode`, `detect`, `align` and `segment` are added to it.
         keep_photo: the pages will show the photo.
+        data: the file, if it was read already.
 
     Raises:
         PhotoError: there is no portrait in it, or no photo.
         UnfitError: no photo at all can be prepared here.
     """
     with timed(seconds, "read"):
-        data = read_from(storage, name)
+        data = read_from(storage, name) if data is None else data
         landmarks = _read_landmarks(storage, landmarks_file(name)) if options.aligned else None
     return prepare_data(data, options, extractor, seconds, landmarks, keep_photo=keep_photo)
 

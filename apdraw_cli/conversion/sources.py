@@ -18,13 +18,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
+from functools import lru_cache
 from typing import Final
 
 from apdraw_cli.conversion.drawing_names import drawing_names
 from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.shard import Shard
-from apdraw_cli.conversion.storage import Storage, open_storage
+from apdraw_cli.conversion.storage import Place, Storage, Version, open_storage
 from engines.errors import PhotoError
 from engines.regular_files import NotRegularError
 
@@ -90,7 +90,7 @@ class Source:
     @property
     def storage(self) -> Storage:
         """Where the photo lies, under its `name`."""
-        return open_storage(self.root)
+        return _opened(self.root)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class SourceSet:
     Attributes:
         folders: walked in this order, after the files.
         files: named one by one.
-        output: absolute path of the output folder; never walked.
+        output: absolute path or URL of the output folder; never walked.
         follow_links: whether links that lead out of the source folders are followed.
         exclude: patterns of files and folders that are left out, as `is_excluded` takes them.
         manifest: name of the manifest in the output folder.
@@ -171,7 +171,7 @@ class SourceSet:
 
     folders: tuple[SourceFolder, ...]
     files: tuple[SourceFile, ...]
-    output: Path
+    output: Place
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
     manifest: str = MANIFEST
@@ -213,7 +213,8 @@ class SourceSet:
                 path = os.path.join(folder.path, below, name)
                 if (only is not None and path not in only) or not self._holds(_joined(prefix, name)):
                     continue
-                source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]))
+                version = found.versions.get(name)
+                source = _source(path, root, _joined(prefix, name), _joined(prefix, drawings[name]), version)
                 yield replace(source, error=source.error or LEADS_OUT) if name in found.leading_out else source
             for name in sorted(found.leading_out.difference(found.photos)):
                 path = os.path.join(folder.path, below, name)
@@ -268,6 +269,9 @@ class SourceSet:
         roots = [folder.storage.leads_to("") for folder in self.folders]
         for folder in self.folders:
             storage, waiting = folder.storage, [""]
+            if storage.flat:
+                yield from self._flat(folder, storage)
+                continue
             while waiting:
                 below = waiting.pop()
                 if within is not None and os.path.normpath(os.path.join(folder.path, below)) not in within:
@@ -284,6 +288,37 @@ class SourceSet:
                     seen.add(identity)
                 yield folder, below, found
                 waiting.extend(_joined(below, name) for name in reversed(found.walked))
+
+    def _flat(
+        self, folder: SourceFolder, storage: Storage
+    ) -> Iterator[tuple[SourceFolder, str, "_Contents | OSError"]]:
+        """A flat tree, a few photos at a time: those whose drawings might have the same name come together."""
+        trail = _Trail(storage, f"{self.output}/", self.exclude)
+        below, stem, photos, others = "", "", dict[str, Version](), list[str]()
+        try:
+            for key, version in storage.keys():  # noqa: SIM118  it is no dict
+                here, _, name = key.rpartition("/")
+                if (here, name.partition(".")[0]) != (below, stem) and (photos or others):
+                    yield folder, below, _Contents(photos=list(photos), others=others, versions=photos)
+                    photos, others = {}, []
+                below, stem = here, name.partition(".")[0]
+                wanted, drawn = trail.into(here)
+                if drawn is not None:
+                    yield folder, drawn, _Contents(has_manifest=True)
+                if not wanted or not name or name.startswith("."):
+                    continue
+                if self.exclude and is_excluded(key, self.exclude):
+                    continue
+                ending = os.path.splitext(name)[1].lower()
+                if ending in EXTENSIONS or (not ending and _begins_as_picture(storage, here, name)):
+                    photos[name] = version
+                elif name.lower() not in _SYSTEM_FILES and not _MANIFESTS.fullmatch(name):
+                    others.append(name)
+        except OSError as error:
+            yield folder, "", error
+            return
+        if photos or others:
+            yield folder, below, _Contents(photos=list(photos), others=others, versions=photos)
 
     def _contents(self, storage: Storage, folder: str, roots: Sequence[str]) -> "_Contents":
         """What a folder holds.
@@ -337,6 +372,7 @@ class _Contents:
         walked: those that are to be looked into.
         leading_out: links to files and folders outside the source folders, which are not followed.
         others: files that are no photos.
+        versions: those of photos, where they are known.
         has_manifest: it is a folder of earlier drawings, and nothing else is told of it.
     """
 
@@ -345,7 +381,44 @@ class _Contents:
     walked: list[str] = field(default_factory=list)
     leading_out: frozenset[str] = frozenset()
     others: list[str] = field(default_factory=list)
+    versions: dict[str, Version] = field(default_factory=dict)
     has_manifest: bool = False
+
+
+class _Trail:
+    """The folders on the way to a file of a flat tree, and which of them are looked into."""
+
+    def __init__(self, storage: Storage, output: str, exclude: Sequence[str]) -> None:
+        self._storage = storage
+        self._output = output
+        self._exclude = exclude
+        self._folders: list[tuple[str, bool]] = []
+
+    def into(self, folder: str) -> tuple[bool, str | None]:
+        """Goes to a folder.
+
+        Returns:
+            Whether it is looked into; and the folder of drawings on the way to it, if it was not met before.
+        """
+        drawn = None
+        while self._folders and not f"{folder}/".startswith(f"{self._folders[-1][0]}/"):
+            self._folders.pop()
+        known = self._folders[-1][0] if self._folders else ""
+        for part in filter(None, folder.removeprefix(known).strip("/").split("/")):
+            above, wanted = self._folders[-1] if self._folders else ("", True)
+            path = _joined(above, part)
+            wanted = wanted and not part.startswith(".") and part.lower() not in RESERVED
+            wanted = wanted and not (self._exclude and is_excluded(path, self._exclude))
+            wanted = wanted and f"{self._storage.leads_to(path)}/" != self._output
+            if wanted and any(self._storage.journals(f"{path}/{MANIFEST.removesuffix('.jsonl')}")):
+                wanted, drawn = False, path
+            self._folders.append((path, wanted))
+        return (self._folders[-1][1] if self._folders else True), drawn
+
+
+@lru_cache(maxsize=16)
+def _opened(root: str) -> Storage:
+    return open_storage(root)
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
@@ -389,10 +462,10 @@ def _begins_as_picture(storage: Storage, folder: str, name: str) -> bool:
         return False
 
 
-def _source(path: str, root: Storage, name: str, drawing: str) -> Source:
+def _source(path: str, root: Storage, name: str, drawing: str, version: Version | None = None) -> Source:
     """A photo, with what can be told of its file without reading it."""
     try:
-        version = root.version(name)
+        version = version or root.version(name)
     except OSError as error:
         return Source(path, root.address, name, drawing, error=unreadable(error))
     return Source(path, root.address, name, drawing, version.size, version.mtime_ns)

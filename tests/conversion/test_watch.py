@@ -35,12 +35,14 @@ LONG = 120.0
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(watch, "PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    save_photo(tmp_path / "photos" / "first.png")
+    first = save_photo(tmp_path / "photos" / "first.png")
+    os.utime(first, (0, 0))  # it has been there for long
     (tmp_path / "m.onnx").touch()
     return tmp_path / "photos"
 

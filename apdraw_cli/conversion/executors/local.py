@@ -21,13 +21,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
 from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
+from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
@@ -47,6 +48,9 @@ FEW_PHOTOS: Final = 4
 MOST_WORKERS: Final = 32
 
 WRITERS: Final = 4
+
+REMOTE_WRITERS: Final = 24
+"""To a bucket, where a drawing takes a few requests and each waits for the network."""
 
 BACKLOG: Final = 1000
 """Outcomes that may wait for the caller."""
@@ -148,8 +152,9 @@ class LocalExecutor:
     def _feed(self, steps: Iterator[Step | None], halt: _Halt, events: "queue.Queue[Event | _End]") -> None:
         """Runs in the feeding thread."""
         error: ApdrawError | None = None
+        opened = contextlib.ExitStack()
         try:
-            to_draw = _unsettled(steps, halt, events.put)
+            to_draw = opened.enter_context(contextlib.closing(read_ahead(_unsettled(steps, halt, events.put))))
             first, more = _first(to_draw)
             if first:
                 self._draw(first, to_draw, halt, events.put, more=more)
@@ -162,6 +167,7 @@ class LocalExecutor:
                 traceback.print_exc()
             error = UnfitError(f"an error in apdraw, please report it: {failure!r}; see --debug")
         finally:
+            opened.close()
             events.put(_End(error))
 
     def _draw(self, first: list[Step], rest: Iterator[Step | None], halt: _Halt, tell: Tell, *, more: bool) -> None:
@@ -220,8 +226,9 @@ class _Drawing:
         self._halt = halt
         self._tell = tell
         self._failure: Exception | None = None
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
-        self._room = threading.BoundedSemaphore(max(2 * WRITERS, engine.batch_size * engine.concurrency))
+        writers = REMOTE_WRITERS if output.flat else WRITERS
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="write")
+        self._room = threading.BoundedSemaphore(max(2 * writers, engine.batch_size * engine.concurrency))
         self._threads = DrawingThreads(engine, self._hand_to_writer, self._fail, halt)
 
     def draw(self, steps: Iterator[Step | None], pool: Pool) -> None:
@@ -233,7 +240,7 @@ class _Drawing:
         try:
             for step, prepared in pool.results(steps):
                 if isinstance(prepared, Prepared):
-                    self._threads.put(PendingPhoto(step, prepared))
+                    self._threads.put(PendingPhoto(replace(step, data=None), prepared))
                 else:
                     self._tell(_lost(step, prepared) if isinstance(prepared, Loss) else prepared)
         except BaseException:

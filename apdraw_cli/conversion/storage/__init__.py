@@ -1,11 +1,13 @@
 """Where photos and drawings lie. Everything that reads or writes them goes through `open_storage`."""
 
 from apdraw_cli.conversion.storage.base import Listing, Storage, Version
+from apdraw_cli.conversion.storage.bucket import BucketStorage
 from apdraw_cli.conversion.storage.local import LocalStorage
+from apdraw_cli.conversion.storage.url import Place, below, is_url, place
 
-__all__ = ["Listing", "LocalStorage", "Storage", "Version", "open_storage"]
+__all__ = ["Listing", "LocalStorage", "Place", "Storage", "Version", "below", "is_url", "open_storage", "place"]
 
 
 def open_storage(address: str) -> Storage:
-    """Opens the tree of files at an address: so far, the absolute path of a folder."""
-    return LocalStorage(address)
+    """Opens the tree of files at an address: the absolute path of a folder, or a URL."""
+    return BucketStorage(address) if is_url(address) else LocalStorage(address)

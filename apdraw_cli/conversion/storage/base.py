@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from apdraw_cli.conversion.shard import Shard
-from engines.journal import Journal, JournalIndex
+from engines.journal import JournalIndex
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,22 @@ class Listing:
     links: frozenset[str]
 
 
+class AppendedJournal(Protocol):
+    """A journal that is appended to."""
+
+    def append(self, values: Mapping[str, Any]) -> int:
+        """Appends a line; returns the byte that it begins at. What cannot be done is an `OSError`, here and below."""
+        ...
+
+    def sync(self) -> None:
+        """Makes sure that all lines are where nothing is lost."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
+
 class Storage(Protocol):
     """A tree of files under one address; can be pickled, and used from any thread.
 
@@ -47,6 +63,15 @@ class Storage(Protocol):
     @property
     def address(self) -> str:
         """Where the tree is: the absolute path of a folder, or a URL."""
+        ...
+
+    @property
+    def flat(self) -> bool:
+        """Whether its files are listed all together, by `keys`, and a request for each costs time."""
+        ...
+
+    def keys(self) -> Iterator[tuple[str, Version]]:
+        """All files of a flat tree, page by page; those of a folder in the order of their names."""
         ...
 
     def listing(self, folder: str) -> Listing:
@@ -103,7 +128,7 @@ class Storage(Protocol):
         """The names of journals in the tree's top that begin so, sorted; none if there is no tree."""
         ...
 
-    def open_journal(self, name: str) -> Journal:
+    def open_journal(self, name: str) -> AppendedJournal:
         """Opens a journal that lies in the tree itself, to append to it; it is made where it is missing."""
         ...
 

@@ -9,11 +9,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage.base import Listing, Version
-from apdraw_cli.folder_lock import locked
+from apdraw_cli.folder_lock import FolderLock, locked
 from engines.atomic_files import new_part, sweep
 from engines.journal import Journal, JournalIndex, read_journal
 from engines.regular_files import NotRegularError, inside, open_regular
@@ -29,8 +29,13 @@ class LocalStorage:
         address: absolute path of the folder.
     """
 
+    flat: ClassVar[bool] = False
     address: str
     _swept: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def keys(self) -> Iterator[tuple[str, Version]]:
+        """Nothing: folders are listed one by one."""
+        return iter(())
 
     def listing(self, folder: str) -> Listing:
         """The names in a folder."""
@@ -113,7 +118,8 @@ class LocalStorage:
         """Makes the folder where it is missing, and keeps other runs out of it."""
         folder = Path(self.address)
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, None if shard is None else (shard.index, shard.count), prepare) as taken:
+        one_of = None if shard is None else (shard.index, shard.count)
+        with locked(lambda name: FolderLock(folder, name), lambda: os.listdir(folder), one_of, prepare) as taken:  # noqa: PTH208
             yield taken
 
     def journals(self, beginning: str) -> list[str]:
