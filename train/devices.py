@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from lightning_fabric import Fabric
 
 from engines.errors import OptionsError
@@ -29,6 +30,7 @@ def make_fabric(options: TrainOptions) -> Fabric:
         raise OptionsError(
             f"cannot train on {devices} x {options.device}: {reason}; see --device and --set devices=N"
         ) from error
+    torch.backends.cudnn.benchmark = True  # batches are of one size: trying its algorithms at first pays later
     return fabric
 
 

@@ -221,3 +221,20 @@ def test_half_precision_keeps_the_drawing(gpu, monkeypatch, tmp_path, portraits,
     assert difference.mean() < 0.2
     assert (difference > 16).mean() < 1e-3
     engine.close()
+
+
+def test_a_batch_trains_on_the_gpu_as_on_the_cpu(gpu: Gpu) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this build of torch has no CUDA")
+    from train.networks.norm import Norm
+
+    x = torch.randn(3, 6, 32, 32, generator=torch.Generator().manual_seed(0)) * 3 + 2
+    found = []
+    for device in ("cpu", "cuda"):
+        photos = x.to(device).requires_grad_()
+        drawn = Norm(6, "photo").to(device)(photos)
+        (drawn * photos).sum().backward()
+        found.append((drawn.cpu(), photos.grad.cpu()))
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, atol=1e-3, rtol=1e-3)

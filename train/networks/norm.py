@@ -1,7 +1,7 @@
 """The norm of every network: batch norm that can use the statistics of each single photo."""
 
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +40,55 @@ class Norm(nn.BatchNorm2d):
         if self.statistics == "running":
             return super().forward(x)
         if self.training:
-            # torch's own kernel, fast both ways; its instance norm would leave the channels-last format.
             weight, bias = self.weight, self.bias
+            if x.is_cuda and len(x) > 1:
+                return photo_norm(x, weight, bias, self.eps)
+            # torch's own kernel, fast both ways; its instance norm would leave the channels-last format.
             photos = [F.batch_norm(photo, None, None, weight, bias, True, eps=self.eps) for photo in torch.split(x, 1)]
             return torch.cat(photos) if len(photos) > 1 else photos[0]
         # One operation in an exported graph, which every runtime has a kernel for.
         values, scale, shift = (_cast(tensor, torch.float32) for tensor in (x, self.weight, self.bias))
         return _cast(F.instance_norm(values, None, None, scale, shift, True, 0.0, self.eps), x.dtype)
+
+
+def photo_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalises each photo of a batch by itself, with a handful of kernels for all of them.
+
+    A GPU waits for kernels to be launched, and torch's own takes one photo at a time.
+
+    Args:
+        x: [B, C, H, W], in any format of memory, which is kept.
+        weight: float32 [C].
+        bias: float32 [C].
+        eps: added to the variance.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return _PhotoNorm.apply(x, weight, bias, eps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _PhotoNorm(torch.autograd.Function):
+    """`photo_norm`: what is not B x C small is read and written in the precision of x, and computed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+        deviation = (variance + eps).rsqrt()
+        scale = weight[:, None, None] * deviation
+        ctx.save_for_backward(x, mean, deviation, weight)
+        return torch.addcmul(bias[:, None, None] - mean * scale, x, scale, out=torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, deviation, weight = ctx.saved_tensors
+        (slope,) = gradients
+        normed = torch.addcmul(-mean * deviation, x, deviation)
+        both = (normed * slope).sum((2, 3), keepdim=True)
+        alone = slope.sum((2, 3), keepdim=True, dtype=torch.float32)
+        scale, pixels = weight[:, None, None] * deviation, x[0, 0].numel()
+        # scale * (slope - mean(slope) - normed * mean(slope * normed))
+        rest = normed.mul_(both / -pixels).sub_(alone / pixels)
+        found = torch.mul(rest.add_(slope), scale, out=torch.empty_like(x))
+        return found, both.sum((0, 2, 3)), alone.sum((0, 2, 3)), None
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:

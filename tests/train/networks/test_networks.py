@@ -11,7 +11,7 @@ from train.networks import Discriminators, Generator, GeneratorConfig, Regions
 from train.networks.discriminators import PatchDiscriminator
 from train.networks.fast_layers import Dropout, OneChannelConv, OneChannelUp
 from train.networks.graph import DrawingGraph
-from train.networks.norm import Norm, freeze_norms, measure_norms
+from train.networks.norm import Norm, freeze_norms, measure_norms, photo_norm
 
 
 def parameters(module):
@@ -86,6 +86,33 @@ def test_norm_with_photo_statistics_trains_as_it_draws():
     trained = norm(x)
     torch.testing.assert_close(trained, torch.cat([plain(photo) for photo in x.split(1)]))
     torch.testing.assert_close(trained, norm.eval()(x))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
+def test_photos_are_normalised_at_once_as_one_by_one(dtype, error, layout):
+    """What a GPU trains with."""
+    torch.manual_seed(0)
+    spread = torch.tensor([0.1, 1, 30])[:, None, None, None]
+    x = (torch.randn(3, 6, 16, 12) * spread + 5).to(dtype).contiguous(memory_format=layout)
+    slope = torch.randn(x.shape).to(dtype)
+    plain = nn.BatchNorm2d(6)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+
+    def once(norm):
+        photos = x.clone().requires_grad_()
+        plain.zero_grad()
+        found = norm(photos)
+        found.backward(slope)
+        return found, photos.grad, plain.weight.grad.clone(), plain.bias.grad.clone()
+
+    wanted = once(lambda photos: torch.cat([plain(photo) for photo in photos.split(1)]))
+    found = once(lambda photos: photo_norm(photos, plain.weight, plain.bias, plain.eps))
+    assert found[0].dtype == found[1].dtype == dtype
+    assert found[0].is_contiguous(memory_format=layout)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=error, rtol=error)
 
 
 def test_norm_with_running_statistics_uses_them():
