@@ -163,7 +163,7 @@ class Artist:
                 case _:
                     return prepare(_checked(photo), self._extractor, {}, landmarks, keep_photo=keep)
         except PhotoError as error:
-            if error.code == "no_face":
+            if error.code in ("no_face", "too_few_faces"):
                 return None
             raise
 

@@ -25,7 +25,7 @@ from apdraw_cli.cli import (
     train,
     version,
 )
-from apdraw_cli.cli.common import PlainFlags, asks_for_json, reporting
+from apdraw_cli.cli.common import PlainFlags, WholeCommandLine, asks_for_json, reporting, wants_json
 from apdraw_cli.console import Console
 from apdraw_cli.settings import Settings, options_of
 from engines.errors import ExitCode, UsageError
@@ -61,7 +61,7 @@ apdraw COMMAND --help tells more. Options can come from a settings file or the e
 """
 
 
-class PlainGroup(PlainFlags, TyperGroup):
+class PlainGroup(WholeCommandLine, PlainFlags, TyperGroup):
     """The commands together, whose help is plain."""
 
 
@@ -94,7 +94,7 @@ def _apdraw(
 ) -> None:
     context.obj = Settings({command.name: options_of(command.run) for command in COMMANDS})
     if any(command.has_own_config and command.name == context.invoked_subcommand for command in COMMANDS):
-        with reporting(Console(context.invoked_subcommand, as_json=asks_for_json())):
+        with reporting(Console(context.invoked_subcommand, as_json=wants_json(context))):
             context.obj = context.obj.found()
             context.default_map = dict(context.obj.defaults)
 
@@ -102,8 +102,9 @@ def _apdraw(
 def main() -> None:
     """What the command `apdraw` runs."""
     _open_closed_streams()
+    arguments = sys.argv[1:]
     try:
-        code = app(prog_name="apdraw", standalone_mode=False)
+        code = app(arguments, prog_name="apdraw", standalone_mode=False)
     except typer.Abort:  # Ctrl-C outside a conversion
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
@@ -112,7 +113,8 @@ def main() -> None:
             raise
         message = explain().rstrip(".").replace("Value error, ", "") + _where_from(error)
         path = getattr(getattr(error, "ctx", None), "command_path", "apdraw")
-        console = Console(path.partition(" ")[2] or None, as_json=_wants_json(getattr(error, "ctx", None)))
+        as_json = asks_for_json(arguments) or _variable_asks_for_json(getattr(error, "ctx", None))
+        console = Console(path.partition(" ")[2] or None, as_json=as_json)
         console.failed(UsageError(message), f"{message}; see: {path} --help" if message else "", ExitCode.USAGE)
         sys.exit(ExitCode.USAGE)
     sys.exit(code)
@@ -131,10 +133,8 @@ def _where_from(error: Exception) -> str:
     return ""
 
 
-def _wants_json(context: Any) -> bool:
-    """Whether a command that was used wrongly was to print JSON; what was typed has perhaps not been read."""
-    if asks_for_json():
-        return True
+def _variable_asks_for_json(context: Any) -> bool:
+    """Whether the environment asks a command that was used wrongly for JSON."""
     for parameter in getattr(getattr(context, "command", None), "params", ()):
         if parameter.name in ("as_json", "jsonl"):
             value, _ = parameter.consume_value(context, {})  # of the environment

@@ -15,6 +15,7 @@ from conversion_fakes import FakeEngine, engine_opener, fake_extractor, save_pho
 
 from apdraw_cli import app
 from apdraw_cli.commands import convert as commands
+from apdraw_cli.serving.application import STATUS_OF
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "engines" / "weights" / "README.md"]
@@ -147,6 +148,15 @@ def test_the_messages_of_the_troubleshooting_page_are_the_programs() -> None:
         return re.search(pattern, sources) is not None
 
     assert [message for message in told if not is_there(message)] == []
+
+
+def test_the_page_of_the_server_tells_every_status() -> None:
+    source = (ROOT / "apdraw_cli" / "serving" / "application.py").read_text(encoding="utf-8")
+    given = {*re.findall(r"RefusedError\(\s*(\d{3})\b", source), *re.findall(r"^ +(\d{3}): \(", source, re.MULTILINE)}
+    given |= {str(status) for status in STATUS_OF.values()}
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    assert len(given) > 8
+    assert given - {*re.findall(r"^\| (\d{3}) \|", page, re.MULTILINE)} == set()
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:

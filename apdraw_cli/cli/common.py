@@ -5,11 +5,10 @@ import copy
 import functools
 import inspect
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from typer.core import TyperCommand
@@ -25,15 +24,31 @@ def _use_settings(context: typer.Context, file: Path | None) -> None:
     """Takes the settings of a file for the defaults of a command."""
     if context.resilient_parsing or not isinstance(context.obj, Settings):
         return
-    with reporting(Console(context.info_name, as_json=asks_for_json())):
+    with reporting(Console(context.info_name, as_json=wants_json(context))):
         context.obj = context.obj.found() if file is None else context.obj.of(file)
         context.default_map = context.obj.defaults.get(str(context.info_name), {})
 
 
-def asks_for_json() -> bool:
-    """Whether JSON is asked for on the command line, whatever else is wrong there."""
-    return not {"--json", "--jsonl"}.isdisjoint(sys.argv)
+def asks_for_json(arguments: Iterable[str]) -> bool:
+    """Whether a command line asks for JSON, whatever else is wrong there."""
+    return not {"--json", "--jsonl"}.isdisjoint(arguments)
 
+
+def wants_json(context: typer.Context) -> bool:
+    """Whether JSON is asked for on the command line, of which the command has perhaps not read everything yet."""
+    return bool(context.meta.get(_AS_JSON))
+
+
+class WholeCommandLine:
+    """A group that keeps, for itself and its commands, what of the command line must be known before it is read."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments."""
+        ctx.meta[_AS_JSON] = asks_for_json(args)
+        return super().parse_args(ctx, args)  # type: ignore[misc,no-any-return]
+
+
+_AS_JSON: Final = f"{__name__}.as_json"
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

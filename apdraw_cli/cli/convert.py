@@ -114,14 +114,14 @@ def convert(
 ) -> int:
     """Draws the faces in photos."""
     from apdraw_cli.commands import convert as commands
+    from apdraw_cli.commands.pipe import PIPE, leads_through_pipe
     from apdraw_cli.conversion.gather import read_list
-    from apdraw_cli.conversion.kinds import HEAD, is_picture
 
-    given = sys.stdin.buffer.read() if "-" in sources else b""
-    alone = output is not None and (str(output) == "-" or is_picture(given[:HEAD]))
+    given = sys.stdin.buffer.read() if PIPE in sources else b""
+    piped = leads_through_pipe(output, given)
     options = ConvertOptions(
-        sources=tuple(source for source in sources if source != "-"),
-        listed=tuple(read_list(given)) if given and not alone else (),
+        sources=tuple(source for source in sources if source != PIPE),
+        listed=tuple(read_list(given)) if given and not piped else (),
         output=output,
         model=model,
         faces=faces,
@@ -132,12 +132,12 @@ def convert(
     )
     if quiet and verbose:
         raise OptionsError("--quiet and --verbose contradict each other: leave out one of them")
-    if alone:
+    if piped:
         commands.check_model(options)
-        for name, said in (("--dry-run", dry_run), ("--jsonl", jsonl), ("--watch", run.watch)):
+        for name, said in (("--dry-run", dry_run), ("--jsonl", jsonl)):
             if said:
                 raise OptionsError(f"{name} is for photos in files: leave it out")
-        return through_pipe(console, options, sources, given)
+        return drawn_through_pipe(console, options, sources, given)
     with contextlib.ExitStack() as opened:
         log = opened.enter_context(logging_to(log_file, f"apdraw {__version__} convert {' '.join(sources)}"))
         commands.check_model(options)
@@ -165,39 +165,26 @@ def convert(
         return show(console, result, results)
 
 
-def through_pipe(console: Console, options: ConvertOptions, sources: Sequence[str], given: bytes) -> int:
-    """Draws the one photo of a pipe: from standard input, to standard output, or both."""
-    from apdraw_cli.commands.convert import draw_picture
-    from apdraw_cli.conversion.decode import read
-    from apdraw_cli.conversion.gather import names_file
-    from apdraw_cli.conversion.kinds import HEAD, is_picture
-    from apdraw_cli.conversion.output import write_files
-    from apdraw_cli.conversion.storage import open_storage
+def drawn_through_pipe(console: Console, options: ConvertOptions, sources: Sequence[str], given: bytes) -> int:
+    """Draws the one photo of a pipe, and prints the drawing, or where it is."""
+    from apdraw_cli.commands import pipe
 
-    output = Path(options.output or "-").absolute()
-    to_pipe = str(options.output) == "-"
-    if len(sources) != 1:
-        raise UsageError("one drawing is of one photo: name one, or a folder with --output")
-    if sources[0] == "-" and not is_picture(given[:HEAD]):
-        raise UsageError("standard input holds no picture: name a folder with --output for a list of photos")
-    if to_pipe and console.as_json:
-        raise OptionsError("--json and -o - both write to standard output: leave out one of them")
-    if to_pipe and sys.stdout.isatty():
-        raise UsageError("a drawing is no text for a terminal: name a file with -o me.png")
-    if not to_pipe and (isinstance(options.output, str) or not names_file(output)):
-        raise UsageError(f"{options.output} does not end in the name of a format: name a file with -o me.png")
+    if str(options.output) == pipe.PIPE:
+        if console.as_json:
+            raise OptionsError("--json and -o - both write to standard output: leave out one of them")
+        if sys.stdout.isatty():
+            raise UsageError("a drawing is no text for a terminal: name a file with -o me.png")
     try:
-        data = draw_picture(options, given if sources[0] == "-" else read(Path(sources[0])))
-        if not to_pipe:
-            write_files(open_storage(str(output.parent)), {output.name: data})
+        drawn = pipe.through_pipe(options, sources, given)
     except PhotoError as error:
         console.failed(error, error.message, ExitCode.PARTLY)
         return ExitCode.PARTLY
-    if to_pipe:
-        sys.stdout.buffer.write(data)
+    if drawn.output is None:
+        sys.stdout.buffer.write(drawn.data)
         sys.stdout.buffer.flush()
         return ExitCode.DONE
-    return console.show({"output": str(output)}, lambda console, _: console.say(shown(f"The drawing is {output}")))
+    files = (drawn.output,)
+    return console.show({"output": str(drawn.output)}, lambda console, _: _tell_files(console, files))
 
 
 def show(console: Console, result: "ConvertResult", results: Iterable[str] | None = None) -> int:
@@ -271,13 +258,18 @@ def _tell(console: Console, result: "ConvertResult") -> None:
         console.say(f"{_drawings(result.pruned)} left behind by earlier runs removed.")
     if result.interrupted:
         console.say("Interrupted: what is drawn is kept, and the same command goes on from here.")
-    manifest = PurePath(result.manifest).name
-    if manifest.startswith("."):
-        console.say(shown(f"The drawing is in {result.output}"))
+    if PurePath(result.manifest).name.startswith("."):
+        _tell_files(console, result.files)
     else:
-        console.say(f"Drawings and {manifest} are in {result.output}")
+        console.say(f"Drawings and {PurePath(result.manifest).name} are in {result.output}")
     if result.gallery is not None:
         console.say(f"To look through them, open {result.gallery}")
+
+
+def _tell_files(console: Console, files: Sequence[Place]) -> None:
+    """Where the drawings of a single photo are."""
+    if files:
+        console.say(shown(f"The drawing{'s are' if len(files) > 1 else ' is'} {', '.join(map(str, files))}"))
 
 
 def totals(result: "ConvertResult") -> str:

@@ -1,15 +1,18 @@
 """`apdraw doctor` as its user sees it."""
 
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from apdraw_cli import __version__
 from apdraw_cli.cli.common import command
 from apdraw_cli.console import Console
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.doctor import Diagnosis
+    from engines.installed import Part
 
 EXAMPLES = """
 Examples:
@@ -33,27 +36,26 @@ def doctor(
     """Tries what is installed, draws a sample, and tells what to do about the rest."""
     from apdraw_cli.commands import doctor as commands
 
-    return console.show(commands.doctor(model, output), _tell)
+    console.say(f"apdraw {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+
+    def tell(section: str, rows: "tuple[Part, ...] | None") -> None:
+        if rows is None:
+            console.say(f"\n{section}")
+        else:
+            console.table([(row.name, row.version or "-", row.state) for row in rows])
+
+    return console.show(commands.doctor(model, output, tell), _tell)
 
 
 def _tell(console: Console, diagnosis: "Diagnosis") -> None:
-    console.say(f"apdraw {diagnosis.version}, Python {diagnosis.python}, {diagnosis.system}")
-    sections = (
-        ("Engines", diagnosis.engines),
-        ("GPU", diagnosis.gpu),
-        ("Parts", diagnosis.parts),
-        ("Folders", diagnosis.folders),
-        ("Model", (diagnosis.model,) if diagnosis.model else ()),
-        ("Trial", (diagnosis.sample,) if diagnosis.sample else ()),
-    )
-    for title, rows in sections:
-        if rows:
-            console.say(f"\n{title}")
-        console.table([(row.name, row.version or "-", row.state) for row in rows])
+    """What is to be done, below what was found."""
+    found = (*diagnosis.engines, *diagnosis.gpu, *diagnosis.parts, *diagnosis.folders)
+    found = (*found, *(row for row in (diagnosis.model, diagnosis.sample) if row))
     for title, optional in (("What is missing, and how to get it", False), ("Optional, and how to get it", True)):
         remedies: dict[str, str] = {}
-        for row in (row for _, rows in sections for row in rows if row.remedy and row.optional is optional):
-            remedies.setdefault(str(row.remedy), row.name)
+        for row in found:
+            if row.remedy and row.optional is optional:
+                remedies.setdefault(row.remedy, row.name)
         if remedies:
             console.say(f"\n{title}")
             console.table([(name, remedy) for remedy, name in remedies.items()])

@@ -50,5 +50,8 @@ def gallery(
 
 
 def _tell(console: Console, result: "GalleryResult") -> None:
-    without = f", {result.without_photo} without the photo" if result.without_photo else ""
-    console.say(f"{result.entries} entries{without}; {duration(result.seconds)}. Open {result.page}")
+    told = "1 entry" if result.entries == 1 else f"{result.entries} entries"
+    if result.without_photo:
+        whose = "1 drawing" if result.without_photo == 1 else f"{result.without_photo} drawings"
+        told += f", {whose} without the photo, gone or changed since (--photos names another folder)"
+    console.say(f"{told}; {duration(result.seconds)}. Open {result.page}")

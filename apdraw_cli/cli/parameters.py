@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -90,7 +91,9 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
     default = None if unset or about["parse"] else field.default
     shown = about["shown"] or (str(field.default) if unset and field.default not in (None, "") else None)
     if about["choices"]:
+        may_be_unset = NoneType in get_args(kind)
         kind = Literal[about["choices"]]
+        kind = kind | None if may_be_unset else kind
     takes_path = Path in get_args(kind) and about["parse"] is not None
     if takes_path:  # or a URL
         kind = Path | None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from apdraw_cli.cli.common import command
+from apdraw_cli.cli.common import command, wants_json
 from apdraw_cli.cli.parameters import Said
 from apdraw_cli.console import Console
 from apdraw_cli.progress import TrainingProgress
@@ -29,7 +29,7 @@ Under torchrun, each process is one device: torchrun --no-python --nproc-per-nod
 """
 
 
-def _list_options(asked: bool) -> None:
+def _list_options(context: typer.Context, asked: bool) -> None:
     if not asked:
         return
     rows, options = [], []
@@ -39,7 +39,7 @@ def _list_options(asked: bool) -> None:
         words = choices_of(field, kind)
         options.append({"name": spelled(name), "default": default, "help": about["help"], "choices": words})
         rows.append((spelled(name), default, about["help"] + (f" One of {', '.join(words)}." if words else "")))
-    if "--json" in sys.argv:  # not read yet
+    if wants_json(context):
         Console("train", as_json=True).show({"options": options})
         raise typer.Exit
     write(sys.stdout, "--set NAME=VALUE, or a line NAME = VALUE of the TOML file of --config:", one_line=False)

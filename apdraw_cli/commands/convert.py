@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from apdraw_cli.commands.gallery import check_page, gallery
 from apdraw_cli.conversion import conversion
-from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.conversion.gather import format_of, gather
+from apdraw_cli.conversion.gather import gather
 from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.manifest import History
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
@@ -19,11 +18,8 @@ from apdraw_cli.conversion.orphans import Orphans
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import is_own_drawing
 from apdraw_cli.conversion.photo_log import PhotoLog
-from apdraw_cli.conversion.pipeline import draw_prepared
 from apdraw_cli.conversion.plan import Planner, Step
-from apdraw_cli.conversion.portraits import prepare_data
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.render import render
 from apdraw_cli.conversion.sources import MANIFEST, SourceSet
 from apdraw_cli.conversion.storage import open_storage
 from apdraw_cli.conversion.storage.model import fetched_model
@@ -94,7 +90,7 @@ def convert(
     from apdraw_cli.conversion.executors.local import LocalExecutor
 
     listener = Together(listener, PhotoLog())
-    options = _completed(options)
+    options = with_model(options)
     sources = _gathered(options)
     if options.run.gallery:
         if sources.manifest != MANIFEST:
@@ -149,7 +145,7 @@ class Plan:
     """
 
     def __init__(self, options: ConvertOptions) -> None:
-        options = _completed(options)
+        options = with_model(options)
         sources = _gathered(options)
         self._output = open_storage(str(sources.output))
         self._history = history = History(self._output, sources.manifest)
@@ -174,46 +170,12 @@ class Plan:
         return (name for name in self._orphans.found(self._output) if is_own_drawing(self._output, name))
 
 
-def draw_picture(
-    options: ConvertOptions,
-    data: bytes,
-    *,
-    open_engine: "Callable[[EngineOptions, Path], Engine]" = generator_engine,
-    open_extractor: "Callable[[FaceOptions], Extractor]" = retinaface_extractor,
-) -> bytes:
-    """Draws one photo that was read, without a manifest.
-
-    Args:
-        options: what to do; sources and output do not count.
-        data: the whole file of the photo.
-        open_engine: opens the engine.
-        open_extractor: opens the face extractor.
-
-    Returns:
-        The file of its drawing.
+def with_model(options: ConvertOptions) -> ConvertOptions:
+    """Options with a model that is on this machine.
 
     Raises:
-        PhotoError: it cannot be drawn.
-        UsageError: it has several drawings.
-        UnfitError: model, engine or detector cannot be used here.
+        ModelError: it is in a bucket, and cannot be read.
     """
-    recipe = Recipe.of(_completed(options))
-    prepared = prepare_data(data, options.faces, open_extractor(options.faces), {}, keep_photo=recipe.shows_photo)
-    if len(prepared.portraits) > 1 and recipe.several:
-        raise UsageError(
-            f"{len(prepared.portraits)} faces have as many drawings: add --place photo for one, or name a folder"
-        )
-    with contextlib.closing(open_engine(options.engine, _with_model(options).model.path)) as engine:
-        drawings = draw_prepared(prepared, engine)
-    return FORMATS[recipe.format].encode(render(drawings, prepared, recipe)[0], recipe)
-
-
-def _completed(options: ConvertOptions) -> ConvertOptions:
-    """Options with the format that the output's name ends in, and with a model that is on this machine."""
-    return replace(_with_model(options), file=format_of(options.output, options.file))
-
-
-def _with_model(options: ConvertOptions) -> ConvertOptions:
     address = options.model.model
     if not isinstance(address, str):
         return options
@@ -239,7 +201,7 @@ def check_model(options: ConvertOptions) -> None:
     """
     from engines.select import read_model
 
-    read_model(_with_model(options).model.path)
+    read_model(with_model(options).model.path)
 
 
 def _model(options: ConvertOptions) -> tuple[Path, str]:

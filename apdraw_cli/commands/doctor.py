@@ -4,6 +4,7 @@ import importlib.util
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -85,38 +86,55 @@ class Diagnosis:
         return ExitCode.DONE if self.trouble is None else ExitCode.UNFIT
 
 
-def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
+def doctor(
+    model: Path | None = None,
+    output: Path | None = None,
+    tell: Callable[[str, tuple[Part, ...] | None], None] = lambda section, rows: None,
+) -> Diagnosis:
     """Tries this machine: imports what is installed, and draws a photo that comes with the program. Changes nothing.
 
     Args:
         model: a model to be looked at too; of a `.engine` file, whether it fits this machine.
         output: where drawings are to go; the current folder if not given.
+        tell: is told of each section twice, as it takes seconds: when it begins, with None, and then its rows.
     """
     from engines.select import survey
     from engines.tensorrt.cuda import find_gpus
     from engines.tensorrt.engine_cache import cache_folder
 
+    def found(section: str, rows: Callable[[], tuple[Part, ...]]) -> tuple[Part, ...]:
+        tell(section, None)
+        told = rows()
+        tell(section, told)
+        return told
+
+    tell("Engines", None)
     gpus = find_gpus()
     statuses = survey()
-    weights = (_shipped_model(bool(gpus)), *_face_networks())
-    faults = import_faults([part[0] for part in PARTS if _is_installed(part[0])])
-    parts = [_part(*part, faults.get(part[0])) for part in PARTS]
-    asked = None if model is None else _model(model, gpus)
+    engines = tuple(replace(_engine(status), optional=not gpus and not status.picked) for status in statuses)
+    tell("Engines", engines)
+    gpu = found("GPU", lambda: _gpu_rows(gpus))
+    parts = found("Parts", lambda: (_shipped_model(bool(gpus)), *_face_networks(), *_parts()))
     drawings = _folder("output", output or Path.cwd(), "drawings", "choose another --output")
-    engines_kept = _folder("cache", cache_folder(), "engines built on first use", "set APDRAW_CACHE to another folder")
+    kept = _folder("cache", cache_folder(), "engines built on first use", "set APDRAW_CACHE to another folder")
+    folders = found("Folders", lambda: (drawings, kept, *_shared_memory()))
+    asked = None if model is None else found("Model", lambda: (_model(model, gpus),))[0]
     picked = next((status for status in statuses if status.picked), None)
-    trouble = _trouble(picked, (*weights, drawings, *((asked,) if asked else ())), parts)
+    weights, packages = parts[: -len(PARTS)], parts[-len(PARTS) :]
+    trouble = _trouble(picked, (*weights, drawings, *((asked,) if asked else ())), packages)
     sample = None
     if trouble is None and picked is not None:
+        tell("Trial", None)
         sample, trouble = _drawn_sample(picked, model)
+        tell("Trial", (sample,))
     return Diagnosis(
         version=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        engines=tuple(replace(_engine(status), optional=not gpus and not status.picked) for status in statuses),
-        gpu=_gpu_rows(gpus),
-        parts=(*weights, *parts),
-        folders=(drawings, engines_kept, *_shared_memory()),
+        engines=engines,
+        gpu=gpu,
+        parts=parts,
+        folders=folders,
         sample=sample,
         model=asked,
         picked=None if picked is None else f"{picked.name} on {picked.devices[0]}",
@@ -125,7 +143,7 @@ def doctor(model: Path | None = None, output: Path | None = None) -> Diagnosis:
     )
 
 
-def _trouble(picked: "EngineStatus | None", needed: tuple[Part, ...], parts: list[Part]) -> str | None:
+def _trouble(picked: "EngineStatus | None", needed: tuple[Part, ...], parts: tuple[Part, ...]) -> str | None:
     missing = [row.name for row, part in zip(parts, PARTS, strict=True) if part[4] and row.remedy is not None]
     lost = [row for row in needed if row.remedy is not None]
     if lost:
@@ -228,6 +246,11 @@ def _face_networks() -> tuple[Part, ...]:
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
+
+
+def _parts() -> tuple[Part, ...]:
+    faults = import_faults([part[0] for part in PARTS if _is_installed(part[0])])
+    return tuple(_part(*part, faults.get(part[0])) for part in PARTS)
 
 
 def _part(module: str, distribution: str, purpose: str, requirement: str, needed: bool, fault: str | None) -> Part:

@@ -22,7 +22,7 @@ class GalleryResult:
         page: its file.
         entries: drawings, and photos without one.
         drawings: of these, the drawings that are there.
-        without_photo: entries whose photo could not be shown.
+        without_photo: drawings whose photo could not be shown: it is gone, has changed since, or cannot be read.
         pictures: small pictures that were made; those up to date were kept.
         seconds: of the whole command.
     """
@@ -71,7 +71,7 @@ def gallery(
         drawings.absolute() / page.NAME,
         len(entries),
         sum(entry.version is not None for entry in entries),
-        sum(each.photo is None for each in pictures),
+        sum(entry.version is not None and each.photo is None for entry, each in zip(entries, pictures, strict=True)),
         thumbnails.made,
         time.perf_counter() - start,
     )

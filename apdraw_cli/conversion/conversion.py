@@ -19,7 +19,7 @@ from apdraw_cli.conversion.outcome import ConvertResult, Failure, Outcome, Warne
 from apdraw_cli.conversion.output import remove_own_drawing
 from apdraw_cli.conversion.plan import Planner, Step, same_photo
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.sources import PassedOver, SourceSet
+from apdraw_cli.conversion.sources import HIDDEN_MANIFEST, PassedOver, SourceSet
 from apdraw_cli.conversion.storage import below, open_storage
 from apdraw_cli.conversion.watch import Watch
 from engines.errors import ApdrawError, UnfitError
@@ -42,6 +42,8 @@ class Tally:
     passed_over: PassedOver = field(default_factory=PassedOver)
     pruned: int = 0
     ignore_known: bool = False
+    outputs: tuple[str, ...] = ()
+    """Of the last photo, which may be the only one."""
 
     def ready(self, event: EngineReady) -> None:
         """Notes that drawing begins, and with what."""
@@ -50,6 +52,7 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Counts a photo."""
         self.counts[outcome.status] += 1
+        self.outputs = outcome.outputs
         error = outcome.error
         if outcome.status == "skipped":
             self.counts["own_drawings"] += error is not None
@@ -105,6 +108,7 @@ class Tally:
             warnings=tuple(self.warnings),
             known=counts["known"],
             ignore_known=self.ignore_known,
+            files=tuple(below(sources.output, name) for name in self.outputs * (sources.manifest == HIDDEN_MANIFEST)),
         )
 
 

@@ -6,14 +6,12 @@
 import codecs
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePath
 
-from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.kinds import HEAD, is_picture
-from apdraw_cli.conversion.options import FileOptions
+from apdraw_cli.conversion.output_name import names_file
 from apdraw_cli.conversion.shard import Shard
-from apdraw_cli.conversion.sources import EXTENSIONS, HIDDEN_MANIFEST, SourceFile, SourceFolder, SourceSet, is_excluded
+from apdraw_cli.conversion.sources import HIDDEN_MANIFEST, SourceFile, SourceFolder, SourceSet, is_excluded
 from apdraw_cli.conversion.storage import Place, is_url, open_storage, place
 from engines.errors import UsageError
 
@@ -119,32 +117,6 @@ def _gathered_from_bucket(
     if not there:
         raise UsageError(f"there is no {url}: check the address")
     return SourceSet((SourceFolder(url, url, ""),), (), output, exclude=tuple(exclude), shard=shard)
-
-
-def names_file(output: Place) -> bool:
-    """Whether an output is a drawing's file by its ending, and not a folder that is there."""
-    if isinstance(output, str):
-        return False
-    return output.suffix.lower() in EXTENSIONS | {each.suffix for each in FORMATS.values()} and not output.is_dir()
-
-
-def format_of(output: Place | None, file: FileOptions) -> FileOptions:
-    """How files are written: in the format that the name of the output file ends in, if it is one.
-
-    Raises:
-        UsageError: drawings are not written in that format, or another was asked for.
-    """
-    if not isinstance(output, Path) or not names_file(output):
-        return file
-    suffix = output.suffix
-    found = next((each.name for each in FORMATS.values() if each.suffix == suffix), None)
-    if found is None:
-        raise UsageError(
-            f"drawings are not written as {suffix}: choose of {' '.join(e.suffix for e in FORMATS.values())}"
-        )
-    if file.format not in (found, FileOptions().format):
-        raise UsageError(f"{output} ends in {suffix}, but --format is {file.format}: leave out one of them")
-    return replace(file, format=found)
 
 
 def read_list(data: bytes) -> list[str]:

@@ -1,10 +1,11 @@
 """What a conversion is asked for: options in frozen dataclasses. To add an option, add a field."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.output_name import format_of
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage.url import Place, is_url, place
 from apdraw_cli.faces.choice import FACES
@@ -14,6 +15,8 @@ from engines.options import EngineOptions, ModelOptions, check, make, option, sp
 
 INCHES: Final = {"mm": 1 / 25.4, "cm": 1 / 2.54, "in": 1.0}
 """Inches in a unit of length."""
+
+DEFAULT_FORMAT: Final = "png"
 
 LEAST_SIDE: Final = 16
 LARGEST_SIDE: Final = 10_000
@@ -71,7 +74,12 @@ class FileOptions:
         OptionsError: a value that is not allowed, or that the format has not.
     """
 
-    format: str = option("png", "File format of the drawings.", choices=tuple(FORMATS))
+    format: str | None = option(
+        None,
+        "File format of the drawings.",
+        choices=tuple(FORMATS),
+        shown=f"{DEFAULT_FORMAT}; of one file what its name ends in",
+    )
     quality: int | None = option(
         None,
         "How well a JPEG keeps the drawing, and a WebP, which else keeps all of it: 1 to 100.",
@@ -84,10 +92,25 @@ class FileOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.format is None:  # what the file's name ends in may have them
+            return
         for name in ("quality", "two_tone", "transparent"):
             if getattr(self, name) and name not in FORMATS[self.format].knows:
                 fit = ", ".join(each.name for each in FORMATS.values() if name in each.knows)
-                raise OptionsError(f"--format {self.format} has no --{spelled(name)}: leave it out, or choose of {fit}")
+                raise OptionsError(f"{self.format} has no --{spelled(name)}: leave it out, or choose of {fit}")
+
+    def settled(self, format_name: str | None = None) -> "FileOptions":
+        """The same with a format: the one given, else that of these options, else the default.
+
+        Raises:
+            OptionsError: the format has not an option that was given.
+        """
+        return replace(self, format=format_name or self.format or DEFAULT_FORMAT)
+
+    @property
+    def vector(self) -> bool:
+        """Whether the format holds curves."""
+        return self.format is not None and FORMATS[self.format].vector
 
 
 @dataclass(frozen=True)
@@ -160,9 +183,12 @@ def check_together(faces: FaceOptions, file: FileOptions, page: PageOptions) -> 
     Raises:
         OptionsError: they do.
     """
+    written = file.settled()
     if page.over == "photo":
-        if FORMATS[file.format].vector:
-            raise OptionsError(f"{file.format} holds lines only: leave out --over photo, or choose --format png or jpg")
+        if written.vector:
+            raise OptionsError(
+                f"{written.format} holds lines only: leave out --over photo, or choose --format png or jpg"
+            )
         for name in ("two_tone", "transparent"):
             if getattr(file, name):
                 raise OptionsError(f"--over photo and --{spelled(name)} contradict each other: leave out one of them")
@@ -276,13 +302,23 @@ class ConvertOptions:
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        check_together(self.faces, self.file, self.page)
+        check_together(self.faces, self.written, self.page)
         for source in self.sources:
             place(source)  # before it is written into a log
         if any(is_url(address) for address in (*self.sources, self.output)):
             for name in ("watch", "gallery"):
                 if getattr(self.run, name):
                     raise OptionsError(f"--{name} is for folders of this machine, not for a bucket: leave it out")
+
+    @property
+    def written(self) -> FileOptions:
+        """The options of files with their format, which the name of an output file may say.
+
+        Raises:
+            UsageError: drawings are not written in that format, or another was asked for.
+            OptionsError: it has not an option that was given.
+        """
+        return self.file.settled(format_of(self.output, self.file.format))
 
     @classmethod
     def of(

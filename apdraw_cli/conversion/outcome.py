@@ -132,6 +132,7 @@ class ConvertResult:
         gallery: the gallery's page; None if none was written.
         known: photos without a drawing that failed in the same way in an earlier run.
         ignore_known: whether those count as failures.
+        files: the drawings, and the overview, of a photo that was named alone; empty if there are none.
     """
 
     done: int
@@ -160,6 +161,7 @@ class ConvertResult:
     gallery: Path | None = None
     known: int = 0
     ignore_known: bool = False
+    files: tuple[Place, ...] = ()
 
     @property
     def photos(self) -> int:

@@ -72,7 +72,7 @@ class Planner:
         self._output = open_storage(str(sources.output))
         self._recipe = Recipe.of(options)
         self.passed_over = PassedOver()
-        self._suffix = FORMATS[options.file.format].suffix
+        self._suffix = FORMATS[self._recipe.format].suffix
 
     def steps(self, only: Collection[str] | None = None) -> Iterator[Step]:
         """Plans all photos, in the order of the sources; or `only` those with some paths, in folders."""

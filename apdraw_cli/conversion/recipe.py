@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions
+from apdraw_cli.conversion.options import DEFAULT_FORMAT, ConvertOptions, FaceOptions, FileOptions, PageOptions
 from apdraw_cli.conversion.storage import Version
 
 PIPELINE_VERSION: Final = 4
@@ -28,7 +28,7 @@ class Recipe:
 
     Attributes:
         faces: which faces become portraits.
-        file: what drawings are written as.
+        file: what drawings are written as; its format is always said.
         page: what is on a page, and how large it is.
     """
 
@@ -36,15 +36,18 @@ class Recipe:
     file: FileOptions = field(default_factory=FileOptions)
     page: PageOptions = field(default_factory=PageOptions)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", self.file.settled())
+
     @classmethod
     def of(cls, options: ConvertOptions) -> "Recipe":
         """The part of a conversion's options that decides what drawings look like."""
-        return cls(options.faces, options.file, options.page)
+        return cls(options.faces, options.written, options.page)
 
     @property
     def format(self) -> str:
         """The name of the file format."""
-        return self.file.format
+        return self.file.format or DEFAULT_FORMAT
 
     @property
     def several(self) -> bool:

@@ -84,7 +84,8 @@ def warnings_about(face: Face, transform: Transform, portrait: Portrait, photo: 
 def too_few_faces(missing: Sequence[int], there: int) -> PhotoWarning:
     """That a photo has no faces of some numbers that were asked for, but only `there`."""
     named = ", ".join(map(str, missing))
-    return PhotoWarning("too_few_faces", f"no face {named}: there are {there}, counted from left to right")
+    counted = f"there {'is' if there == 1 else 'are'} {there}, counted from left to right"
+    return PhotoWarning("too_few_faces", f"the photo has no face {named}: {counted}")
 
 
 def is_suspect(face: Face) -> bool:

@@ -102,9 +102,9 @@ class PortraitExtractor:
             landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known; else they are detected.
 
         Raises:
-            PhotoError: `no_face`: no face, or none as large as `min_face`, or of these numbers, or that could be drawn
-                undistorted; `not_aligned`: an aligned portrait was promised and this is none; `doubtful`: there is a
-                warning.
+            PhotoError: `no_face`: no face, or none as large as `min_face`, or that could be drawn undistorted;
+                `too_few_faces`: none of these numbers; `not_aligned`: an aligned portrait was promised and this is
+                none; `doubtful`: there is a warning.
             UnfitError: the detector or the segmenter cannot run here.
         """
         found = [self._aligned_portrait(photo, timings, landmarks)] if self.aligned else self._portraits(photo, timings)
@@ -129,7 +129,8 @@ class PortraitExtractor:
         large = self._large(faces)
         wanted = chosen(large, self.faces)
         if not wanted:
-            raise PhotoError("no_face", f"no face {self.faces}: faces found, counted from left to right: {len(large)}")
+            why = too_few_faces(asked_for(self.faces), len(large))
+            raise PhotoError(why.code, why.message)
         numbers = {id(face): number for number, face in enumerate(from_left(large), 1)}
         for face in wanted:
             portrait = replace(self._found_portrait(photo, face, timings), number=numbers[id(face)])

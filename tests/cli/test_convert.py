@@ -121,6 +121,7 @@ def test_the_json_summary(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
         "gallery": None,
         "known": 0,
         "ignore_known": False,
+        "files": [],
         "exit_code": 1,
     }
 
@@ -143,6 +144,16 @@ def test_the_summary_for_people(photos: Path, capsys: pytest.CaptureFixture[str]
     assert "5 photos: 0 drawn, 3 up to date, 1 without a face, 1 failed; " in printed.out
     assert "--retry-failed" in printed.out
     assert printed.err == ""
+
+
+def test_the_file_of_one_photo_is_told(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out" / "p10.png"
+    run(photos / "p0.png", Console(), output=out)
+    assert capsys.readouterr().out.splitlines()[-1] == f"The drawing is {out}"
+    run(photos / "p0.png", Console(), no_engine, output=out)
+    assert capsys.readouterr().out.splitlines()[-1] == f"The drawing is {out}"
+    run(photos / "landscape.png", Console())
+    assert "drawing is" not in capsys.readouterr().out
 
 
 def test_quiet_prints_errors_only(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 import apdraw_cli
 from apdraw_cli import app
+from apdraw_cli.commands.doctor import doctor as diagnose
 from engines import select
 from engines.installed import pip_install
 from engines.select import ENGINES, fast_on_cpu, read_model, shipped_model
@@ -238,6 +240,21 @@ def test_too_little_shared_memory_is_told_and_needed_by_training_only(
     assert result.exit_code == 0
     assert "64 MB free; apdraw train then reads" in section(result.stdout, "Folders")["shared"]
     assert "--shm-size" in section(result.stdout, "Optional, and how to get it")["shared"]
+
+
+def test_sections_are_told_as_they_are_found(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    told: list[str] = []
+
+    def faults(modules: Sequence[str]) -> dict[str, str]:
+        told.append("packages are tried")
+        return {}
+
+    monkeypatch.setattr("apdraw_cli.commands.doctor.import_faults", faults)
+    diagnose(tell=lambda section, rows: told.append(section if rows is None else f"{section}: {len(rows) > 0}"))
+    assert told == [
+        *("Engines", "Engines: True", "GPU", "GPU: True", "Parts", "packages are tried", "Parts: True"),
+        *("Folders", "Folders: True", "Trial", "Trial: True"),
+    ]
 
 
 def test_as_json(gpu: FakeCuda, tmp_path: Path) -> None:

@@ -20,11 +20,18 @@ def test_the_page_is_told_of(tmp_path: Path) -> None:
     folder = drawn_folder(tmp_path)
     code, told = run(folder)
     assert code == 0
-    assert told.startswith("8 entries, 1 without the photo; ")
+    assert told.startswith("8 entries; ")  # a failure that has no picture is none without its photo
     assert told.endswith(f"Open {folder / 'index.html'}\n")
     assert (folder / "index.html").read_bytes().startswith(b"<!DOCTYPE html>")
     result = json.loads(run(folder, "--json")[1])
-    assert (result["entries"], result["drawings"], result["without_photo"], result["pictures"]) == (8, 6, 1, 0)
+    assert (result["entries"], result["drawings"], result["without_photo"], result["pictures"]) == (8, 6, 0, 0)
+
+
+def test_drawings_whose_photo_is_gone_are_told_of(tmp_path: Path) -> None:
+    folder = drawn_folder(tmp_path)
+    (tmp_path / "photos" / "plain.png").unlink()
+    assert run(folder)[1].startswith("8 entries, 1 drawing without the photo, gone or changed since (--photos")
+    assert json.loads(run(folder, "--json")[1])["without_photo"] == 1
 
 
 def test_folders_without_drawings_are_refused(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_one_photo_is_drawn_beside_it(desk: Desk) -> None:
     assert (result.done, result.output) == (1, desk.photos)
     assert result.manifest == desk.photos / ".apdraw-manifest.jsonl"
     assert drawn_value(desk.photos / "me-drawing.png") == pytest.approx(90, abs=2)
-    assert desk.convert(no_engine, **alone).skipped == 1
+    again = desk.convert(no_engine, **alone)
+    assert (again.skipped, again.files) == (1, (desk.photos / "me-drawing.png",))
     changed(photo, 120)
     assert desk.convert(**alone).done == 1
     assert drawn_value(desk.photos / "me-drawing.png") == pytest.approx(120, abs=2)
@@ -45,8 +46,9 @@ def test_one_photo_is_drawn_into_the_file_named(desk: Desk, tmp_path: Path) -> N
         assert desk.convert(sources=(str(photo),), output=tmp_path / name).done == 1
         with Pillow.open(tmp_path / name) as drawing:
             assert drawing.format == kind
-    assert desk.convert(sources=(str(photo),), output=tmp_path / "z.png", faces="all").drawings == 2
-    assert (tmp_path / "z.2.png").exists()
+    several = desk.convert(sources=(str(photo),), output=tmp_path / "z.png", faces="all")
+    assert several.files == (tmp_path / "z.png", tmp_path / "z.2.png")
+    assert all(file.exists() for file in several.files)
     taken = tmp_path / "mine.png"
     save_photo(taken)
     result = desk.convert(sources=(str(photo),), output=taken)
@@ -54,10 +56,24 @@ def test_one_photo_is_drawn_into_the_file_named(desk: Desk, tmp_path: Path) -> N
     assert codes(desk.convert(sources=(str(taken),), output=taken)) == {"mine.png": "name_taken"}
 
 
+def test_the_name_of_the_file_says_the_format(desk: Desk) -> None:
+    photo = save_photo(desk.photos / "p.jpg", 90)
+    for changes in ({"quality": 30}, {"format": "jpeg", "existing": "overwrite"}):  # another name of the same format
+        result = desk.convert(sources=(str(photo),), output=desk.out / "me.jpg", **changes)
+        assert result.files == (desk.out / "me.jpg",)
+        with Pillow.open(*result.files) as drawing:
+            assert drawing.format == "JPEG"
+    desk.out.joinpath("folder.svg").mkdir()  # a folder that is there is no file, whatever its name ends in
+    desk.convert(output=desk.out / "folder.svg", format="jpg")
+    assert (desk.out / "folder.svg" / "p.jpg").exists()
+
+
 @pytest.mark.parametrize(
     ("output", "changes", "told"),
     [
-        ("me.png", {"format": "jpg"}, "leave out one of them"),
+        ("me.png", {"format": "jpg"}, r"ends in \.png, but --format is jpg: name it me\.jpg, or give --format png"),
+        ("me.svg", {"format": "png"}, r"ends in \.svg, but --format is png"),
+        ("me.png", {"quality": 30}, "png has no --quality"),
         ("me.bmp", {}, r"not written as \.bmp"),
         ("me.PNG", {}, r"not written as \.PNG"),
         ("me.png", {"gallery": True}, "name one with --output"),

@@ -48,8 +48,11 @@ def test_all_faces_or_the_largest(astronaut: np.ndarray) -> None:
     (second,) = PortraitExtractor("2,5,9", segmenter=Everywhere()).extract(page, {})
     assert second.number == 2
     assert [(each.code, each.message) for each in second.warnings if each.code == "too_few_faces"] == [
-        ("too_few_faces", "no face 5, 9: there are 2, counted from left to right")
+        ("too_few_faces", "the photo has no face 5, 9: there are 2, counted from left to right")
     ]
+    with pytest.raises(PhotoError, match="the photo has no face 7, 9: there are 2, counted from left to right") as none:
+        PortraitExtractor("7,9", segmenter=Everywhere()).extract(page, {})
+    assert none.value.code == "too_few_faces"
     (first, _) = PortraitExtractor("1,2", segmenter=Everywhere()).extract(page, {})
     assert "too_few_faces" not in {each.code for each in first.warnings}
 

@@ -34,7 +34,7 @@ def test_what_is_asked_for_by_name_counts_more_than_the_header() -> None:
 def test_pages_and_files_are_as_large_and_as_plain_as_asked_for() -> None:
     asked = wanted({"size": "10cm", "dpi": "600", "two-tone": "true"}, "", Recipe()).recipe
     assert asked.page == PageOptions(size="10cm", dpi=600)
-    assert asked.file == FileOptions(two_tone=True)
+    assert asked.file == FileOptions("png", two_tone=True)
     assert wanted({"size": "700"}, "", Recipe()).recipe.page.side == 700
 
 

@@ -112,5 +112,5 @@ def test_quality_makes_files_smaller(name: str) -> None:
     ("name", "option", "fits"), [("png", "quality", "jpg"), ("jpg", "transparent", "png"), ("jpeg", "two_tone", "tiff")]
 )
 def test_what_a_format_has_not_is_refused(name: str, option: str, fits: str) -> None:
-    with pytest.raises(OptionsError, match=f"--format {name} has no --{option.replace('_', '-')}.*{fits}"):
+    with pytest.raises(OptionsError, match=f"^{name} has no --{option.replace('_', '-')}.*{fits}"):
         FileOptions(name, **{option: 50 if option == "quality" else True})  # type: ignore[arg-type]
