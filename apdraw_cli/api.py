@@ -112,7 +112,7 @@ class Artist:
             prepared = self._prepared(photo, landmarks)
             if prepared is None:
                 return []
-            images = trimmed(draw_prepared(prepared, self.engine), prepared)
+            images = trimmed(draw_prepared(prepared, self.engine), prepared, self.recipe.page.background)
         return [
             Drawing(image, portrait.face, portrait.transform, portrait.warnings)
             for image, portrait in zip(images, prepared.portraits, strict=True)

@@ -113,6 +113,9 @@ class FileOptions:
         return self.format is not None and FORMATS[self.format].vector
 
 
+Background = Literal["white", "drawn"]
+
+
 @dataclass(frozen=True)
 class PageOptions:
     """What the pages are like that become files.
@@ -146,6 +149,11 @@ class PageOptions:
     )
     dpi: float = option(
         300.0, "Pixels an inch in print, written into the files.", metavar="N", min=1, max=10_000, panel="Page"
+    )
+    background: Background = option(
+        "white",
+        "white: strokes that touch no person are taken off the page. drawn: all that the model draws stays.",
+        panel="Page",
     )
 
     def __post_init__(self) -> None:

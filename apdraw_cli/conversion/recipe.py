@@ -12,7 +12,7 @@ from typing import Any, Final
 from apdraw_cli.conversion.options import DEFAULT_FORMAT, ConvertOptions, FaceOptions, FileOptions, PageOptions
 from apdraw_cli.conversion.storage import Version
 
-PIPELINE_VERSION: Final = 4
+PIPELINE_VERSION: Final = 5
 """To be raised when the way from photo to drawing changes, so that drawings made before are made again."""
 
 STATED: Final = frozenset(("faces", "min_face", "aligned", "detector", "format"))

@@ -6,9 +6,11 @@ import numpy as np
 
 from apdraw_cli.conversion.enlarge import resized
 from apdraw_cli.conversion.formats import FORMATS
+from apdraw_cli.conversion.options import Background
 from apdraw_cli.conversion.place import over_photo, placed
 from apdraw_cli.conversion.portraits import Prepared
 from apdraw_cli.conversion.recipe import Recipe
+from apdraw_cli.conversion.strays import without_strays
 from apdraw_cli.faces.align import beyond_photo
 from engines.portrait import SIZE, WHITE, Image
 
@@ -25,17 +27,19 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
         Pages, uint8 [H, W] each, or [H, W, 3] RGB over the photo, one for each file; at least one.
     """
     side = None if FORMATS[recipe.format].vector else recipe.page.side
+    finished = trimmed(drawings, prepared, recipe.page.background)
     if recipe.page.place == "photo":
-        page = placed(trimmed(drawings, prepared), prepared, side)
+        page = placed(finished, prepared, side)
         return [page if prepared.photo is None or recipe.page.over == "white" else over_photo(page, prepared.photo)]
     side = side or SIZE
-    return [resized(drawing, side) for drawing in trimmed(drawings, prepared)]
+    return [resized(drawing, side) for drawing in finished]
 
 
-def trimmed(drawings: Sequence[Image], prepared: Prepared) -> list[Image]:
-    """Drawings that are white where their photo does not reach."""
+def trimmed(drawings: Sequence[Image], prepared: Prepared, background: Background) -> list[Image]:
+    """Drawings that are white where their photo does not reach, and with a white background beside the person too."""
     kept = []
-    for drawing, portrait in zip(drawings, prepared.portraits, strict=True):
-        beyond = beyond_photo(prepared.photo_size, portrait.transform)
-        kept.append(np.where(beyond, np.uint8(WHITE), drawing) if beyond.any() else drawing)
+    for drawing, found in zip(drawings, prepared.portraits, strict=True):
+        beyond = beyond_photo(prepared.photo_size, found.transform)
+        page = np.where(beyond, np.uint8(WHITE), drawing) if beyond.any() else drawing
+        kept.append(without_strays(page, found.portrait.mask) if background == "white" else page)
     return kept

@@ -12,13 +12,13 @@ from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import Version
 from engines.options import choices_of, described
 
-DEFAULTS = "85d3e285ee5c4cf58bd106890d23fd21fb80a21a6f007d56097dbeeef88b79a2"
-OTHERS = "2686f9170f8cae3837b5334475534509f584c03aca38a80be7ad54808506e776"
-ALIGNED = "1ffcfc13555b88252f046ec96fa7c93bf6fe9e9bb3d43326c20cd6f527454ee0"
-ALIGNED_WITH_LANDMARKS = "daabf396cb2446baddb6aa850a67b76371040f016508cd9b8a69277a2d592e96"
+DEFAULTS = "e484a5c2d13c290ddb39cd8cab98baf165faacceba1bbdb7f2d3e157ba87e4c4"
+OTHERS = "0791558861f94e30c6520542e3c2f7b1bec57b889de4ed34bbe2c287eb0a80a2"
+ALIGNED = "4306e15a500b39f16d93f917cdc4c69763b6740dbdb9d4e75eb3290fa10e9ffa"
+ALIGNED_WITH_LANDMARKS = "1e61e9a16fb4bff626d86b72d60c57457ee4af83acde47af8bffdcb9d7fbddb7"
 
 
-def test_drawings_of_earlier_versions_stay_current() -> None:
+def test_drawings_of_earlier_commits_stay_current() -> None:
     assert Recipe().checksum() == DEFAULTS
     others = Recipe(FaceOptions("all", 20.0, False, "retinaface-resnet50"), FileOptions("webp"))
     assert others.checksum() == OTHERS
