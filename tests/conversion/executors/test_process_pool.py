@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -163,6 +164,65 @@ def test_after_twenty_kills_all_tasks_are_accounted_for() -> None:
                 os.kill(pid, signal.SIGKILL)
     assert sorted(done) == list(range(600))
     assert len(killed) == 20
+
+
+BIG = 8_000_000
+"""Bytes of a result, of which a pipe holds a hundredth at most."""
+
+SMALLEST_PIPE = 4096
+
+
+def sends_much(folder: Path, fate: signal.Signals, number: int) -> bytes:
+    """A big result; every third task's worker is killed or frozen while it sends it, the first time."""
+    mark = folder / str(number)
+    with mark.open("a") as tries:
+        tries.write("tried\n")
+    if number % 3 == 0 and mark.stat().st_size == len("tried\n"):
+        threading.Thread(target=strike_while_sending, args=(pipe_of_answers(), fate), daemon=True).start()
+    return bytes([number]) * BIG
+
+
+def pipe_of_answers() -> int:
+    """The pipe that this worker writes to, made so small that sending takes a while."""
+    import fcntl
+
+    for descriptor in range(3, 20):
+        with contextlib.suppress(OSError):
+            writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+            if writes and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
+                return descriptor
+    raise AssertionError("a worker without a pipe")
+
+
+def strike_while_sending(pipe: int, fate: signal.Signals) -> None:
+    """Runs in a thread of a worker: waits until a part of the answer is in its pipe."""
+    import fcntl
+    import termios
+
+    held = bytearray(4)
+    while True:
+        fcntl.ioctl(pipe, termios.FIONREAD, held)
+        if int.from_bytes(held, sys.byteorder):
+            os.kill(os.getpid(), fate)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into a pipe from its writing end")
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_after_twenty_losses_of_workers_within_the_send_all_tasks_are_done(
+    tmp_path: Path, fate: signal.Signals
+) -> None:
+    limit, longest, last = 10.0, 0.0, time.monotonic()
+    pool = WorkerPool(partial(sends_much, tmp_path, fate), fine, 2, never, limit=limit)
+    done = {}
+    for number, result in pool.results(iter(range(60))):
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        done[number] = isinstance(result, bytes) and result == bytes([number]) * BIG
+    assert done == dict.fromkeys(range(60), True)
+    tried = {number: (tmp_path / str(number)).read_text().count("tried") for number in range(0, 60, 3)}
+    assert tried == dict.fromkeys(tried, 2)  # the first answer of each was lost, though a part of it was sent
+    assert longest < 2 * limit + 60  # both tries, and workers that start on a busy machine
 
 
 def test_tasks_are_taken_up_as_they_are_needed() -> None:
