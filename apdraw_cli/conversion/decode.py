@@ -59,6 +59,8 @@ TURNS: Final[dict[int, Callable[[Image], Image]]] = {
 MAX_TEXT: Final = 64 * 1024**2
 """Bytes of texts and of a profile in a PNG, unpacked, that are read; larger ones are passed over."""
 
+CUT_OFF: Final = "the file is cut off: its end is missing"
+
 TEXT_LIMITS: Final = ("too large", "too much memory")
 """What Pillow says where they are larger."""
 
@@ -222,6 +224,8 @@ def _open(data: bytes) -> Pillow.Image:
     if (size := webp_size(data)) is not None:  # Pillow takes the memory when it opens it
         _check_number_of_pixels(size)
         _check_memory(size, bytes_a_pixel("WEBP", "RGB"))
+        if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+            raise PhotoError("truncated", CUT_OFF)
     try:
         with _without_pillows_limits():
             return Pillow.open(io.BytesIO(data), formats=FORMATS if kind is None else (kind[0],))
@@ -300,7 +304,7 @@ def _why_not_decoded(error: Exception) -> PhotoError:
     if is_want_of_memory(error):
         return PhotoError("out_of_memory", NO_MEMORY)
     if any(words in str(error).lower() for words in ("truncated", "end of file")):
-        return PhotoError("truncated", "the file is cut off: its end is missing")
+        return PhotoError("truncated", CUT_OFF)
     reason = " ".join(str(error).split()) or type(error).__name__
     return PhotoError("damaged", f"the file is damaged: {reason}")
 

@@ -26,8 +26,11 @@ NEARLY_ALL: Final = 99
 DARK: Final = 64
 """The high bytes of samples of at most 14 bits in 16 are all below."""
 
-BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, FORMAT = 258, 259, 262, 277, 284, 339
+SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, FORMAT = 254, 258, 259, 262, 277, 284, 339
 """Tags of TIFF."""
+
+REDUCED: Final = 1
+"""Bit of `SUBFILE`: a preview of another picture in the file."""
 
 WHITE_IS_ZERO: Final = 0
 SEPARATE: Final = 2
@@ -99,6 +102,8 @@ def check_tiff(picture: Pillow.Image) -> None:
         PhotoError: `unsupported`.
     """
     tags = getattr(picture, "tag_v2", {})
+    if _first(tags.get(SUBFILE, 0)) & REDUCED:
+        raise unsupported_tiff("that begins with a small preview, as raw files of cameras do")
     if tags.get(PLANAR) == SEPARATE and tags.get(SAMPLES, 1) > 1 and is_deep(picture):
         raise unsupported_tiff("of colours in separate planes of 16 bits")
 

@@ -261,8 +261,13 @@ def test_cut_off_files(file_format: str, share: float) -> None:
         pytest.importorskip("pillow_heif").register_heif_opener()
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     data = saved(noise, file_format)
-    expected = {"damaged"} if file_format in ("WEBP", "AVIF") else {"truncated"}
+    expected = {"damaged"} if file_format == "AVIF" else {"truncated"}
     assert error_of(data[: int(len(data) * share)]).code in expected
+
+
+def test_a_webp_that_misses_its_last_bytes_is_cut_off() -> None:
+    error = error_of(saved(RGB, "WEBP")[:-2])
+    assert (error.code, error.message) == ("truncated", "the file is cut off: its end is missing")
 
 
 def test_what_is_no_picture() -> None:

@@ -84,6 +84,15 @@ def test_kinds_of_tiff_that_are_not_read_are_named() -> None:
     assert error_of(b"II*\0\x08\0\0\0garbage").code == "damaged"
 
 
+def test_a_raw_files_preview_is_not_taken_for_the_photo() -> None:
+    """NEF, DNG and their like are TIFFs whose first picture is a thumbnail."""
+    tags: dict[str, tuple[int, ...]] = {"t256": (64,), "t257": (48,), "t258": (8, 8, 8), "t259": (1,), "t262": (2,)}
+    tags |= {"t277": (3,), "t278": (48,)}
+    assert difference(decode(tiff(RGB.tobytes(), **tags, t254=(0,))), RGB) == 0
+    error = error_of(tiff(RGB.tobytes(), **tags, t254=(1,)))
+    assert (error.code, "preview" in error.message) == ("unsupported", True)
+
+
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
