@@ -74,7 +74,7 @@ class SegmenterGraph(nn.Module):
 
 
 def train(dataset: Path, *, steps: int, batch_size: int, seed: int, log_every: int = 100) -> Segmenter:
-    """Trains on the portraits of the split `train`; round frames are welcome here."""
+    """Trains on the portraits of the split `train`."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     photos, labels = load(dataset, "train", SEEN_SIZE)
@@ -112,7 +112,7 @@ def load(dataset: Path, split: str, size: int) -> tuple[list[Image], list[Image]
     """
     photos, labels = [], []
     for entry in read_index(dataset):
-        if entry["split"] != split or entry["left_out"] not in (None, "round frame"):
+        if entry["split"] != split or entry["left_out"]:
             continue
         photo = read_picture(file_of(dataset, "photos", entry["name"]), cv2.IMREAD_COLOR_RGB, SIZE)
         label = read_picture(file_of(dataset, "labels", entry["name"]), cv2.IMREAD_GRAYSCALE, SIZE)
@@ -170,7 +170,7 @@ def _vary(photo: Image, labels: Image, other: Image, rng: np.random.Generator) -
     """The portrait moved, relit, and now and then before another background or in a round frame."""
     if rng.random() < 0.45:
         photo = _another_background(photo, labels, other, rng)
-    if rng.random() < 0.12:
+    if rng.random() < 0.25:
         photo, labels = _in_round_frame(photo, labels, rng)
     matrix = cv2.getRotationMatrix2D((SEEN_SIZE / 2, SEEN_SIZE / 2), rng.uniform(-12, 12), rng.uniform(0.85, 1.2))
     matrix[:, 2] += rng.uniform(-10, 10, 2)
@@ -212,13 +212,17 @@ def _another_background(photo: Image, labels: Image, other: Image, rng: np.rando
 
 
 def _in_round_frame(photo: Image, labels: Image, rng: np.random.Generator) -> tuple[Image, Image]:
-    """The portrait cut out as a disc on a plain page."""
+    """The portrait cut out as a disc on a plain page, now and then with a ring around it."""
     y, x = np.mgrid[0:SEEN_SIZE, 0:SEEN_SIZE]
     centre_x, centre_y = rng.uniform(0.45, 0.55, 2) * SEEN_SIZE
     radius = rng.uniform(0.42, 0.6) * SEEN_SIZE
-    outside = (x - centre_x) ** 2 + (y - centre_y) ** 2 > radius**2
-    page = np.uint8(255) if rng.random() < 0.5 else rng.integers(0, 256, 3).astype(np.uint8)
-    return np.where(outside[..., None], page, photo), np.where(outside, np.uint8(0), labels)
+    distance = np.hypot(x - centre_x, y - centre_y)
+    outside = distance > radius
+    page, ring = (np.uint8(255) if rng.random() < 0.5 else rng.integers(0, 256, 3).astype(np.uint8) for _ in range(2))
+    framed = np.where(outside[..., None], page, photo)
+    if rng.random() < 0.3:
+        framed = np.where((outside & (distance < radius + rng.uniform(1, 4)))[..., None], ring, framed)
+    return framed, np.where(outside, np.uint8(0), labels)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ LEFT_OUT = {"4": "round frame", "5": "no face"}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six dark people before light backgrounds; the first three are there to learn from."""
+    """Six dark people before light backgrounds; the first three are there to learn from, the fourth to measure on."""
     folder = tmp_path_factory.mktemp("dataset")
     for part in ("photos", "labels"):
         (folder / part).mkdir()
@@ -56,9 +56,10 @@ def test_the_graph_gives_probabilities_at_a_quarter_of_the_portrait() -> None:
     torch.testing.assert_close(probabilities.sum(dim=3), torch.ones(2, SIZE // 4, SIZE // 4))
 
 
-def test_round_frames_are_learnt_from_and_other_left_out_portraits_are_not(dataset: Path) -> None:
+def test_portraits_that_were_left_out_are_not_learnt_from(dataset: Path) -> None:
+    """In round frames the labels at hand often take the whole disc for the person."""
     photos, labels = load(dataset, "train", SEEN_SIZE)
-    assert len(photos) == len(labels) == 4
+    assert len(photos) == len(labels) == 3
     assert photos[0].shape == (SEEN_SIZE, SEEN_SIZE, 3)
     assert set(np.unique(labels[0])) == {0, 1, 2}
     assert len(load(dataset, "val", SIZE)[0]) == 1
