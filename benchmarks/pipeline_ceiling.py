@@ -10,6 +10,7 @@ all photos pass through. The first fifth of the photos, while workers start, is 
 
 import argparse
 import functools
+import os
 import shutil
 import tempfile
 import threading
@@ -23,16 +24,18 @@ import numpy as np
 import psutil
 
 from apdraw_cli.commands.convert import convert, retinaface_extractor
+from apdraw_cli.conversion.executors.malloc import keep_freed_memory
 from apdraw_cli.conversion.formats.png import encode_picture
 from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.portraits import Extractor
+from apdraw_cli.faces.align import IDENTITY
 from apdraw_cli.faces.detect import Face
 from apdraw_cli.faces.extract import DetectedPortrait
 from benchmarks.kernels import tell
 from engines.base import GPU_BATCH_SIZE
-from engines.portrait import Image, Landmarks, Portrait, PortraitBatch
+from engines.portrait import SIZE, Image, Landmarks, Portrait, PortraitBatch
 from engines.select import open_engine, shipped_model
 from engines.synthetic import synthetic_portraits
 
@@ -65,7 +68,7 @@ class Ready:
     def __init__(self) -> None:
         made = synthetic_portraits(1)
         face = Face((1.0, 2.0, 3.0, 4.0), 0.9, made.landmarks[0])
-        self._found = [DetectedPortrait(face, Portrait(made.photo[0], made.landmarks[0], made.mask[0]))]
+        self._found = [DetectedPortrait(face, IDENTITY, Portrait(made.photo[0], made.landmarks[0], made.mask[0]))]
 
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None
@@ -144,8 +147,9 @@ class _Watch(Silent):
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """Processor time of this process, and of the processes that it has started and that still run."""
-    children = 0.0
+    """Processor time of this process, and of all processes that it has started."""
+    ended = os.times()
+    children = ended.children_user + ended.children_system
     for child in psutil.Process().children(recursive=True):
         try:
             times = child.cpu_times()
@@ -163,6 +167,7 @@ def measure(photos: Sequence[Path], workers: int, count: int) -> Ceiling:
         workers: number of processes.
         count: how many photos to convert.
     """
+    keep_freed_memory()  # as the command does
     engine, watch = NoCost(), _Watch(count)
     with tempfile.TemporaryDirectory(prefix="apdraw-ceiling-") as scratch:
         source = Path(scratch) / "photos"
@@ -187,7 +192,7 @@ def _fill(folder: Path, photos: Sequence[Path], count: int) -> None:
             shutil.copy(photo, folder / f"{number:06d}{photo.suffix}")
         return
     first = folder / "000000.png"
-    first.write_bytes(encode_picture(np.full((64, 64, 3), 90, np.uint8)))
+    first.write_bytes(encode_picture(np.full((SIZE, SIZE, 3), 90, np.uint8)))
     for number in range(1, count):
         (folder / f"{number:06d}.png").hardlink_to(first)
 

@@ -70,6 +70,8 @@ def inside(folder: Path, name: str) -> Path:
     if not is_name(name):
         raise OutsideError(name)
     path = folder / name
+    if "/" not in name:
+        return path
     real, parent = os.path.realpath(folder), os.path.realpath(path.parent)
     if parent != real and not parent.startswith(os.path.join(real, "")):
         raise OutsideError(name)

@@ -253,9 +253,7 @@ class Manifest:
             raise UnfitError(
                 f"cannot write {self._told}: {error.strerror or error}; drawings are kept, make room and run it again"
             ) from error
-        record = _record(line)
-        if record is not None:
-            self.history.add(record, place, self._number)
+        self.history.add(_record_of(outcome), place, self._number)
 
 
 def _take_in(output: Storage, name: str, parts: list[str]) -> None:
@@ -283,7 +281,7 @@ def line_of(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "outputs": outcome.outputs,
         "faces": [_face(face) for face in outcome.faces],
-        "transform": [[[round(float(x), 6) for x in row] for row in each] for each in outcome.transforms],
+        "transform": [[[round(x, 6) for x in row] for row in each.tolist()] for each in outcome.transforms],
         "warnings": [{"code": each.code, "message": each.message} for each in outcome.warnings],
         "error": error and {"code": error.code, "message": error.message},
         "source_size": source.size,
@@ -293,6 +291,23 @@ def line_of(outcome: Outcome) -> dict[str, Any]:
         "engine": outcome.engine,
         "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
     }
+
+
+def _record_of(outcome: Outcome) -> Record:
+    """The record in the line of an outcome."""
+    source, error = outcome.source, outcome.error
+    return Record(
+        source.name,
+        source.root,
+        outcome.status,
+        outcome.outputs,
+        error.code if error else "",
+        error.message if error else "",
+        source.size,
+        source.mtime_ns,
+        outcome.model_sha256,
+        outcome.recipe_sha256,
+    )
 
 
 def _record(line: dict[str, Any] | None) -> Record | None:
@@ -336,5 +351,5 @@ def _face(face: "Face") -> dict[str, Any]:
     return {
         "box": [round(float(value), 2) for value in face.box],
         "score": round(float(face.score), 4),
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in face.landmarks.tolist()],
     }

@@ -129,7 +129,8 @@ class Planner:
         """Why a photo's drawing cannot be written, if its name is taken."""
         if self._options.run.existing == "error" and self._output.exists(drawing):
             return PhotoError("exists", f"{drawing} exists already")
-        if self._output.identity(drawing) == source.storage.identity(source.name) is not None:
+        there = self._output.identity(drawing)
+        if there is not None and there == source.storage.identity(source.name):
             return PhotoError("name_taken", "its drawing would replace it: name another --output")
         owner = self._history.owner(drawing)
         if owner is None or known or self._options.run.existing == "overwrite":

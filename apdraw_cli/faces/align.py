@@ -96,6 +96,10 @@ def beyond_photo(size: tuple[int, int], transform: Transform) -> npt.NDArray[np.
     places = np.arange(SIZE)
     beyond = np.zeros((SIZE, SIZE), np.bool_)
     for (along_x, along_y), length in zip(turn, size, strict=True):
-        place = along_x * (places[None, :] - shift[0]) + along_y * (places[:, None] - shift[1])
-        beyond |= (place < -0.5) | (place > length - 0.5)
+        across, down = along_x * (places - shift[0]), along_y * (places - shift[1])
+        # Nothing goes beyond where the corners do not, as in most photos.
+        if across.min() + down.min() < -0.5:
+            beyond |= across[None, :] + down[:, None] < -0.5
+        if across.max() + down.max() > length - 0.5:
+            beyond |= across[None, :] + down[:, None] > length - 0.5
     return beyond

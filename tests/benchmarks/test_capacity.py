@@ -78,6 +78,13 @@ def test_an_engine_of_no_cost_hands_out_drawings():
     assert engine.sizes == [1]
 
 
+def test_photos_go_the_whole_way_to_an_engine_of_no_cost():
+    found = pipeline_ceiling.measure([], workers=1, count=20)
+    assert found.photos_per_second > 0
+    assert 0 < found.main_seconds < 1
+    assert 0 <= found.worker_seconds < 1
+
+
 def test_a_section_that_is_none_is_told(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["gpu_check", "everything"])
     with pytest.raises(SystemExit):

@@ -103,6 +103,18 @@ def test_a_line_holds_what_the_contract_names(tmp_path: Path) -> None:
     assert (failed["outputs"], failed["faces"], failed["transform"], failed["engine"]) == ([], [], [], None)
 
 
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_a_line_is_found_as_if_it_was_read_anew(tmp_path: Path, status: str) -> None:
+    error = PhotoError("no_face", "no face was found")
+    outcome = done() if status == "done" else Outcome(photo(), "failed", "recipe", error=error, model_sha256="model")
+    with Manifest(below(tmp_path)) as manifest:
+        manifest.append(outcome)
+        known = manifest.history.of("a/p.jpg")
+        owner = manifest.history.owner("a/p.png")
+    assert known == last(tmp_path, "a/p.jpg") is not None
+    assert owner == (known if status == "done" else None)
+
+
 def test_the_last_line_of_a_photo_counts(tmp_path: Path) -> None:
     with Manifest(below(tmp_path)) as manifest:
         manifest.append(Outcome(photo(), "no_face", error=PhotoError("no_face", "none")))

@@ -84,6 +84,18 @@ def test_what_lies_beyond_a_photo(angle: float) -> None:
     assert not beyond_photo((10_000, 10_000), similarity(moved(angle, 1.0, (5000, 5000)))).any()
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+@pytest.mark.parametrize("shift", [(5000, 5000), (100, 5000), (5000, 100), (9900, 5000), (5000, 9950), (100, 9950)])
+def test_what_lies_beyond_is_told_pixel_by_pixel(angle: float, shift: tuple[float, float]) -> None:
+    transform = similarity(moved(angle, 1.0, shift))
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    pixels = np.stack([columns.ravel(), rows.ravel()], 1)
+    places = (pixels - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
+    expected = ((places < -0.5) | (places > np.array([10_000, 10_000]) - 0.5)).any(axis=1)
+    assert 0 <= expected.mean() < 1
+    assert np.mean(beyond_photo((10_000, 10_000), transform).ravel() == expected) > 0.9999
+
+
 def test_labels_stay_labels() -> None:
     labels = np.repeat(np.arange(3, dtype=np.uint8), 100)[None].repeat(300, 0)
     aligned = warp_labels(labels, np.array([[1.3, 0.2, 5], [-0.2, 1.3, 60]]))

@@ -240,7 +240,7 @@ class _Drawing:
         try:
             for step, prepared in pool.results(steps):
                 if isinstance(prepared, Prepared):
-                    self._threads.put(PendingPhoto(replace(step, data=None), prepared))
+                    self._threads.put(PendingPhoto(step if step.data is None else replace(step, data=None), prepared))
                 else:
                     self._tell(_lost(step, prepared) if isinstance(prepared, Loss) else prepared)
         except BaseException:

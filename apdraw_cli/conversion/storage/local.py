@@ -96,7 +96,8 @@ class LocalStorage:
                 target = inside(Path(self.address), name)
                 with contextlib.suppress(FileNotFoundError):
                     target.lstat()  # which fails for a name that is too long, before another file is replaced
-                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.parent.is_dir():
+                    target.parent.mkdir(parents=True, exist_ok=True)
                 self._sweep(target.parent)
                 part, file = new_part(target.parent)
                 parts.append((part, target))
