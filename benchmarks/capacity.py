@@ -1,6 +1,7 @@
 """Plans machines: photos a second of so many cores and GPUs, from what a photo costs at each station.
 
-    python -m benchmarks.capacity PHOTO ... [--cores 8 16 64] [--cards L4 "RTX 4090"] [--model M.fp16.onnx] [--check]
+    python -m benchmarks.capacity PHOTO ... [--cores 8 16 64] [--cards L4 "RTX 4090"] [--processes 2]
+        [--model M.fp16.onnx] [--check]
 
 What a photo costs is measured here: its preparation in a worker process, its way through the main process, and, where
 the CPU draws, drawing. How fast a GPU draws is computed from the kernels of its engine (`benchmarks.kernels`).
@@ -59,7 +60,7 @@ class Capacity:
     narrowest: str
 
 
-def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None) -> Capacity:
+def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None, processes: int = 1) -> Capacity:
     """The photos a second of a machine: those of its narrowest part.
 
     Args:
@@ -67,11 +68,12 @@ def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None) 
         cores: of the processor, all at one speed.
         workers: processes that prepare photos.
         gpus: portraits a second of all GPUs together; None where the CPU draws.
+        processes: that draw a shard each.
     """
     limits = {
         "cores": cores / (costs.prepare + costs.main + costs.draw),
         "workers": workers / costs.prepare,
-        "main process": 1 / (costs.main * UNDER_LOCK),
+        "main process": processes / (costs.main * UNDER_LOCK),
     }
     if gpus is not None:
         limits["GPUs"] = gpus
@@ -99,14 +101,16 @@ def drawing_cost(engine: Engine) -> float:
         return seconds(10 * engine.concurrency)
 
 
-def table(costs: Costs, kernels: tuple[Kernel, ...], cores: Sequence[int], cards: Sequence[str]) -> list[str]:
+def table(
+    costs: Costs, kernels: tuple[Kernel, ...], cores: Sequence[int], cards: Sequence[str], processes: int = 1
+) -> list[str]:
     """Lines of Markdown: photos a second, and the share of the time that one card is busy."""
     rows = [f"| cores | {' | '.join(cards)} | narrowest |", "|---" * (len(cards) + 2) + "|"]
     for count in cores:
         cells, narrow = [], []
         for card in cards:
             alone = OF_ROOFLINE * portraits_per_second(kernels, CARDS[card], GPU_BATCH_SIZE)
-            found = capacity(costs, count, max(1, count - 1), alone)
+            found = capacity(costs, count, max(1, count - 1), alone, processes)
             cells.append(f"{found.photos_per_second:,.0f} /s, {found.photos_per_second / alone:.0%}")
             narrow.append(found.narrowest)
         rows.append(f"| {count} | {' | '.join(cells)} | {', '.join(dict.fromkeys(narrow))} |")
@@ -145,6 +149,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=400, dest="count", help="measure with so many, over and over")
     parser.add_argument("--cores", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     parser.add_argument("--cards", nargs="+", default=list(CARDS), choices=CARDS)
+    parser.add_argument("--processes", type=int, default=1, help="that draw a shard each, on the same card")
     parser.add_argument("--model", type=Path, default=shipped_model().with_suffix(TWINS["fp16"]))
     parser.add_argument("--compute-capability", default="8.9")
     parser.add_argument("--check", action="store_true")
@@ -154,7 +159,7 @@ def main() -> None:
     if given.check:
         check(given.photos, costs, given.count)
     kernels = kernels_of(given.model, GPU_BATCH_SIZE, given.compute_capability)
-    for line in table(costs, kernels, given.cores, given.cards):
+    for line in table(costs, kernels, given.cores, given.cards, given.processes):
         tell(line)
 
 

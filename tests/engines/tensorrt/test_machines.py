@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from conversion_fakes import Desk, no_engine, save_photo
 from fake_cuda import FakeCuda, FakeDriver, cudaError_t
 from fake_tensorrt import FakeTensorRT, install
 
@@ -115,6 +116,29 @@ def test_each_engine_is_built_and_inspected_on_the_gpu_that_is_to_draw(start, mo
     runtime, flavors = start(MACHINES["L4 and T4, TensorRT, `--device cuda`"])
     open_engine(model, engine="tensorrt", device="cuda:1,cuda:0").close()
     assert flavors["tensorrt"].built == [("7.5",), ("8.9",)]
+    assert runtime.leaked() == []
+
+
+def test_shards_of_a_gpu_each_are_one_conversion(start, model, tmp_path):
+    """A process for each GPU, all into one folder, as the page of capacities tells."""
+    runtime, _ = start(Machine((L4, L4), ("tensorrt",)))
+    desk = Desk(tmp_path)
+    for number in range(6):
+        save_photo(desk.photos / f"p{number}.png", 100 + number)
+
+    def draw(**options):
+        return desk.convert(lambda given, _: open_engine(model, engine="tensorrt", device=given.device), **options)
+
+    results = [draw(shard=f"{number}/2", device=f"cuda:{number}") for number in (0, 1)]
+    assert [result.device for result in results] == ["cuda:0", "cuda:1"]
+    assert sum(result.done for result in results) == 6
+    assert min(result.done for result in results) > 0
+    whole = tmp_path / "whole"
+    draw(output=whole, device="cuda:0")
+    drawings = {path.name: path.read_bytes() for path in whole.glob("*.png")}
+    assert {path.name: path.read_bytes() for path in desk.out.glob("*.png")} == drawings
+    assert desk.convert(no_engine).skipped == 6
+    assert [path.name for path in desk.out.glob("apdraw-manifest*")] == ["apdraw-manifest.jsonl"]
     assert runtime.leaked() == []
 
 
