@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -66,11 +67,17 @@ def new_part(folder: Path) -> tuple[Path, BinaryIO]:
     return part, os.fdopen(os.open(part, _NEW, 0o666), "wb")
 
 
-def sweep(folder: Path) -> None:
-    """Removes what killed programs left in a folder; this process' own files stay."""
+def sweep(folder: Path, seconds: float = 0.0) -> None:
+    """Removes what killed programs left in a folder; this process' own files stay.
+
+    Args:
+        folder: where it lies.
+        seconds: what is younger stays too, where other programs may be writing.
+    """
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             found = _PART.fullmatch(path.name)
             if found and found["run"] != _RUN and is_regular(path):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if not seconds or time.time() - path.stat().st_mtime > seconds:
+                        path.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from apdraw_cli import __version__
 from apdraw_cli.commands.gallery import check_page, gallery
 from apdraw_cli.conversion import conversion
 from apdraw_cli.conversion.gather import gather
@@ -25,9 +26,12 @@ from apdraw_cli.conversion.storage import open_storage
 from apdraw_cli.conversion.storage.model import fetched_model
 from engines.errors import ApdrawError, UnfitError, UsageError
 from engines.installed import pip_install
+from engines.model_info import sha256
 from engines.options import EngineOptions
 
 if TYPE_CHECKING:
+    from apdraw_cli.conversion.executors.base import Executor
+    from apdraw_cli.conversion.executors.cluster import ClusterExecutor
     from apdraw_cli.conversion.portraits import Extractor
     from engines.base import Engine
 
@@ -98,18 +102,48 @@ def convert(
         check_page(open_storage(str(sources.output)))
     model, checksum = _model(options)
     stop = stop or threading.Event()
-    executor = LocalExecutor(
-        Recipe.of(options),
-        open_storage(str(sources.output)),
-        lambda: open_engine(options.engine, model) if open_engine else generator_engine(options.engine, model, stop),
-        open_extractor,
-        workers=options.run.workers,
-        time_limit=options.run.time_limit,
-        debug=debug,
-    )
+    executor: Executor
+    if options.run.cluster is not None:
+        executor = _on_cluster(options, sources, open_engine or generator_engine, open_extractor)
+    else:
+        executor = LocalExecutor(
+            Recipe.of(options),
+            open_storage(str(sources.output), shared=sources.shard is not None),
+            lambda: (
+                open_engine(options.engine, model) if open_engine else generator_engine(options.engine, model, stop)
+            ),
+            open_extractor,
+            workers=options.run.workers,
+            time_limit=options.run.time_limit,
+            debug=debug,
+        )
     with contextlib.closing(executor):
         result = conversion.run(options, sources, model, checksum, executor, listener, stop)
     return _with_gallery(result, listener, stop) if options.run.gallery else result
+
+
+def _on_cluster(
+    options: ConvertOptions,
+    sources: SourceSet,
+    open_engine: "Callable[[EngineOptions, Path], Engine]",
+    open_extractor: "Callable[[FaceOptions], Extractor]",
+) -> "ClusterExecutor":
+    from apdraw_cli.conversion.executors.cluster import ClusterExecutor
+    from apdraw_cli.conversion.executors.cluster_worker import Order
+
+    order = Order(
+        version=__version__,
+        recipe=Recipe.of(options),
+        output=str(sources.output),
+        model=replace(options.model, model=options.model.model and options.model.path.absolute()),
+        model_file_sha256=sha256(options.model.path),
+        engine=options.engine,
+        open_engine=open_engine,
+        open_extractor=open_extractor,
+        workers=options.run.workers,
+        time_limit=options.run.time_limit,
+    )
+    return ClusterExecutor(str(options.run.cluster), order)
 
 
 def _with_gallery(result: ConvertResult, listener: Listener, stop: threading.Event) -> ConvertResult:

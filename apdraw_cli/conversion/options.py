@@ -252,6 +252,14 @@ class RunOptions:
         metavar="I/N",
         shown="all photos",
     )
+    cluster: str | None = option(
+        None,
+        "Draw on a Dask cluster: address of its scheduler, as tcp://host:8786, or its scheduler file; local: one on "
+        "this machine. Photos and drawings lie in folders that all its machines share, or in buckets.",
+        metavar="ADDRESS|local",
+        shown="this process and its workers",
+        panel="Drawing",
+    )
     workers: int | None = option(
         None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
     )

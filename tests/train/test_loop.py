@@ -6,9 +6,11 @@ import random
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,11 +219,42 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp
     assert time.monotonic() - started < GRACE
 
 
-def test_two_processes_have_the_gradients_of_one(tiny_dataset: Path, tmp_path: Path) -> None:
+def started_together(script: str, dataset: str, out: str) -> None:
+    """Two processes that the first one starts."""
+    subprocess.run([sys.executable, script, dataset, out, "2", "1"], check=True, capture_output=True)
+
+
+def started_on_two_machines(script: str, dataset: str, out: str) -> None:
+    """A torchrun for each of two machines, which are both this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    first = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    machines = [
+        subprocess.Popen(
+            [*launcher, "--node-rank", rank, *first, script, dataset, out, "1", "1"],
+            stderr=subprocess.PIPE,
+        )
+        for rank in "01"
+    ]
+    try:
+        for machine in machines:
+            errors = machine.communicate(timeout=300)[1]
+            assert machine.returncode == 0, errors.decode()
+    finally:
+        for machine in machines:
+            machine.kill()
+
+
+@pytest.mark.parametrize("start", [started_together, started_on_two_machines], ids=lambda start: start.__name__)
+def test_two_processes_have_the_gradients_of_one(
+    tiny_dataset: Path, tmp_path: Path, start: Callable[[str, str, str], None]
+) -> None:
     script = str(Path(__file__).with_name("ddp_gradients.py"))
     outs = [str(tmp_path / name) for name in ("one.pt", "two.pt")]
     runpy.run_path(script)["main"](str(tiny_dataset), outs[0], 1, 2)
-    subprocess.run([sys.executable, script, str(tiny_dataset), outs[1], "2", "1"], check=True, capture_output=True)
+    start(script, str(tiny_dataset), outs[1])
     one, two = (torch.load(out, weights_only=True) for out in outs)
     assert one.keys() == two.keys()
     for name, gradient in one.items():

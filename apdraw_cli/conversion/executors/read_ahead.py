@@ -30,7 +30,7 @@ def read_ahead(steps: Iterator[Step | None]) -> Generator[Step | None, None, Non
                     if len(waiting) > 2 * REQUESTS or waiting[0].done():
                         yield waiting.popleft().result()
                 else:
-                    yield step
+                    yield step if step is not None or not waiting else waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:

@@ -8,6 +8,11 @@ from apdraw_cli.conversion.storage.url import Place, below, is_url, place
 __all__ = ["Listing", "LocalStorage", "Place", "Storage", "Version", "below", "is_url", "open_storage", "place"]
 
 
-def open_storage(address: str) -> Storage:
-    """Opens the tree of files at an address: the absolute path of a folder, or a URL."""
-    return BucketStorage(address) if is_url(address) else LocalStorage(address)
+def open_storage(address: str, *, shared: bool = False) -> Storage:
+    """Opens the tree of files at an address: the absolute path of a folder, or a URL.
+
+    Args:
+        address: of the tree.
+        shared: other processes write into it at the same time.
+    """
+    return BucketStorage(address) if is_url(address) else LocalStorage(address, shared)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Final
 
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage.base import Listing, Version
@@ -17,6 +17,9 @@ from apdraw_cli.folder_lock import FolderLock, locked
 from engines.atomic_files import new_part, sweep
 from engines.journal import Journal, JournalIndex, read_journal
 from engines.regular_files import NotRegularError, inside, open_regular
+
+LEFT_SECONDS: Final = 3600.0
+"""What is half written for so long in a shared folder was left behind."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,12 @@ class LocalStorage:
 
     Attributes:
         address: absolute path of the folder.
+        shared: other processes write into it at the same time.
     """
 
     flat: ClassVar[bool] = False
     address: str
+    shared: bool = False
     _swept: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def keys(self) -> Iterator[tuple[str, Version]]:
@@ -149,5 +154,5 @@ class LocalStorage:
     def _sweep(self, folder: Path) -> None:
         """Clears a folder of what a killed run left behind, when it is first written to."""
         if str(folder) not in self._swept:
-            sweep(folder)
+            sweep(folder, LEFT_SECONDS if self.shared else 0.0)
             self._swept.add(str(folder))

@@ -10,13 +10,14 @@ from conversion_fakes import RAISES, TWO_FACES, FakeEngine, fake_extractor, save
 
 from apdraw_cli.conversion.executors.base import EngineReady, Executor
 from apdraw_cli.conversion.executors.local import LocalExecutor
+from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.serial import SerialExecutor
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
-from apdraw_cli.conversion.storage import LocalStorage
+from apdraw_cli.conversion.storage import LocalStorage, open_storage
 from engines.errors import EngineError, UnfitError
 
 RECIPE = Recipe(FaceOptions(faces="all"))
@@ -37,6 +38,20 @@ def local_with_a_worker(output: Path, engine: Any, extractor: Any = fake_extract
 
 
 every_executor = pytest.mark.parametrize("make", [serial, local, local_with_a_worker], ids=lambda make: make.__name__)
+
+
+def test_reading_ahead_goes_on_while_nothing_arrives() -> None:
+    storage = open_storage("memory://read-ahead")
+    storage.write({"p.png": b"1", "q.png": b"2"})
+    found = [Source(name, storage.address, name, name) for name in ("p.png", "q.png", "gone.png")]
+    ahead = read_ahead(iter([*(Step(source, source.name, "") for source in found), None, None, None, None]))
+    told = [step for step in ahead if step is not None]
+    assert [(step.source.name, step.data) for step in told] == [("p.png", b"1"), ("q.png", b"2"), ("gone.png", None)]
+    steps = iter([Step(found[0], "p.png", ""), *[None] * 100])
+    ahead = read_ahead(steps)
+    assert next(step for step in ahead if step is not None).data == b"1"
+    assert next(steps, "all") is None  # it did not wait for an end that never comes
+    ahead.close()
 
 
 def never() -> bool:

@@ -1,5 +1,6 @@
 """What every storage promises."""
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_links_are_told_from_folders_and_lead_somewhere(storage: Storage, tmp_pa
     with pytest.raises(OSError, match=r"\[Errno"):
         storage.open_own("q.png")
     assert storage.exists("round")
+
+
+def test_what_others_are_writing_into_a_shared_folder_stays(tmp_path: Path) -> None:
+    others = tmp_path / f".apdraw-{'0' * 8}-{'1' * 16}.part"
+    left = tmp_path / f".apdraw-{'0' * 8}-{'2' * 16}.part"
+    for path in (others, left):
+        path.touch()
+    os.utime(left, (0, 0))
+    open_storage(str(tmp_path), shared=True).write({"p.png": b""})
+    assert (others.exists(), left.exists()) == (True, False)
+    open_storage(str(tmp_path)).write({"p.png": b""})
+    assert not others.exists()
 
 
 def test_it_goes_between_processes(storage: Storage) -> None:
