@@ -2,6 +2,9 @@
 
 import io
 import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import cv2
@@ -61,6 +64,42 @@ def test_rendered_elsewhere_they_are_the_drawing(name: str, drawings: list[Image
 def test_few_nodes_follow_a_drawing(drawings: list[Image]) -> None:
     for drawing in drawings:
         assert 100 < encoded("svg", drawing).count(b"C") < 5000
+
+
+SUBPATH = re.compile(r"M{0} {0}(?:C{0} {0} {0} {0} {0} {0})+Z".format(r"-?\d+\.\d\d"))
+
+
+def test_an_svg_holds_only_what_programs_of_plotters_read(drawings: list[Image]) -> None:
+    """One filled path, whose parts are closed where they began, on the page of the viewBox."""
+    for drawing in drawings:
+        root = ElementTree.fromstring(encoded("svg", drawing, "10cm"))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.attrib == {"width": "100.000mm", "height": "100.000mm", "viewBox": "0 0 512 512"}
+        (path,) = root
+        assert path.tag == "{http://www.w3.org/2000/svg}path"
+        outlines = path.attrib.pop("d")
+        assert path.attrib == {"fill": "#000", "fill-rule": "evenodd"}
+        parts = re.findall(r"M[^M]*", outlines)
+        assert len(parts) > 10
+        for part in parts:
+            assert SUBPATH.fullmatch(part)
+            x, y = np.array(re.findall(r"-?[\d.]+", part), float).reshape(-1, 2).T
+            assert (x[0], y[0]) == (x[-1], y[-1])
+            assert min(x.min(), y.min()) > -2
+            assert max(x.max(), y.max()) < SIZE + 2
+
+
+@pytest.mark.slow
+def test_inkscape_opens_an_svg_at_its_size(drawings: list[Image], tmp_path: Path) -> None:
+    if (inkscape := shutil.which("inkscape")) is None:
+        pytest.skip("needs inkscape")
+    svg, png = tmp_path / "drawing.svg", tmp_path / "drawing.png"
+    svg.write_bytes(encoded("svg", drawings[0], "10cm"))
+    export = ["--export-type=png", f"--export-filename={png}", "--export-dpi=130.048", "--export-background=white"]
+    subprocess.run([inkscape, str(svg), *export], check=True, capture_output=True)
+    with Pillow.open(png) as picture:
+        assert picture.size == (SIZE, SIZE)  # 10 cm at that resolution
+        assert ssim(np.array(picture.convert("L")), drawings[0]) >= LEAST_SSIM
 
 
 def test_an_svg_tells_its_size_in_millimetres() -> None:
