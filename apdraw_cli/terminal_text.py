@@ -68,8 +68,13 @@ def write(stream: TextIO, text: str, *, one_line: bool = True) -> None:
     line = shown(text) if one_line else "\n".join(map(shown, text.split("\n")))
     encoding = stream.encoding or "utf-8"
     line = line.encode(encoding, "replace").decode(encoding)
-    if stream is sys.stderr:
-        with contextlib.suppress(OSError):  # nobody is listening; no reason to stop
-            print(line, file=stream, flush=True)
-    else:
+    # Of standard error nobody may be listening, which is no reason to stop.
+    unheard = contextlib.suppress(OSError) if stream is sys.stderr else contextlib.nullcontext()
+    with unheard, _beside_bars(stream):
         print(line, file=stream, flush=True)
+
+
+def _beside_bars(stream: TextIO) -> contextlib.AbstractContextManager[None]:
+    """While it is open, no bar of tqdm is on the terminal's last line."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    return contextlib.nullcontext() if tqdm is None else tqdm.external_write_mode(file=stream)

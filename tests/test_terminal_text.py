@@ -1,10 +1,12 @@
 """Text for a terminal."""
 
+import io
 import sys
 
 import pytest
+from tqdm import tqdm
 
-from apdraw_cli.terminal_text import duration, photos, rate, shown, table
+from apdraw_cli.terminal_text import duration, photos, rate, shown, table, write
 
 
 def test_cells_stand_one_below_the_other_and_are_not_wrapped_off_a_terminal() -> None:
@@ -19,6 +21,18 @@ def test_a_terminal_is_not_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = table([("p.jpg", "a reason that is longer than the line")])
     assert len(lines) > 1
     assert max(map(len, lines)) <= 30
+
+
+def test_a_line_is_not_written_onto_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with tqdm(total=2, desc="Drawing", file=terminal) as bar:
+        bar.update(1)
+        write(sys.stdout, "2 photos")
+    before, _, after = terminal.getvalue().partition("2 photos\n")
+    assert before.rpartition("\r")[2] == ""  # the bar is cleared
+    assert "Drawing" in after  # and drawn again below
 
 
 def test_what_would_upset_a_terminal_is_replaced() -> None:

@@ -146,9 +146,7 @@ def convert(
                 return console.show(planned(console, plan, prune=run.prune))
         tune_process()
         stop = opened.enter_context(stop_requests())
-        progress = opened.enter_context(
-            ConversionProgress(quiet=quiet, debug=console.debug, each=verbose or run.watch, bar=not run.watch)
-        )
+        progress = ConversionProgress(quiet=quiet, debug=console.debug, each=verbose or run.watch, bar=not run.watch)
         listeners: list[Listener] = [progress]
         results = None
         if jsonl:
@@ -156,9 +154,10 @@ def convert(
         elif console.as_json:
             results = opened.enter_context(KeptResults())
             listeners.append(results)
-        if run.watch:
-            progress.say("Watching: Ctrl-C ends it.")
-        result = commands.convert(options, Together(*listeners), stop=stop, debug=console.debug)
+        with progress:  # whose bar has its last line before the result is told
+            if run.watch:
+                progress.say("Watching: Ctrl-C ends it.")
+            result = commands.convert(options, Together(*listeners), stop=stop, debug=console.debug)
         log.info("%s", totals(result))
         if result.error is not None:
             log.error("%s", result.error)
@@ -252,7 +251,7 @@ def _tell(console: Console, result: "ConvertResult") -> None:
     if result.ignore_known and result.known:
         console.say(f"{photos(result.known)} failed before in the same way, and are not listed.")
     elif result.remembered:
-        console.say(f"{result.remembered} known from before not tried again: --retry-failed does that.")
+        console.say(f"{photos(result.remembered)} known from before not tried again: --retry-failed does that.")
     _tell_passed_over(console, result.other_files, result.drawing_folders)
     if result.pruned:
         console.say(f"{_drawings(result.pruned)} left behind by earlier runs removed.")
@@ -294,7 +293,7 @@ def _tell_passed_over(console: Console, files: "Mapping[str, int]", folders: "Se
         kinds = [f"{count} {ending or 'without an ending'}" for ending, count in ordered[:MOST_ENDINGS_TOLD]]
         left = total - sum(count for _, count in ordered[:MOST_ENDINGS_TOLD])
         told = ", ".join([*kinds, *([f"{left} more"] if left else [])])
-        console.say(shown(f"{total} other file{'s' * (total != 1)}: {told}"))
+        console.say(shown(f"{total} other file{'s' * (total != 1)}, not looked at: {told}"))
     if folders:
         named = ", ".join(folders[:LISTED]) + ", ..." * (len(folders) > LISTED)
         console.say(shown(f"Not looked into, since apdraw drew into it: {named}"))

@@ -55,7 +55,7 @@ def test_drawings_of_earlier_runs_are_no_photos(photos: Path, capsys: pytest.Cap
     show(Console(), result)
     told = capsys.readouterr().out
     assert "6 photos: 4 drawn, 2 made by apdraw; " in told
-    assert "1 other file: 1 .mp4\n" in told
+    assert "1 other file, not looked at: 1 .mp4\n" in told
     assert "Not looked into, since apdraw drew into it: drawings\n" in told
     again = run(photos, output=photos / "all", opener=no_engine)
     assert (again.skipped, again.own_drawings, again.exit_code) == (6, 2, 0)
