@@ -57,7 +57,8 @@ Examples:
   apdraw convert photos -o drawings --faces all
   apdraw doctor
 
-apdraw COMMAND --help tells more. Options can come from a settings file or the environment too: see apdraw config.
+apdraw COMMAND --help tells more. Options can come from a settings file or the
+environment too: see apdraw config.
 """
 
 

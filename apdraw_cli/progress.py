@@ -79,7 +79,7 @@ class Progress:
             self._bar = tqdm(
                 total=total,
                 initial=self._first,
-                unit=f" {self._unit}",
+                unit=self._unit,
                 desc=self._doing,
                 dynamic_ncols=True,
                 file=sys.stderr,

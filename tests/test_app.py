@@ -72,6 +72,17 @@ def test_help_of_a_command(command: str) -> None:
     assert f"apdraw {command}" in result.stdout
 
 
+@pytest.mark.parametrize("command", app.COMMANDS, ids=lambda command: command.name)
+def test_examples_fit_a_terminal_of_80_columns(command: Any) -> None:
+    assert [line for line in command.epilog.splitlines() if len(line) > 78] == []
+
+
+def test_long_choices_are_told_beside_the_value() -> None:
+    text = " ".join(apdraw("convert", "--help").stdout.replace("│", " ").split())
+    assert "One of png, jpg, jpeg, webp, tiff, tif, svg, pdf." in text
+    assert "<crop|photo>" in text
+
+
 def test_help_of_convert_shows_every_option_of_the_contract() -> None:
     text = apdraw("convert", "--help").stdout
     for option in (
@@ -290,8 +301,8 @@ def test_an_error_of_the_program_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("division by zero\nin two lines")
 
-    monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", broken)
-    result = apdraw("doctor")
+    monkeypatch.setattr("apdraw_cli.commands.gallery.gallery", broken)
+    result = apdraw("gallery", "drawings")
     assert result.exit_code == 3
     assert "ZeroDivisionError: division by zero in two lines" in error_line(result)
     assert "--debug" in error_line(result)

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 Examples:
-  apdraw build-engine author.safetensors author.engine              for the GPU here, in half precision
+  apdraw build-engine author.safetensors author.engine
   apdraw build-engine author16.onnx author.engine --batch-size 32
-  apdraw build-engine author16.onnx author.engine --flavor tensorrt-rtx --compute-capability 8.6,8.9,12.0
+  apdraw build-engine author16.onnx author.engine --compute-capability 8.6,8.9
   apdraw convert photos --model author.engine
 
-An engine is code for one version of TensorRT, the kinds of GPU named, and one operating system; OUT.engine.json beside
-it tells which, and has to stay with it. Use no engine of a source that you would not run programs of.
-TensorRT for RTX builds without a GPU; TensorRT needs the GPU that is to draw.
+Without --compute-capability it is for the GPU here. An engine is code for
+one version of TensorRT, the kinds of GPU named, and one operating system;
+OUT.engine.json beside it tells which, and has to stay with it. Use no engine
+of a source that you would not run programs of. TensorRT for RTX builds
+without a GPU; TensorRT needs the GPU that is to draw.
 """
 
 

@@ -24,7 +24,8 @@ Examples:
   faces = "all"
   exclude = ["*.gif", "raw"]
 
-What is typed on the command line counts most, then the environment, then the file.
+What is typed on the command line counts most, then the environment, then
+the file.
 """
 
 

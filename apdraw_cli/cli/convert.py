@@ -34,21 +34,22 @@ EXAMPLES = """
 Examples:
   apdraw convert photos                           draws into photos-drawings
   apdraw convert photos -o drawings --faces all   every face of every photo
-  apdraw convert me.jpg                           draws me-drawing.png beside it
+  apdraw convert me.jpg                           draws me-drawing.png
   apdraw convert me.jpg -o portrait.svg           one photo, into this file
   apdraw convert me.jpg you.heic -o drawings      single photos
   apdraw convert - -o - < me.jpg > portrait.png   through a pipe
   find . -name '*.jpg' | apdraw convert - -o drawings
-  apdraw convert photos --watch                   draws what arrives in photos, until Ctrl-C
-  apdraw convert photos --ignore-known --quiet --log-file apdraw.log   by night: prints only what failed newly
+  apdraw convert photos --watch                   what arrives, until Ctrl-C
+  apdraw convert photos --ignore-known --quiet    prints new failures only
 
-The tree below a folder is mirrored in the output folder. Photos are never touched.
-Run the same command again to draw what is new or has changed.
-What became of each photo is kept in apdraw-manifest.jsonl in the output folder.
+The tree below a folder is mirrored in the output folder. Photos are never
+touched. Run the same command again to draw what is new or has changed. What
+became of each photo is kept in apdraw-manifest.jsonl in the output folder.
 
 Exit codes:
   0    all photos are drawn, or were already
-  1    some photos were not drawn; a table names them (with --ignore-known: photos that were not known to fail)
+  1    some photos were not drawn; a table names them (with --ignore-known:
+       some that were not known to fail)
   2    the command was used wrongly
   3    this machine or the model is not fit for it
   130  interrupted; what was drawn is kept

@@ -19,17 +19,20 @@ EXAMPLES = """
 Examples:
   apdraw evaluate run/generator.safetensors dataset
   apdraw evaluate generator.onnx dataset --output evaluation --json
-  apdraw evaluate others/results/images dataset   drawings made elsewhere, named like the portraits
+  apdraw evaluate others/results/images dataset   drawings made elsewhere
 
-Measured against the data set's own drawings: L1, SSIM, the paper's Chamfer distance and FID;
-and the share of two-tone pixels, and the brightness outside the person.
-FID needs the extra fid, and weights that are downloaded once; where there is no network, name them with --features.
+Drawings made elsewhere are named like the portraits. Measured against the
+data set's own drawings: L1, SSIM, the paper's Chamfer distance and FID; and
+the share of two-tone pixels, and the brightness outside the person. FID needs
+the extra fid, and weights that are downloaded once; where there is no
+network, name them with --features.
 
 Exit codes:
   0    all portraits were measured
   1    some were not; a table names them
   2    the command was used wrongly, or there was nothing to measure
-  3    this machine or the model is not fit for it, or FID was asked for and cannot be had
+  3    this machine or the model is not fit for it, or FID was asked for and
+       cannot be had
   130  interrupted
 """
 

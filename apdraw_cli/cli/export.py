@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
   apdraw export author.safetensors author.onnx
-  apdraw export author.safetensors author.int8.onnx --precision int8 --calibration dataset
+  apdraw export author.safetensors author.int8.onnx --precision int8 \\
+    --calibration dataset
 
-The first of these writes author.fp16.onnx too. apdraw convert --model author.onnx draws with that on a GPU, and with
-author.int8.onnx where the processor is fast in 8 bits.
+The first of these writes author.fp16.onnx too. apdraw convert --model
+author.onnx draws with that on a GPU, and with author.int8.onnx where the
+processor is fast in 8 bits.
 """
 
 

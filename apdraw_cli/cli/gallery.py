@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 Examples:
-  apdraw gallery photos-drawings                     writes photos-drawings/index.html
-  apdraw gallery drawings --photos /mnt/card/photos  if the photos are elsewhere now
+  apdraw gallery drawings                            drawings/index.html
+  apdraw gallery drawings --photos /mnt/card/photos  photos that were moved
 
-Open the page in a browser: photo and drawing with a slider between, search, and filters by what there is to look at.
-It loads nothing from the network. To pass it on, pack the whole folder.
+Open the page in a browser: photo and drawing with a slider between, search,
+and filters by what there is to look at. It loads nothing from the network. To
+pass it on, pack the whole folder.
 """
 
 

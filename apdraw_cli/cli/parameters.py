@@ -5,11 +5,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 
-from engines.options import described
+from engines.options import choices_of, described
+
+WIDEST_CHOICE: Final = 12
+"""Letters of choices that stand in the place of a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +91,7 @@ def _taken(group: type[Any], typed: dict[str, Any]) -> Iterator[tuple[str, Any]]
 def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = False) -> inspect.Parameter:
     """A field as an option; `unset` makes its default None, whatever the field's is."""
     about = field.metadata
+    help_, metavar = _told(field, kind)
     default = None if unset or about["parse"] else field.default
     shown = about["shown"] or (str(field.default) if unset and field.default not in (None, "") else None)
     if about["choices"]:
@@ -108,10 +112,10 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
         names = (f"--{field.name.replace('_', '-')}",)  # and no --no-
     typed = typer.Option(
         *names,
-        help=about["help"],
+        help=help_,
         show_default=shown if shown else field.default not in (None, "", False),
         rich_help_panel=about["panel"],
-        metavar=about["metavar"],
+        metavar=metavar,
         parser=about["parse"] if takes_path else None,
         min=about["min"],
         max=about["max"],
@@ -119,3 +123,14 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, typed]
     )
+
+
+def _told(field: "dataclasses.Field[Any]", kind: Any) -> tuple[str, str | None]:
+    """The help of an option, and what it calls the value: long choices would leave no room for the rest of the help."""
+    told, metavar = field.metadata["help"], field.metadata["metavar"]
+    words = choices_of(field, kind)
+    if metavar is None and len("|".join(words)) > WIDEST_CHOICE:
+        return f"{told} One of {', '.join(words)}.", field.name.replace("_", "-").upper()
+    if metavar is None and not words and int in (kind, *get_args(kind)) and bool not in (kind, *get_args(kind)):
+        return told, "N"
+    return told, metavar

@@ -14,17 +14,18 @@ from apdraw_cli.terminal_text import LISTED
 
 EXAMPLES = """
 Examples:
-  apdraw prepare photos dataset --drawings drawings   drawings/ann.png belongs to photos/ann.jpg
-  apdraw prepare photos dataset --npr                 drawn along face meshes, for pre-training
-  apdraw prepare photos dataset --npr filter          drawn by a filter of tones
+  apdraw prepare photos dataset --drawings drawings   an artist's drawings
+  apdraw prepare photos dataset --npr                 drawn along face meshes
+  apdraw prepare photos dataset --npr filter          drawn by a tone filter
 
-A drawing of the photo's shape, at any size, is laid where the photo lies. Others, and those that fit badly,
-are moved, turned and scaled onto their photo; what still does not match is left out.
-Look at contact-sheet.jpg in the data set before training.
+drawings/ann.png belongs to photos/ann.jpg. A drawing of the photo's shape, at
+any size, is laid where the photo lies. Others, and those that fit badly, are
+moved, turned and scaled onto their photo; what still does not match is left
+out. Look at contact-sheet.jpg in the data set before training.
 
-Run the same command again to go on after an interruption, or to take up what is new or has changed.
-The folders inside PHOTOS are not read.
-The authors' own data set needs no preparing: give its folder to apdraw train.
+Run the same command again to go on after an interruption, or to take up what
+is new or has changed. The folders inside PHOTOS are not read. The authors'
+own data set needs no preparing: give its folder to apdraw train.
 """
 
 

@@ -22,11 +22,12 @@ Examples:
 
 Then, from anywhere on this machine:
   curl --data-binary @me.jpg http://127.0.0.1:8000/draw -o me.png
-  curl --data-binary @me.jpg 'http://127.0.0.1:8000/draw?format=svg' -o me.svg
+  curl --data-binary @me.jpg '127.0.0.1:8000/draw?format=svg' -o me.svg
   curl -F photo=@me.jpg 'http://127.0.0.1:8000/draw?json=true'
 
-/docs describes all that can be asked for, /openapi.json does so for programs, /health tells whether it draws.
-Anyone who reaches the address may draw: there are no passwords and no encryption.
+/docs describes all that can be asked for, /openapi.json does so for programs,
+/health tells whether it draws. Anyone who reaches the address may draw: there
+are no passwords and no encryption.
 """
 
 

@@ -18,8 +18,9 @@ Examples:
   apdraw tidy dataset pretrained.onnx tidied
   apdraw train tidied --stage pretrain --from pretrained --output again
 
-A model that is not sure of a line's place to the pixel draws dashes and specks. Joined, dropped and drawn whole, they
-make drawings that it can learn from.
+A model that is not sure of a line's place to the pixel draws dashes and
+specks. Joined, dropped and drawn whole, they make drawings that it can learn
+from.
 """
 
 

@@ -16,16 +16,18 @@ from train.options import TrainOptions, typed
 
 EXAMPLES = """
 Examples:
-  apdraw train dataset --stage auxiliary --output lines       the line detectors of L_DT
+  apdraw train dataset --stage auxiliary --output lines       line detectors
   apdraw train dataset --stage pretrain --output pretrained
   apdraw train artist --from pretrained --lines lines --output formal
-  apdraw train artist --output formal --resume                goes on where it stopped
+  apdraw train artist --output formal --resume                goes on
   apdraw train dataset --stage pretrain --config mine.toml --dry-run
 
-Options not given take the paper's values for the stage, then those of --preset, then those of --config, a TOML file
-with the same names. The run folder gets config.toml, metrics.jsonl, TensorBoard events, pictures, checkpoints, and at
-the end generator.safetensors (lines.safetensors after the auxiliary stage).
-Under torchrun, each process is one device: torchrun --no-python --nproc-per-node 4 apdraw train ...
+Options not given take the paper's values for the stage, then those of
+--preset, then those of --config, a TOML file with the same names. The run
+folder gets config.toml, metrics.jsonl, TensorBoard events, pictures,
+checkpoints, and at the end generator.safetensors (lines.safetensors after the
+auxiliary stage). Under torchrun, each process is one device:
+torchrun --no-python --nproc-per-node 4 apdraw train ...
 """
 
 

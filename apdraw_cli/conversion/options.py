@@ -78,7 +78,7 @@ class FileOptions:
         None,
         "File format of the drawings.",
         choices=tuple(FORMATS),
-        shown=f"{DEFAULT_FORMAT}; of one file what its name ends in",
+        shown=f"{DEFAULT_FORMAT}, if no file name says it",
     )
     quality: int | None = option(
         None,
@@ -219,9 +219,7 @@ class RunOptions:
         "What to do about drawings that are there: skip those that are up to date, overwrite, or count as errors.",
     )
     retry_failed: bool = option(False, "Try photos again that failed or held no face before.")
-    follow_links: bool = option(
-        False, "Follow links in a folder of photos that lead out of it.", names=("--follow-links/--no-follow-links",)
-    )
+    follow_links: bool = option(False, "Follow links in a folder of photos that lead out of it.")
     exclude: tuple[str, ...] = option(
         (),
         "Leave out files and folders of this name, or of this path below the source folder, as in '*_edited.*'; can be "
