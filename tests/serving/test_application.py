@@ -1,9 +1,10 @@
 """The HTTP interface: pictures and JSON, and one line with a status for everything that goes wrong."""
 
+import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,38 @@ from apdraw_cli.serving.service import DrawingService
 from engines.options import EngineOptions
 
 pytest.importorskip("starlette")
-pytest.importorskip("httpx")
+httpx = pytest.importorskip("httpx")
+
+
+class Client:
+    """Asks an application as a client would over HTTP, without a network."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def get(self, path: str, **options: Any) -> Any:
+        return asyncio.run(self._ask("GET", path, **options))
+
+    def post(self, path: str, **options: Any) -> Any:
+        return asyncio.run(self._ask("POST", path, **options))
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        transport = httpx.ASGITransport(self._application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return await client.request(method, path, **options)
 
 
 class Served:
     """A client, and the service behind it."""
 
     def __init__(self, engine: FakeEngine, **options: Any) -> None:
-        from starlette.testclient import TestClient
-
         recipe = Recipe(FaceOptions(faces="all"))
         room = options.pop("room", 64)
         self.service = DrawingService(
             recipe, EngineOptions(), Path("m.onnx"), engine_opener(engine), fake_extractor, workers=1, room=room
         )
         chosen = {"max_upload": 0.1, "time_limit": 60.0, **options}
-        application = Application(self.service, recipe, **chosen)
-        self.client = TestClient(application.starlette(), base_url="http://127.0.0.1:8000")
+        self.client = Client(Application(self.service, recipe, **chosen).starlette())
 
     def draw(self, data: bytes, query: str = "", **options: Any) -> Any:
         return self.client.post(f"/draw{query}", content=data, **options)
@@ -128,7 +144,7 @@ def test_bad_input_is_refused_in_a_line(served: Served, photo: bytes, tmp_path: 
 
 
 def test_a_stream_without_a_length_is_bounded_too(served: Served) -> None:
-    def endless() -> Iterator[bytes]:
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield b"x" * 1000
 

@@ -36,7 +36,7 @@ from train.starting_weights import Inputs
 from train.stop_signals import GRACE, Interrupted
 
 TINY = resolve(
-    {"stage": "pretrain", "steps": 3, "width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0}
+    {"stage": "pretrain", "steps": 3, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
     | {"log_every": 1, "save_every": 1, "picture_every": 2, "detector_width": 2}
 )
 
@@ -68,7 +68,7 @@ def unbroken(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_a_run_leaves_what_it_should(unbroken: Path) -> None:
     generator, metadata = load_generator(unbroken / "generator.safetensors")
-    assert generator.config.width == 4
+    assert generator.config.width == 2
     assert 'stage = "pretrain"' in metadata["provenance"]
     lines = read_metrics(unbroken)
     assert [line["step"] for line in lines] == [1, 2, 3]
@@ -111,33 +111,34 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(
 
 
 def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -> None:
-    ema_decay = 0.5
-    whole = run_tiny(tiny_dataset, tmp_path / "whole", ema_decay=ema_decay, steps=4)
-    run = tmp_path / "run"
-    run_tiny(tiny_dataset, run, ema_decay=ema_decay, steps=4, save_every=2)
+    options = {"ema_decay": 0.5, "steps": 4, "save_every": 2}
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    result = run_tiny(tiny_dataset, run, **options)
+    shutil.copytree(run, whole)
+    result.unlink()
     checkpoints(run)[-1].unlink()  # as if it had died after step 2, with metrics up to step 4
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 5, "torn')
-    resumed = run_tiny(tiny_dataset, run, resume=True, ema_decay=ema_decay, steps=4, save_every=2)
-    assert_same_weights(whole, resumed)
+    assert run_tiny(tiny_dataset, run, resume=True, **options) == result
+    assert_same_weights(whole / result.name, result)
     curves = [
         [{k: v for k, v in line.items() if k != "images_per_second"} for line in read_metrics(folder)]
-        for folder in (tmp_path / "whole", run)
+        for folder in (whole, run)
     ]
     assert curves[0] == curves[1]
     assert [line["step"] for line in curves[1]] == [1, 2, 3, 4]
 
 
 LONG = resolve(
-    {"stage": "pretrain", "steps": 6, "width": 4, "device": "cpu"}
-    | {"discriminator_width": 4, "save_every": 1, "log_every": 1, "picture_every": 5, "workers": 1}
+    {"stage": "pretrain", "steps": 6, "width": 2, "device": "cpu"}
+    | {"discriminator_width": 2, "save_every": 1, "log_every": 1, "picture_every": 5, "workers": 1}
 )
 
 
 def command(dataset: Path, run: Path, *more: str) -> list[str]:
     """A run of `LONG` in a process of its own."""
-    options = ["--stage", "pretrain", "--steps", "6", "--width", "4", "--device", "cpu"]
-    for option in ("discriminator-width=4", "save-every=1", "log-every=1", "picture-every=5", "workers=1"):
+    options = ["--stage", "pretrain", "--steps", "6", "--width", "2", "--device", "cpu"]
+    for option in ("discriminator-width=2", "save-every=1", "log-every=1", "picture-every=5", "workers=1"):
         options += ["--set", option]
     return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
 
@@ -264,14 +265,16 @@ def test_two_processes_have_the_gradients_of_one(
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_trains_and_draws(tiny_dataset: Path, auxiliary: Path, tmp_path: Path, preset: str) -> None:
+def test_every_preset_trains_and_draws(
+    tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path, preset: str
+) -> None:
     options = resolve(
-        {"preset": preset, "steps": 1, "width": 4, "discriminator_width": 4, "device": "cpu", "workers": 0}
+        {"preset": preset, "steps": 1, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
     )
-    start = None
-    if options.pretrained:
-        run_tiny(tiny_dataset, tmp_path / "pre", steps=1, local_networks=options.local_networks)
+    start = unbroken if options.pretrained else None
+    if options.pretrained and options.local_networks != TINY.local_networks:
         start = tmp_path / "pre"
+        run_tiny(tiny_dataset, start, steps=1, local_networks=options.local_networks)
     lines = auxiliary if options.distance_weight else None
     result = loop.train(Inputs(tiny_dataset, start, lines), tmp_path / "run", options)
     assert result is not None
@@ -326,18 +329,18 @@ def test_training_starts_from_a_run_that_was_stopped(tiny_dataset: Path, unbroke
     for name, value in weights(unbroken / "generator.safetensors").items():
         torch.testing.assert_close(weights(result)[name], value, atol=1e-6, rtol=0)
     with pytest.raises(OptionsError, match="other networks"):
-        loop.train(Inputs(tiny_dataset, stopped), tmp_path / "wider", replace(TINY, width=8, steps=1))
+        loop.train(Inputs(tiny_dataset, stopped), tmp_path / "wider", replace(TINY, width=4, steps=1))
 
 
 def test_what_has_another_width_starts_anew(
     tiny_dataset: Path, unbroken: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = replace(TINY, lr=1e-12, steps=1, background_width=2)
+    options = replace(TINY, lr=1e-12, steps=1, background_width=4)
     result = loop.train(Inputs(tiny_dataset, unbroken), tmp_path / "run", options)
     assert "the network background in" in caplog.text
     assert result is not None
     found, taught = weights(result), weights(unbroken / "generator.safetensors")
-    assert found["background.down.0.conv.weight"].shape[0] == 2
+    assert found["background.down.0.conv.weight"].shape[0] == 4
     torch.testing.assert_close(found["hair.down.0.conv.weight"], taught["hair.down.0.conv.weight"])
 
 
@@ -498,7 +501,7 @@ def test_the_plan_counts_work_without_doing_it(tiny_dataset: Path) -> None:
 
 
 def test_the_plan_does_not_wait_for_the_data_set(tmp_path: Path) -> None:
-    given = {"stage": "pretrain", "width": 4, "discriminator_width": 4}
+    given = {"stage": "pretrain", "width": 2, "discriminator_width": 2}
     with pytest.raises(DatasetError):
         plan(tmp_path, given, None)
     (tmp_path / ".apdraw-prepare").mkdir()

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pickle
 import signal
 import stat
 import subprocess
@@ -16,33 +15,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pool_tasks import (
+    asleep,
+    dies,
+    dies_at_first,
+    double,
+    ends_it,
+    fine,
+    frozen,
+    half_sent,
+    killed_once,
+    leave_a_trace,
+    pid_after_a_while,
+    takes_long,
+    unfit,
+)
 
+from apdraw_cli.conversion.executors import process_pool
 from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, WorkerPool
 from engines.errors import UnfitError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
 
 
-def double(number: int) -> int:
-    if number < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * number
-
-
-def fine() -> None:
-    pass
-
-
-def unfit() -> None:
-    raise UnfitError("install something")
-
-
-def dies() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def never() -> bool:
     return False
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that died as they started are started again without a wait that a test would notice."""
+    monkeypatch.setattr(process_pool, "START_AGAIN_SECONDS", 0.01)
 
 
 def wait_for_files(folder: Path, count: int) -> list[Path]:
@@ -63,31 +66,11 @@ def test_a_killed_worker_costs_only_its_task() -> None:
     assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
 
 
-def killed_once(path: str) -> str:
-    if not os.path.exists(path):  # noqa: PTH110
-        Path(path).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path
-
-
 def test_a_task_whose_worker_was_killed_by_chance_is_done(tmp_path: Path) -> None:
     tasks = [str(tmp_path / str(n)) for n in range(3)]
     Path(tasks[0]).touch()
     Path(tasks[2]).touch()
     assert dict(WorkerPool(killed_once, fine, 1, never).results(iter(tasks))) == {t: t for t in tasks}
-
-
-def half_sent(folder: Path, number: int) -> int:
-    """Sends half an answer and is killed: at negative numbers, and at multiples of 3 the first time."""
-    mark = folder / str(number)
-    if number < 0 or (number % 3 == 0 and not mark.exists()):
-        mark.touch()
-        for descriptor in range(3, 20):  # one of them is the pipe
-            with contextlib.suppress(OSError):
-                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                    os.write(descriptor, pickle.dumps(bytes(100_000))[:50_000])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * number
 
 
 def test_a_worker_killed_while_it_sends_costs_nothing_but_a_task_that_does_it_twice(tmp_path: Path) -> None:
@@ -97,37 +80,16 @@ def test_a_worker_killed_while_it_sends_costs_nothing_but_a_task_that_does_it_tw
     assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
 
 
-def frozen(folder: Path, number: int) -> int:
-    """Freezes at negative numbers, and at 0 the first time."""
-    if number < 0 or (number == 0 and not (folder / "0").exists()):
-        (folder / str(number)).touch()
-        os.kill(os.getpid(), signal.SIGSTOP)
-    return 2 * number
-
-
-def asleep(folder: Path, number: int) -> int:
-    """Like `frozen`, for a decoder that does not return."""
-    if number < 0 or (number == 0 and not (folder / "0").exists()):
-        (folder / str(number)).touch()
-        time.sleep(300)
-    return 2 * number
-
-
 @pytest.mark.parametrize("silent", [frozen, asleep])
 def test_a_silent_worker_is_replaced_and_a_task_that_silences_two_is_given_up(silent: Any, tmp_path: Path) -> None:
     numbers = [1, 0, -3, 4, 5]
     start = time.monotonic()
-    pool = WorkerPool(partial(silent, tmp_path), fine, 2, never, limit=3)
+    pool = WorkerPool(partial(silent, tmp_path), fine, 2, never, limit=1.5)
     assert dict(pool.results(iter(numbers))) == {n: Loss.OVERDUE if n < 0 else 2 * n for n in numbers}
     assert time.monotonic() - start < 100
 
 
-def dies_at_first(folder: Path, times: int) -> None:
-    if len(list(folder.iterdir())) < times:
-        leave_a_trace(folder)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
+@pytest.mark.usefixtures("soon")
 def test_workers_killed_as_they_start_are_started_again(tmp_path: Path) -> None:
     pool = WorkerPool(double, partial(dies_at_first, tmp_path, 3), 1, never)
     assert dict(pool.results(iter(range(3)))) == {0: 0, 1: 2, 2: 4}
@@ -145,11 +107,6 @@ def test_a_worker_killed_while_it_waits_costs_nothing(tmp_path: Path) -> None:
 
     pool = WorkerPool(double, partial(leave_a_trace, tmp_path), 1, never)
     assert dict(pool.results(tasks())) == {1: 2, 2: 4}
-
-
-def pid_after_a_while(number: int) -> int:
-    time.sleep(0.05)
-    return os.getpid()
 
 
 @pytest.mark.slow
@@ -245,13 +202,10 @@ def test_workers_that_cannot_do_it_are_told() -> None:
         list(WorkerPool(double, unfit, 1, never).results(iter([1])))
 
 
+@pytest.mark.usefixtures("soon")
 def test_workers_that_die_at_once_are_told() -> None:
     with pytest.raises(UnfitError, match="--workers 0"):
         list(WorkerPool(double, dies, 1, never).results(iter([1])))
-
-
-def ends_it(number: int) -> int:
-    raise UnfitError("out of everything")
 
 
 def test_what_no_task_can_help_ends_it() -> None:
@@ -259,16 +213,11 @@ def test_what_no_task_can_help_ends_it() -> None:
         list(WorkerPool(ends_it, fine, 1, never).results(iter(range(9))))
 
 
-def slow(number: int) -> int:
-    time.sleep(30)
-    return number
-
-
-def test_stopping_does_not_wait_for_workers() -> None:
+def test_stopping_does_not_wait_for_workers(tmp_path: Path) -> None:
+    pool = WorkerPool(partial(takes_long, tmp_path), fine, 1, lambda: any(tmp_path.iterdir()))
     start = time.monotonic()
-    stop_at = start + 3
-    pool = WorkerPool(slow, fine, 1, lambda: time.monotonic() > stop_at)
     assert list(pool.results(iter(range(9)))) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
     assert time.monotonic() - start < 20
 
 
@@ -279,10 +228,6 @@ def test_workers_start_before_there_is_a_task(tmp_path: Path) -> None:
     assert dict(pool.results(iter([str(trace)]))) == {str(trace): str(trace)}
     assert list(tmp_path.iterdir()) == [trace]  # and no other worker was started
     pool.close()
-
-
-def leave_a_trace(folder: Path) -> None:
-    (folder / str(os.getpid())).touch()
 
 
 def test_workers_that_get_no_task_end(tmp_path: Path) -> None:
