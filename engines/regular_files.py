@@ -14,7 +14,7 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
-from typing import Final, TypeGuard
+from typing import BinaryIO, Final, TypeGuard
 
 _READ: Final = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"))
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -127,6 +127,16 @@ def read_regular(path: str | Path, limit: int | None = None) -> bytes:
     if limit is not None and len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", os.fspath(path))
     return data
+
+
+def read_start(file: BinaryIO, most: int) -> bytes:
+    """The first bytes of an open file: at most `most` of them.
+
+    `file.read(most)` would first take memory for all of `most`, however short the file is.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return file.read(min(most, size))
 
 
 def check_regular(path: str | Path) -> None:

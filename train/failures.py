@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from engines.errors import DatasetError, TrainingError
+from engines.machine_faults import is_want_of_memory
 
 
 @contextmanager
@@ -32,7 +33,12 @@ def told_in_one_line(batch_size: int, workers: int) -> Iterator[None]:
             f"cannot go on: {error.strerror or error} ({error.filename or 'no file named'}); "
             "the checkpoints are kept: make room, then go on with --resume"
         ) from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if is_want_of_memory(error):
+            raise TrainingError(
+                f"there is too little memory at batch size {batch_size}: lower --batch-size or --width, and go on with "
+                "--resume"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(

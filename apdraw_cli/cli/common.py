@@ -18,6 +18,7 @@ from apdraw_cli.cli.parameters import Parameters
 from apdraw_cli.console import Console
 from apdraw_cli.settings import Settings, spelling_of
 from engines.errors import ApdrawError, ExitCode, UnfitError
+from engines.machine_faults import machine_fault
 
 
 def _use_settings(context: typer.Context, file: Path | None) -> None:
@@ -177,6 +178,9 @@ def reporting(console: Console) -> Iterator[Console]:
             unfit = UnfitError(f"{package} cannot be used here: {' '.join(str(error).split())}; see apdraw doctor")
             console.failed(unfit, str(unfit), unfit.exit_code)
             raise typer.Exit(unfit.exit_code) from error
+        if (fault := machine_fault(error)) is not None:
+            console.failed(UnfitError(fault), fault, ExitCode.UNFIT)
+            raise typer.Exit(ExitCode.UNFIT) from error
         reason = " ".join(str(error).split()) or "no more is known"
         message = f"{type(error).__name__}: {reason}; please report it, with what --debug shows"
         console.failed(error, message, ExitCode.UNFIT)

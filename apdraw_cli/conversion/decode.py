@@ -18,12 +18,13 @@ from PIL import Image as Pillow
 from apdraw_cli.conversion.colours import apply_profile, changes_colours, to_srgb
 from apdraw_cli.conversion.jpeg import Frame, decode_jpeg, read_frame
 from apdraw_cli.conversion.kinds import BEGINNINGS, JPEG, PNG, TIFF, heif_or_avif, other_kind, webp_size
-from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel, is_want_of_memory
+from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel
 from apdraw_cli.conversion.samples import check_tiff, is_deep, kind_of_tiff, low_bits
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.conversion.storage import Storage, open_storage
 from engines.errors import PhotoError
 from engines.installed import pip_install
+from engines.machine_faults import is_want_of_memory
 from engines.portrait import Image
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")

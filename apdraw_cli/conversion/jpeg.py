@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from apdraw_cli.conversion.memory import is_want_of_memory
 from engines.errors import PhotoError
+from engines.machine_faults import is_want_of_memory
 from engines.portrait import Image
 
 END: Final = b"\xff\xd9"

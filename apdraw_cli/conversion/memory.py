@@ -1,4 +1,4 @@
-"""Bounds the memory that one photo may take, and tells want of memory from what is wrong with a photo."""
+"""Bounds the memory that decoding one photo may take."""
 
 from typing import Final
 
@@ -15,15 +15,6 @@ _TRANSPARENCY: Final = 4
 _DEEP: Final = 27
 """Samples of more than 8 bits: as floats while they are scaled."""
 
-_WORDS: Final = (
-    "bad_alloc",
-    "insufficient memory",
-    "out of memory",
-    "not enough memory",
-    "cannot allocate memory",
-    "memory allocation",
-)
-
 
 def bytes_a_pixel(file_format: str, mode: str, *, deep: bool = False) -> int:
     """Bytes that decoding takes for each pixel of a picture.
@@ -37,11 +28,3 @@ def bytes_a_pixel(file_format: str, mode: str, *, deep: bool = False) -> int:
         return _DEEP
     transparent = _TRANSPARENCY if mode in ("RGBA", "LA", "PA", "La", "RGBa") else 0
     return _BYTES_A_PIXEL.get(file_format, _OTHERS) + transparent
-
-
-def is_want_of_memory(error: BaseException) -> bool:
-    """Whether an error of any library says that this machine had too little memory."""
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return any(words in text for words in _WORDS)

@@ -18,7 +18,7 @@ import numpy as np
 
 from apdraw_cli.conversion.drawing_names import LONGEST_NAME, fitting
 from apdraw_cli.conversion.formats import FORMATS
-from apdraw_cli.conversion.memory import NO_MEMORY, is_want_of_memory
+from apdraw_cli.conversion.memory import NO_MEMORY
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome, status_of
 from apdraw_cli.conversion.output import remove_files, write_files
@@ -32,6 +32,7 @@ from apdraw_cli.conversion.storage import Storage
 from apdraw_cli.timing import timed
 from engines.base import Engine
 from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.machine_faults import is_want_of_memory
 from engines.portrait import SIZE, Image, PortraitBatch
 
 if TYPE_CHECKING:

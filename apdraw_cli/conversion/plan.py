@@ -25,6 +25,8 @@ TRANSIENT_CODES: Final = frozenset(
         "exists",
         "write_failed",
         "out_of_memory",
+        "worker_died",
+        "internal",
     )
 )
 """Codes of failures whose cause is not the photo itself, and may be gone: such photos are always tried again."""

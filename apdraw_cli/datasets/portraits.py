@@ -12,7 +12,6 @@ import numpy as np
 from apdraw_cli.conversion.decode import decode, read
 from apdraw_cli.conversion.formats.mark import is_drawing
 from apdraw_cli.conversion.formats.png import encode_picture
-from apdraw_cli.conversion.memory import is_want_of_memory
 from apdraw_cli.conversion.plan import TRANSIENT_CODES
 from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import Npr
@@ -27,6 +26,7 @@ from apdraw_cli.faces.segment import PortraitSegmenter
 from apdraw_cli.faces.upright import UprightFinder
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.landmarks_file import format_landmarks, format_points
+from engines.machine_faults import is_want_of_memory
 from engines.portrait import SIZE, WHITE, Image, Landmarks
 from engines.regular_files import read_regular
 from train.artist.drawing import draw_portrait

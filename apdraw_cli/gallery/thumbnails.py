@@ -19,7 +19,7 @@ from apdraw_cli.gallery.entries import Entry
 from engines.cpu import usable_cores
 from engines.errors import PhotoError
 from engines.portrait import SIZE, Image
-from engines.regular_files import is_name
+from engines.regular_files import is_name, read_start
 
 FOLDER: Final = "apdraw-gallery"
 """Where the small pictures lie, below the output folder."""
@@ -116,7 +116,7 @@ class Thumbnails:
         record = entry.record
         if self._photos is not None:
             with self._photos.open_own(record.source) as file:
-                data = file.read((record.size or 0) + 1)
+                data = read_start(file, (record.size or 0) + 1)
             if len(data) != record.size:
                 raise PhotoError("changed", "it is not the photo that was drawn")
             return data

@@ -1,5 +1,7 @@
 """Which exit code a command ends with, situation by situation: scripts go by them."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -96,11 +98,22 @@ def test_an_error_ends_any_command_with_its_code(monkeypatch: pytest.MonkeyPatch
     def fails(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("apdraw_cli.commands.doctor.doctor", fails)
-    result = CliRunner().invoke(app.app, ["doctor"])
+    monkeypatch.setattr("apdraw_cli.commands.gallery.gallery", fails)
+    result = CliRunner().invoke(app.app, ["gallery", "drawings"])
     assert (result.exit_code, result.stdout) == (code, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("apdraw: error: ")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.ENOMEM])
+def test_a_fault_of_the_machine_is_no_error_in_apdraw(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fails(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("apdraw_cli.commands.gallery.gallery", fails)
+    result = CliRunner().invoke(app.app, ["gallery", "drawings"])
+    assert result.exit_code == 3
+    assert "report it" not in result.stderr
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:

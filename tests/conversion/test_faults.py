@@ -25,6 +25,7 @@ from conversion_fakes import (
     manifest_lines,
     save_photo,
 )
+from PIL import Image as Pillow
 
 from apdraw_cli.commands.convert import convert
 from apdraw_cli.conversion.options import ConvertOptions
@@ -203,6 +204,18 @@ def test_few_handles(photos: Path, tmp_path: Path, handles: int) -> None:
     assert result["exit_code"] in (0, 1, 3)
     ended(begin(photos, tmp_path / "out"))
     check_whole(photos, tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks up the memory it takes in /proc")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_little_memory_costs_the_large_photos_until_there_is_more(photos: Path, tmp_path: Path, workers: int) -> None:
+    Pillow.new("RGB", (8000, 7000), (9, 9, 9)).save(photos / "large.png", compress_level=1)  # takes about 800 MB
+    out = tmp_path / "out"
+    result = ended(begin(photos, out, workers=workers, limit=("RLIMIT_AS", 400_000_000), TIME_LIMIT="300"))
+    assert [(each["source"], each["code"]) for each in result["failures"]] == [("large.png", "out_of_memory")]
+    assert (result["exit_code"], result["done"]) == (1, PHOTOS)
+    result = ended(begin(photos, out, workers=workers, TIME_LIMIT="300"))
+    assert (result["exit_code"], result["done"], result["skipped"]) == (0, 1, PHOTOS)
 
 
 def test_a_disk_that_fails_now_and_then_costs_nothing_in_the_end(

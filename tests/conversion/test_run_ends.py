@@ -66,6 +66,17 @@ def test_an_engine_that_fails_ends_it_and_keeps_what_is_done(desk: Desk) -> None
     assert len(desk.drawings()) == 30
 
 
+def test_a_fault_of_the_machine_is_no_error_in_apdraw(desk: Desk) -> None:
+    def no_thread(options: EngineOptions, model: Path) -> FakeEngine:
+        raise RuntimeError("can't start new thread")
+
+    save_photo(desk.photos / "p.png")
+    result = desk.convert(no_thread)
+    assert result.exit_code == 3
+    assert "ulimit -u" in str(result.error)
+    assert "report it" not in str(result.error)
+
+
 def test_an_engine_that_cannot_be_opened(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
 

@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conversion_fakes import (
+    CRASHES,
+    RAISES,
     TWO_FACES,
     WARNED,
     Desk,
+    FakeExtractor,
     changed,
     codes,
     manifest_lines,
@@ -17,6 +21,8 @@ from conversion_fakes import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from apdraw_cli.conversion.options import FaceOptions
 
 
 def test_the_second_run_draws_nothing(desk: Desk) -> None:
@@ -126,6 +132,25 @@ def test_a_failure_that_lies_not_in_the_photo_is_tried_again(desk: Desk) -> None
     assert codes(desk.convert()) == {"a/p.png": "write_failed"}
     (desk.out / "a").unlink()
     assert desk.convert().done == 1
+
+
+def test_what_killed_workers_or_was_an_error_in_apdraw_is_tried_again(desk: Desk) -> None:
+    """The machine may have killed the worker, and a later version may have mended the error."""
+    save_photo(desk.photos / "p.png", 40, CRASHES)
+    save_photo(desk.photos / "q.png", 50, RAISES)
+    result = desk.convert(workers=1)
+    assert codes(result) == {"p.png": "worker_died", "q.png": "internal"}
+    again = desk.convert(extractor=mended_extractor)
+    assert (again.done, again.failed, again.remembered) == (2, 0, 0)
+
+
+def mended_extractor(options: FaceOptions) -> FakeExtractor:
+    return MendedExtractor(options)
+
+
+class MendedExtractor(FakeExtractor):
+    def extract(self, photo: Any, *arguments: Any) -> Any:
+        return super().extract(np.full_like(photo, 40), *arguments)
 
 
 def test_overwrite_draws_all_again(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from engines.regular_files import (
     is_regular,
     open_regular,
     read_regular,
+    read_start,
 )
 
 OUTSIDE = ["", ".", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", "./a", "a\0b", "a/..", "\ud800"]
@@ -167,3 +168,11 @@ def test_landmarks_keep_their_places() -> None:
 def test_other_texts_are_no_landmarks(content: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_landmarks(content)
+
+
+def test_reading_the_start_of_a_file_takes_no_memory_beyond_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        assert read_start(file, 4) == b"0123"
+        assert read_start(file, 10**30) == b"0123456789"

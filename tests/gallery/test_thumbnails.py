@@ -98,6 +98,11 @@ def test_photos_that_were_moved_are_found_where_the_user_says_and_nowhere_else(o
     os.utime(moved / "p.png", (1, 1))
     assert pictures(folder)["p.png"].photo is None
     assert pictures(folder, moved)["p.png"].photo is not None
+    size = (moved / "p.png").stat().st_size
+    for told in (-1, 0, size - 1, 10**15, 10**30):
+        rewrite(folder, source_size=told)
+        assert pictures(folder, moved)["p.png"].photo is None
+    rewrite(folder, source_size=size)
     other = moved / "p.png"
     other = other.rename(one / "p.png")
     (moved / "p.png").symlink_to(other)

@@ -40,6 +40,7 @@ from apdraw_cli.conversion.storage import Storage
 from engines.base import Engine
 from engines.cpu import usable_cores
 from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.machine_faults import machine_fault
 from engines.tensorrt.cuda import find_gpus
 
 FEW_PHOTOS: Final = 4
@@ -165,7 +166,9 @@ class LocalExecutor:
         except Exception as failure:
             if self._debug:
                 traceback.print_exc()
-            error = UnfitError(f"an error in apdraw, please report it: {failure!r}; see --debug")
+            error = UnfitError(
+                machine_fault(failure) or f"an error in apdraw, please report it: {failure!r}; see --debug"
+            )
         finally:
             opened.close()
             events.put(_End(error))
@@ -307,7 +310,8 @@ def _lost(step: Step, loss: Loss) -> Outcome:
         case Loss.DIED:
             error = PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory")
         case Loss.OVERDUE:
-            error = PhotoError("time_limit", "it takes too long to read; give it more time with --time-limit")
+            remedy = "give it more time with --time-limit, and --retry-failed"
+            error = PhotoError("time_limit", f"it takes too long to read; {remedy}")
     return failed(step, error, {})
 
 

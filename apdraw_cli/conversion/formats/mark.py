@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from apdraw_cli import __version__
-from engines.regular_files import open_regular
+from engines.regular_files import open_regular, read_start
 
 MARK: Final = "apdraw"
 
@@ -34,7 +34,7 @@ def sealed(data: bytes, opening: bytes, closing: bytes) -> bytes:
 def is_sealed(file: BinaryIO) -> bool:
     """Whether an open file ends in the seal, and is as it was when it was written."""
     try:
-        data = file.read(_MOST_SEALED)
+        data = read_start(file, _MOST_SEALED)
     except OSError:
         return False
     seal = _SEAL.search(data, max(0, len(data) - _LONGEST_SEAL))

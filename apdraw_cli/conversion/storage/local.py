@@ -16,7 +16,7 @@ from apdraw_cli.conversion.storage.base import Listing, Version
 from apdraw_cli.folder_lock import FolderLock, locked
 from engines.atomic_files import new_part, sweep
 from engines.journal import Journal, JournalIndex, read_journal
-from engines.regular_files import NotRegularError, inside, open_regular
+from engines.regular_files import NotRegularError, inside, open_regular, read_start
 
 LEFT_SECONDS: Final = 3600.0
 """What is half written for so long in a shared folder was left behind."""
@@ -87,7 +87,7 @@ class LocalStorage:
     def read(self, name: str, most: int) -> bytes:
         """The first bytes of a file."""
         with open_regular(self._path(name)) as file:
-            return file.read(most)
+            return read_start(file, most)
 
     def open_own(self, name: str) -> BinaryIO:
         """Opens a file of the folder itself."""
