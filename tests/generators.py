@@ -20,7 +20,7 @@ from engines.atomic_files import write_atomically
 from engines.portrait import PortraitBatch
 from engines.select import shipped_model
 from engines.synthetic import synthetic_portraits
-from train.author_weights import load_author_generator
+from train.author_weights import NETWORKS, fusion_names, load_author_generator, unet_names
 from train.export import to_onnx
 from train.export.half import HalfGenerator, halved
 from train.export.to_onnx import export_onnx
@@ -75,6 +75,21 @@ def timid_generator() -> Generator:
     """Fresh weights, whose drawings have little contrast: half precision changes nothing that is seen."""
     torch.manual_seed(0)
     return Generator(GeneratorConfig(2, norm_statistics="photo")).eval()
+
+
+def author_states(generator: Generator) -> dict[str, dict[str, Tensor]]:
+    """The weights of a generator by the networks and names of the authors' program."""
+    states = {}
+    for key, name in NETWORKS.items():
+        network = generator.get_submodule(name)
+        names = fusion_names() if name == "fusion" else unet_names(len(network.up))
+        theirs = {own: author for author, own in names.items()}
+        states[key] = {
+            f"{theirs[layer]}.{kind}": value.clone()
+            for layer, _, kind in (full.rpartition(".") for full in network.state_dict())
+            for value in [network.state_dict()[f"{layer}.{kind}"]]
+        }
+    return states
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ SPANNING = """
     conversion/test_faults conversion/test_one_photo conversion/test_run_ends conversion/test_runs_again
     conversion/test_trust engines/tensorrt/test_library_names engines/tensorrt/test_machines
     engines/test_agreement engines/test_engines gpu/test_gpu test_architecture test_containers test_docs
-    train/artist/test_parts train/networks/test_golden train/networks/test_networks
+    test_page_commands train/artist/test_parts train/networks/test_golden train/networks/test_networks
 """
 """Tests of what several modules do together, or each of a kind."""
 

@@ -4,9 +4,10 @@ import re
 
 import pytest
 import torch
+from generators import author_states
 
 from engines.errors import ModelError
-from train.author_weights import NETWORKS, fusion_names, load_author_generator, unet_names
+from train.author_weights import load_author_generator, unet_names
 from train.networks import Generator, GeneratorConfig
 
 CONFIG = GeneratorConfig(3, local_width=2, region_width=4, fusion_width=5, norm_statistics="photo")
@@ -21,17 +22,7 @@ def original():
 @pytest.fixture
 def states(original):
     """The generator in the authors' key layout."""
-    result = {}
-    for key, name in NETWORKS.items():
-        network = original.get_submodule(name)
-        names = fusion_names() if name == "fusion" else unet_names(len(network.up))
-        theirs = {own: author for author, own in names.items()}
-        result[key] = {
-            f"{theirs[layer]}.{kind}": value.clone()
-            for layer, _, kind in (full.rpartition(".") for full in network.state_dict())
-            for value in [network.state_dict()[f"{layer}.{kind}"]]
-        }
-    return result
+    return author_states(original)
 
 
 def with_prefix(states):
