@@ -17,6 +17,7 @@ def tune_process() -> None:
     from apdraw_cli.conversion.executors.malloc import keep_freed_memory
 
     keep_freed_memory()
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what it complains of is told in a line, by photo
     warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)  # one that has grown
     warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # about damaged metadata
 

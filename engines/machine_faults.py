@@ -11,10 +11,12 @@ _WORDS_OF_MEMORY: Final = (
     "not enough memory",
     "cannot allocate memory",
     "memory allocation",
+    "failed to allocate",
+    "failed to map segment",
 )
 
-_NO_THREAD: Final = "can't start new thread"
-"""What Python says where the system gives it no further thread."""
+_WORDS_OF_THREADS: Final = ("can't start new thread", "resource temporarily unavailable")
+"""What Python and the system say where no further thread or process can be had."""
 
 
 def is_want_of_memory(error: BaseException) -> bool:
@@ -31,13 +33,11 @@ def machine_fault(error: BaseException) -> str | None:
     """What is wrong with this machine, and what to do, in a line; None if an error says nothing of the kind."""
     if is_want_of_memory(error):
         return "there is too little memory: close other programs, or allow apdraw more"
-    if _NO_THREAD in str(error):
-        return "no more threads can be started: allow more memory, or more processes (ulimit -u)"
+    if any(words in str(error).lower() for words in _WORDS_OF_THREADS):
+        return "no more threads or processes can be started: allow more memory, or more of them (ulimit -u)"
     if not isinstance(error, OSError):
         return None
     match error.errno:
-        case errno.EAGAIN:
-            return "no more processes can be started: allow more memory, or more processes (ulimit -u)"
         case errno.EMFILE | errno.ENFILE:
             return "too many files are open: allow more (ulimit -n 1024)"
         case errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EFBIG:

@@ -13,6 +13,7 @@ from engines import installed
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
 from engines.installed import Part
+from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
 from engines.offline import import_onnxruntime
 from engines.portrait import Image, PortraitBatch
@@ -88,8 +89,9 @@ class OnnxRuntimeEngine:
             try:
                 drawing = self._run(session, inputs, len(batch))
             except Exception as error:  # the library's errors have no other class in common
+                reason = (machine_fault(error) if self.device == "cpu" else None) or _reason(error)
                 raise EngineError(
-                    f"onnxruntime failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
+                    f"onnxruntime failed on a batch of {len(batch)}: {reason}; try a smaller --batch-size"
                 ) from error
         return drawing
 
@@ -129,7 +131,7 @@ def _open_session(model: Path, device: str) -> Any:
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # what ends the process; errors are raised, too
     if device != "cpu":
         options.intra_op_num_threads = 1  # beside a GPU more would only spin
     providers: list[Any] = [CPU]
@@ -143,7 +145,9 @@ def _open_session(model: Path, device: str) -> Any:
     try:
         session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the library's errors have no other class in common
-        raise EngineError(f"onnxruntime cannot load {model}: {_reason(error)}; is the file whole?") from error
+        fault = machine_fault(error) if device == "cpu" else None  # else it may be the GPU's memory
+        reason = fault or f"{_reason(error)}; is the file whole?"
+        raise EngineError(f"onnxruntime cannot load {model}: {reason}") from error
     if device != "cpu" and session.get_providers()[0] != CUDA:
         raise EngineError(
             f"onnxruntime cannot draw on {device}: its CUDA provider did not start, most often for want of "

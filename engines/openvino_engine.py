@@ -7,6 +7,7 @@ import numpy as np
 
 from engines.base import Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
+from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
 from engines.openvino_library import open_core
 from engines.portrait import Image, PortraitBatch
@@ -77,7 +78,8 @@ class OpenVinoEngine:
             compiled = core.compile_model(network, "CPU", config)
             requests = [compiled.create_infer_request() for _ in range(self.concurrency)]
         except (RuntimeError, ValueError) as error:  # ValueError: text in the file that is no UTF-8
-            raise EngineError(f"openvino cannot load {model}: {_reason(error)}; is the file whole?") from error
+            reason = machine_fault(error) or f"{_reason(error)}; is the file whole?"
+            raise EngineError(f"openvino cannot load {model}: {reason}") from error
         self.precision = chosen
         self._model = model
         self._free: SimpleQueue[Any] = SimpleQueue()
@@ -101,9 +103,8 @@ class OpenVinoEngine:
                 for i in range(len(batch))
             ]
         except (RuntimeError, MemoryError) as error:
-            raise EngineError(
-                f"openvino failed on a batch of {len(batch)}: {_reason(error)}; try a smaller --batch-size"
-            ) from error
+            reason = machine_fault(error) or f"{_reason(error)}; try a smaller --batch-size"
+            raise EngineError(f"openvino failed on a batch of {len(batch)}: {reason}") from error
         finally:
             self._free.put(request)
         return np.concatenate(drawings)

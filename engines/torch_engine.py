@@ -13,6 +13,7 @@ import numpy as np
 from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
 from engines.errors import EngineError
 from engines.installed import pip_install
+from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
 from engines.portrait import Image, PortraitBatch
 from engines.signature import check_batch, check_drawing
@@ -86,7 +87,8 @@ class TorchEngine:
             module = load_module(model, half=True) if self.precision == "fp16" else load_module(model)
             self._module: Any = module.to(device).to(memory_format=torch.channels_last)
         except Exception as error:  # whatever the loader raises
-            raise EngineError(f"torch cannot load {model}: {one_line(error)}") from error
+            reason = (machine_fault(error) if on_cpu else None) or one_line(error)
+            raise EngineError(f"torch cannot load {model}: {reason}") from error
 
     def draw(self, batch: PortraitBatch) -> Image:
         """Draws a batch; see `Engine.draw`."""
@@ -102,8 +104,9 @@ class TorchEngine:
                 with torch.inference_mode(), self._settings():
                     drawing: Image = self._module(*(t.to(self.device) for t in tensors)).cpu().numpy()
             except (RuntimeError, MemoryError) as error:
+                reason = (machine_fault(error) if self.device == "cpu" else None) or one_line(error)
                 raise EngineError(
-                    f"torch failed on a batch of {len(batch)}: {one_line(error)}; try a smaller --batch-size"
+                    f"torch failed on a batch of {len(batch)}: {reason}; try a smaller --batch-size"
                 ) from error
         return check_drawing(self._model, drawing, len(batch))
 

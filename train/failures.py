@@ -39,6 +39,10 @@ def told_in_one_line(batch_size: int, workers: int) -> Iterator[None]:
                 f"there is too little memory at batch size {batch_size}: lower --batch-size or --width, and go on with "
                 "--resume"
             ) from error
+        if "DataLoader timed out" in str(error):
+            raise TrainingError(
+                "a process that reads pairs is stuck: use --set workers=0, and go on with --resume"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(

@@ -33,7 +33,7 @@ from train.options import TrainOptions, to_toml
 from train.run_log import RunLog
 from train.run_state import check_state, restore, save_state, state_of
 from train.sampler import ResumableBatchSampler
-from train.shared_memory import shared_memory_fault
+from train.shared_memory import open_files_fault, shared_memory_fault
 from train.stages import AdversarialStage, Stage, make_stage
 from train.starting_weights import RESULTS, Inputs, load_inputs
 from train.stop_signals import Interrupted, outlive_stop_signals, stop_signals
@@ -46,6 +46,9 @@ MEASURED: Final = 64
 
 PREFETCHED: Final = 2
 """Batches that a reading process has ready."""
+
+LONGEST_READING: Final = 600.0
+"""Seconds that a batch may take a reading process; one that takes longer is stuck."""
 
 _log = logging.getLogger(f"apdraw.{__name__}")
 
@@ -173,6 +176,7 @@ def _loader(fabric: Fabric, pairs: Pairs, sampler: ResumableBatchSampler, option
         batch_sampler=sampler,
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
+        timeout=LONGEST_READING if workers else 0,
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=outlive_stop_signals,
     )
@@ -184,7 +188,7 @@ def _possible_workers(fabric: Fabric, pairs: Pairs, options: TrainOptions) -> in
     if not options.workers:
         return 0
     batch = len(pickle.dumps(default_collate([pairs[0]]))) * options.batch_size
-    fault = shared_memory_fault(batch * (PREFETCHED * options.workers + 1) * fabric.world_size)
+    fault = shared_memory_fault(batch * (PREFETCHED * options.workers + 1) * fabric.world_size) or open_files_fault()
     if fault is None:
         return options.workers
     if fabric.is_global_zero:

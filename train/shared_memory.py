@@ -1,4 +1,4 @@
-"""Shared memory: whether the processes that read pairs can hand them over here, which not every container lets them."""
+"""Whether the processes that read pairs can hand them over here, in shared memory, which not every container allows."""
 
 import multiprocessing
 import shutil
@@ -7,6 +7,20 @@ from typing import Final
 
 FOLDER: Final = Path("/dev/shm")
 """Where Linux keeps shared memory; other systems have no such folder."""
+
+
+ENOUGH_FILES: Final = 256
+"""Open files with which processes that read pairs never run out of them: each array handed over is one."""
+
+
+def open_files_fault() -> str | None:
+    """Why processes cannot have as many files open here as they need; None if they can."""
+    try:
+        import resource
+    except ImportError:  # Windows, where files are not what is handed over
+        return None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"only {most} files may be open (ulimit -n)" if 0 <= most < ENOUGH_FILES else None
 
 
 def shared_memory_fault(needed: int) -> str | None:

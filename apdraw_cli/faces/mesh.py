@@ -6,8 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from apdraw_cli.faces.network import Network, read_network
-from engines.errors import UnfitError
+from apdraw_cli.faces.network import Network, read_network, why_not_opened
 from engines.portrait import SIZE, Image
 from engines.shipped import shipped_mesh
 
@@ -44,9 +43,7 @@ class FaceMesher:
             # In bf16 a coordinate would be a pixel off.
             self._network = Network(read_network(weights), SIZE, single_precision=True)
         except Exception as error:  # OpenVINO's errors share no base class
-            raise UnfitError(
-                f"the face mesh's weights {weights} cannot be read ({error}); install apdraw again"
-            ) from error
+            raise why_not_opened("face mesh", weights, error) from error
 
     def find(self, portrait: Image) -> FaceMesh:
         """The mesh of an aligned portrait, uint8 [512, 512, 3] RGB."""

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.base import one_line
+from engines.errors import UnfitError
+from engines.machine_faults import machine_fault
 from engines.openvino_library import open_core
 from engines.portrait import Image
 
@@ -35,6 +38,20 @@ def read_network(onnx: Path, means: tuple[float, float, float] | None = None) ->
     steps = photo.preprocess()
     steps.convert_element_type(ov.Type.f32).mean(list(means)).convert_color(ColorFormat.BGR)
     return wrapped.build()
+
+
+def why_not_opened(name: str, weights: Path, error: Exception) -> UnfitError:
+    """What is told of a network that OpenVINO did not open.
+
+    Args:
+        name: of the network.
+        weights: its file.
+        error: what OpenVINO raised.
+    """
+    fault = machine_fault(error)
+    if fault is not None:
+        return UnfitError(f"the {name} cannot be opened: {fault}")
+    return UnfitError(f"the {name}'s weights {weights} cannot be read ({one_line(error)}); install apdraw again")
 
 
 class Network:

@@ -6,8 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from apdraw_cli.faces.network import Network, read_network
-from engines.errors import UnfitError
+from apdraw_cli.faces.network import Network, read_network, why_not_opened
 from engines.portrait import SIZE, Image
 from engines.shipped import shipped_segmenter
 
@@ -36,9 +35,7 @@ class PortraitSegmenter:
         try:
             self._network = Network(read_network(weights), INPUT_SIZE)
         except Exception as error:  # OpenVINO's errors share no base class
-            raise UnfitError(
-                f"the segmenter's weights {weights} cannot be read ({error}); install apdraw again"
-            ) from error
+            raise why_not_opened("segmenter", weights, error) from error
 
     def mask(self, portrait: Image) -> Image:
         """Person mask of a portrait (uint8 [512, 512, 3] RGB): uint8 [512, 512], 255 on the person, else 0."""

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from apdraw_cli.faces.detect import Face, box_ious, iou
-from apdraw_cli.faces.network import Network, read_network
+from apdraw_cli.faces.network import Network, read_network, why_not_opened
 from apdraw_cli.faces.reduce import reduced
-from engines.errors import UnfitError
 from engines.portrait import Image
 from engines.shipped import shipped_detector
 
@@ -74,11 +73,9 @@ class TinyRetinaFace:
     def __init__(self, weights: Path = WEIGHTS) -> None:
         try:
             self._network = read_network(weights, PIXEL_MEANS)
+            self._squares = {size: Network(self._network, size) for size in (COARSE_SIZE, FINE_SIZE)}
         except Exception as error:  # OpenVINO's errors share no base class
-            raise UnfitError(
-                f"the face detector's weights {weights} cannot be read ({error}); install apdraw again"
-            ) from error
-        self._squares = {size: Network(self._network, size) for size in (COARSE_SIZE, FINE_SIZE)}
+            raise why_not_opened("face detector", weights, error) from error
 
     @cached_property
     def _any_size(self) -> Network:

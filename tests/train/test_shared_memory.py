@@ -1,13 +1,18 @@
 """Where processes cannot share memory, training reads its pairs alone and says so."""
 
 import shutil
+import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from engines.errors import TrainingError
 from train import loop, shared_memory
+from train.failures import told_in_one_line
 from train.options import resolve
 from train.shared_memory import shared_memory_fault
 
@@ -35,6 +40,46 @@ def test_a_system_without_such_a_folder_has_it_elsewhere(monkeypatch: pytest.Mon
 def test_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_memory.multiprocessing, "Lock", refuse)
     assert shared_memory_fault(1) == "/dev/shm is missing or cannot be written"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_few_open_files_are_a_fault() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (255, before[1]))
+        assert shared_memory.open_files_fault() == "only 255 files may be open (ulimit -n)"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert shared_memory.open_files_fault() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+class Stuck(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        time.sleep(60)
+        return index
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "too little memory at batch size 4"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: (Cannot allocate memory)"), "too little memory"),
+    ],
+)
+def test_what_ends_training_is_one_line(error: Exception, told: str) -> None:
+    with pytest.raises(TrainingError, match=told), told_in_one_line(4, 1):
+        raise error
+
+
+def test_a_stuck_process_that_reads_is_told() -> None:
+    with pytest.raises(TrainingError, match="is stuck"), told_in_one_line(4, 1):
+        next(iter(torch.utils.data.DataLoader(Stuck(), num_workers=1, timeout=1)))
 
 
 @pytest.mark.parametrize(("free", "workers"), [(10**9, 3), (10**6, 0)])
