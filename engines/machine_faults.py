@@ -13,6 +13,7 @@ _WORDS_OF_MEMORY: Final = (
     "memory allocation",
     "failed to allocate",
     "failed to map segment",
+    "can't alloc",
 )
 
 _WORDS_OF_THREADS: Final = ("can't start new thread", "resource temporarily unavailable")

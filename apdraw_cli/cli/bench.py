@@ -7,6 +7,7 @@ import typer
 from apdraw_cli.cli.common import command
 from apdraw_cli.commands.options import BenchOptions, TimingOptions
 from apdraw_cli.console import Console
+from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.progress import Progress
 from engines.options import EngineOptions, ModelOptions
@@ -34,6 +35,7 @@ def bench(
     engine: EngineOptions,
 ) -> int:
     """Measures how fast this machine draws, stage by stage, and how much of its own peak that is."""
+    check_memory(console.warning)
     from apdraw_cli.commands import bench as commands
 
     tune_process()

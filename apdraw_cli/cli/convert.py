@@ -16,6 +16,7 @@ from apdraw_cli.conversion.listener import Listener, Together
 from apdraw_cli.conversion.options import ConvertOptions, FaceOptions, FileOptions, PageOptions, RunOptions
 from apdraw_cli.conversion.storage.url import Place, place
 from apdraw_cli.log_file import log_file as logging_to
+from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.result_lines import KeptResults, PrintedResults
@@ -114,6 +115,7 @@ def convert(
     engine: EngineOptions,
 ) -> int:
     """Draws the faces in photos."""
+    check_memory(console.warning)  # before OpenCV is imported, which crashes where there is too little
     from apdraw_cli.commands import convert as commands
     from apdraw_cli.commands.pipe import PIPE, leads_through_pipe
     from apdraw_cli.conversion.gather import read_list

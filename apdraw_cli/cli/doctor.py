@@ -9,6 +9,7 @@ import typer
 from apdraw_cli import __version__
 from apdraw_cli.cli.common import command
 from apdraw_cli.console import Console
+from apdraw_cli.memory_limits import check_memory
 
 if TYPE_CHECKING:
     from apdraw_cli.commands.doctor import Diagnosis
@@ -37,6 +38,8 @@ def doctor(
     from apdraw_cli.commands import doctor as commands
 
     console.say(f"apdraw {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+
+    check_memory(console.warning)
 
     def tell(section: str, rows: "tuple[Part, ...] | None") -> None:
         if rows is None:

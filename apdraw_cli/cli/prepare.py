@@ -8,6 +8,7 @@ import typer
 from apdraw_cli.cli.common import PlainCommand, command
 from apdraw_cli.console import Console
 from apdraw_cli.datasets.options import Npr, PairOptions, PrepareOptions, PrepareResult
+from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.progress import Progress
 from apdraw_cli.terminal_text import LISTED
@@ -50,6 +51,7 @@ def prepare(
     pairs: PairOptions,
 ) -> int:
     """Makes a training set out of photos: aligned portraits, landmarks, masks and drawings."""
+    check_memory(console.warning)
     from apdraw_cli.commands import prepare as commands
 
     tune_process()

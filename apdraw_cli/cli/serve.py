@@ -7,6 +7,7 @@ from apdraw_cli.cli.common import Quiet, command
 from apdraw_cli.commands.options import ServeOptions
 from apdraw_cli.console import Console
 from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions
+from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.terminal_text import duration, photos, write
 from engines.options import EngineOptions, ModelOptions
@@ -44,6 +45,7 @@ def serve(
     engine: EngineOptions,
 ) -> int:
     """Draws photos over HTTP."""
+    check_memory(console.warning)
     from apdraw_cli.commands import serve as commands
 
     tune_process()

@@ -9,6 +9,7 @@ import typer
 from apdraw_cli.cli.common import command, wants_json
 from apdraw_cli.cli.parameters import Said
 from apdraw_cli.console import Console
+from apdraw_cli.memory_limits import TO_TRAIN, check_memory
 from apdraw_cli.progress import TrainingProgress
 from apdraw_cli.terminal_text import table, write
 from engines.options import choices_of, described, spelled
@@ -89,6 +90,7 @@ def train(
     given = typed(set_ or ()) | said
     if dry_run:
         return console.show(commands.plan(dataset, given, config), _tell_plan)
+    check_memory(console.warning, TO_TRAIN)
     with TrainingProgress() as listener:
         result = commands.train(
             dataset, output, given, config=config, start=start, lines=lines, resume=resume, listener=listener

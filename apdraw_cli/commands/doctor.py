@@ -117,6 +117,7 @@ def doctor(
     parts = found("Parts", lambda: (_shipped_model(bool(gpus)), *_face_networks(), *_parts()))
     drawings = _folder("output", output or Path.cwd(), "drawings", "choose another --output")
     kept = _folder("cache", cache_folder(), "engines built on first use", "set APDRAW_CACHE to another folder")
+    kept = replace(kept, optional=not gpus)
     folders = found("Folders", lambda: (drawings, kept, *_shared_memory()))
     asked = None if model is None else found("Model", lambda: (_model(model, gpus),))[0]
     picked = next((status for status in statuses if status.picked), None)
@@ -283,7 +284,7 @@ def _shared_memory() -> tuple[Part, ...]:
     fault = shared_memory_fault(ENOUGH_SHARED_MEMORY)
     if fault is None:
         return ()
-    told = f"{fault}; apdraw train then reads without processes of its own"
+    told = f"{fault}; apdraw train may then read without processes of its own"
     return (Part("shared memory", None, told, "start the container with --shm-size 1g", optional=True),)
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apdraw_cli.datasets.records import UNFINISHED
+from engines.base import one_line
 from engines.errors import DatasetError, ExitCode, UnfitError
 from engines.installed import pip_install
+from engines.machine_faults import machine_fault
 
 if TYPE_CHECKING:
     from train.loop import Listener
@@ -160,5 +162,8 @@ def _check_packages() -> None:
         import lightning_fabric  # noqa: F401
         import tensorboard  # noqa: F401
         import torch  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UnfitError(f"training needs {error.name}; install it with: {pip_install('train')}") from error
+    except (ImportError, OSError) as error:
+        reason = machine_fault(error) or f"{one_line(error)}; install again with: {pip_install('train')}"
+        raise UnfitError(f"the packages for training cannot be imported: {reason}") from error

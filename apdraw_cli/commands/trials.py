@@ -85,7 +85,8 @@ def _run(arguments: Sequence[str]) -> tuple[str, str]:
     if done.returncode < 0:
         number = -done.returncode
         name = signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
-        return printed, f"the process that tried it was ended by {name}: a package is built for another machine"
+        why = "there may be too little memory" if name == "SIGKILL" else "a package is built for another machine"
+        return printed, f"the process that tried it was ended by {name}: {why}"
     said = done.stderr.decode(errors="replace").split("\n")
     last = next((line for line in reversed(said) if line.strip()), f"exit code {done.returncode}")
     return printed, " ".join(last.split())

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import one_line
 from engines.errors import UnfitError
 from engines.machine_faults import machine_fault
 from engines.openvino_library import open_core
@@ -51,7 +50,8 @@ def why_not_opened(name: str, weights: Path, error: Exception) -> UnfitError:
     fault = machine_fault(error)
     if fault is not None:
         return UnfitError(f"the {name} cannot be opened: {fault}")
-    return UnfitError(f"the {name}'s weights {weights} cannot be read ({one_line(error)}); install apdraw again")
+    reason = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source it happened
+    return UnfitError(f"the {name}'s weights {weights} cannot be read ({reason}); install apdraw again")
 
 
 class Network:

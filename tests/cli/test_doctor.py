@@ -196,8 +196,10 @@ def test_folders_are_tried_and_left_as_they_were(bare: Path, tmp_path: Path, mon
     assert "it is no folder" in result.stdout.splitlines()[-1]
     monkeypatch.setenv("APDRAW_CACHE", str(tmp_path / "file"))
     result = doctor()
-    assert result.exit_code == 0  # only engines go there
-    assert "set APDRAW_CACHE" in section(result.stdout, "What is missing, and how to get it")["cache"]
+    assert result.exit_code == 0  # only engines for GPUs go there, and there is no GPU
+    assert "set APDRAW_CACHE" in section(result.stdout, "Optional, and how to get it")["cache"]
+    show(monkeypatch, GPUS)
+    assert "set APDRAW_CACHE" in section(doctor().stdout, "What is missing, and how to get it")["cache"]
 
 
 def test_a_package_that_is_broken_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
@@ -238,7 +240,7 @@ def test_too_little_shared_memory_is_told_and_needed_by_training_only(
     monkeypatch.setattr("train.shared_memory.shared_memory_fault", lambda needed: "/dev/shm has 64 MB free")
     result = doctor()
     assert result.exit_code == 0
-    assert "64 MB free; apdraw train then reads" in section(result.stdout, "Folders")["shared"]
+    assert "64 MB free; apdraw train may then read" in section(result.stdout, "Folders")["shared"]
     assert "--shm-size" in section(result.stdout, "Optional, and how to get it")["shared"]
 
 

@@ -45,6 +45,16 @@ def test_why_it_cannot_be_drawn(
     assert drawing_fault([]) == fault
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
+@pytest.mark.parametrize(("name", "told"), [("SIGKILL", "too little memory"), ("SIGILL", "built for another machine")])
+def test_a_process_that_the_system_ends_is_told(name: str, told: str) -> None:
+    program = f"import os, signal; os.kill(os.getpid(), signal.{name})"
+    printed, ended = trials._run(["-c", program])
+    assert printed == ""
+    assert name in ended
+    assert told in ended
+
+
 def test_no_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**options: object) -> None:
         raise OSError(28, "No space left on device")
