@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,16 +39,18 @@ UNDER_LOCK: Final = 0.37
 
 @dataclass(frozen=True)
 class Costs:
-    """What a photo with one face costs, in seconds of processor time.
+    """What a photo with one face costs, in seconds of processor time where nothing else is said.
 
     Attributes:
         prepare: in a worker process.
         main: in the main process, its drawing left out.
+        wait: that a worker waits between two photos while its portraits are taken over; no processor time.
         draw: drawing on the CPU; 0 where GPUs draw.
     """
 
     prepare: float
     main: float
+    wait: float = 0.0
     draw: float = 0.0
 
 
@@ -72,7 +74,7 @@ def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None, 
     """
     limits = {
         "cores": cores / (costs.prepare + costs.main + costs.draw),
-        "workers": workers / costs.prepare,
+        "workers": workers / (costs.prepare + costs.wait),
         "main process": processes / (costs.main * UNDER_LOCK),
     }
     if gpus is not None:
@@ -82,9 +84,13 @@ def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None, 
 
 
 def measured(photos: Sequence[Path], count: int) -> Costs:
-    """What these photos cost here, drawn on no CPU."""
+    """What these photos cost here, drawn on no CPU.
+
+    One worker is the narrowest part then, so that what is left of its time it waits.
+    """
     ceiling = pipeline_ceiling.measure(photos, 1, count)
-    return Costs(ceiling.worker_seconds, ceiling.main_seconds)
+    wait = max(0.0, 1 / ceiling.photos_per_second - ceiling.worker_seconds)
+    return Costs(ceiling.worker_seconds, ceiling.main_seconds, wait)
 
 
 def drawing_cost(engine: Engine) -> float:
@@ -121,7 +127,7 @@ def check(photos: Sequence[Path], costs: Costs, count: int, say: Callable[[str],
     """Compares what `capacity` tells with conversions here: with the engine that is taken here, and with none."""
     cores = len(psutil.Process().cpu_affinity())
     engine = generator_engine(EngineOptions(device="cpu"), shipped_model())
-    drawn = Costs(costs.prepare, costs.main, drawing_cost(engine))
+    drawn = replace(costs, draw=drawing_cost(engine))
     engine.close()
     say(f"drawing on the CPU: {1e3 * drawn.draw:.1f} ms of processor time a portrait")
     say("| workers | engine | told | measured | off by |")
@@ -155,7 +161,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     costs = measured(given.photos, given.count)
-    tell(f"a photo takes {1e3 * costs.prepare:.1f} ms in a worker and {1e3 * costs.main:.2f} ms in the main process")
+    tell(
+        f"a photo takes {1e3 * costs.prepare:.1f} ms in a worker, which waits {1e3 * costs.wait:.1f} ms for the next, "
+        f"and {1e3 * costs.main:.2f} ms in the main process"
+    )
     if given.check:
         check(given.photos, costs, given.count)
     kernels = kernels_of(given.model, GPU_BATCH_SIZE, given.compute_capability)

@@ -10,6 +10,7 @@ that convolutions take. A kernel takes as long as the slower of the two, and a p
 import argparse
 import math
 import re
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from unittest import mock
 
 from engines.tensorrt.compile import Settings, compile_graph
 from engines.tensorrt.library import import_library, log_of
+from engines.twin_file import whole_file
 
 CONVOLUTIONS: Final = ("correlation", "deconv", "runtime_fusion")
 """The kinds of kernel that may be convolutions; the last is one with what stands around it."""
@@ -145,10 +147,10 @@ def kernels_of(onnx: Path, batch_size: int, compute_capability: str) -> tuple[Ke
             lines.extend(msg.splitlines())
         told(self, severity, msg)
 
-    with mock.patch.object(type(log), "log", listen):
-        compile_graph(
-            library, onnx, Settings(batch_size, (compute_capability,)), lambda done, total: None, threading.Event()
-        )
+    settings = Settings(batch_size, (compute_capability,))
+    with tempfile.TemporaryDirectory(prefix="apdraw-kernels-") as scratch, mock.patch.object(type(log), "log", listen):
+        graph = whole_file(onnx, Path(scratch))
+        compile_graph(library, graph, settings, lambda done, total: None, threading.Event())
     return tuple(_kernels(lines))
 
 

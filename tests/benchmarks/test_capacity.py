@@ -24,7 +24,7 @@ def test_the_narrowest_part_decides(cores, workers, gpus, narrowest, photos_per_
 
 
 def test_a_cpu_that_draws_has_that_to_do_too():
-    assert capacity(Costs(0.016, 0.003, 0.1), 2, 1).photos_per_second == pytest.approx(2 / 0.119)
+    assert capacity(Costs(0.016, 0.003, draw=0.1), 2, 1).photos_per_second == pytest.approx(2 / 0.119)
 
 
 def test_shards_add_up_where_a_main_process_is_the_narrowest():
