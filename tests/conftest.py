@@ -5,7 +5,10 @@ import os
 # Before anything is imported, and for the programs that tests start: threads that wait for each other on a busy machine
 # make the suite three times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Warnings are errors in those programs too, as they are in the tests (pyproject.toml).
+os.environ.setdefault("PYTHONWARNINGS", "error")
 
+import gc
 import json
 import math
 import shutil
@@ -19,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.dont_write_bytecode = False
+gc.set_threshold(100_000, 20, 50)  # to look through all that torch and pytest hold takes a quarter of an export's time
 
 if TYPE_CHECKING:
     from generators import Generators

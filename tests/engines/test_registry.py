@@ -60,7 +60,15 @@ def toy(monkeypatch):
     return module.BACKEND
 
 
+@pytest.fixture
+def untried(monkeypatch):
+    """What is installed is not tried: it is not what these tests look at."""
+    monkeypatch.setattr("apdraw_cli.commands.doctor.import_faults", lambda modules: {})
+    monkeypatch.setattr("apdraw_cli.commands.doctor.drawing_fault", lambda arguments: None)
+
+
 @CPU_ONLY
+@pytest.mark.usefixtures("untried")
 def test_a_new_engine_is_found_chosen_opened_and_told_of(toy, tiny_pair, make_batch, monkeypatch):
     (told,) = (status for status in survey() if status.picked)
     assert told.name == "toy"
@@ -78,6 +86,7 @@ def test_a_new_engine_is_found_chosen_opened_and_told_of(toy, tiny_pair, make_ba
 
 
 @CPU_ONLY
+@pytest.mark.usefixtures("untried")
 def test_its_compiled_files_are_drawn_by_nothing_else(toy, tiny_pair):
     compiled = tiny_pair.with_suffix(".toy")
     compiled.touch()
