@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, Final
@@ -125,13 +125,15 @@ class JournalIndex:
 
     Args:
         paths: the journals; they need not exist yet.
+        closed: is called when the index is closed.
 
     Raises:
         UnfitError: as in all methods, there is no room for temporary files.
     """
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, *paths: Path, closed: Callable[[], None] = lambda: None) -> None:
         self._paths = paths
+        self._closed = closed
         self._files: dict[int, BufferedReader] = {}
         self._lock = threading.Lock()
         try:
@@ -139,6 +141,7 @@ class JournalIndex:
             for statement in _TABLES:
                 self._database.execute(statement)
         except sqlite3.Error as error:
+            closed()
             raise self._no_room(error) from error
 
     def add(self, name: str, place: int, aliases: Iterable[str] = (), journal: int = 0) -> None:
@@ -172,6 +175,7 @@ class JournalIndex:
         self._database.close()
         for file in self._files.values():
             file.close()
+        self._closed()
 
     def _found(self, query: str, name: str) -> dict[str, Any] | None:
         with self._lock:

@@ -66,7 +66,6 @@ class BucketStorage:
         self._lock = threading.Lock()
         self._page = _Page("", "", {})
         self._spools: dict[str, _Spool] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BucketStorage) and other.address == self.address
@@ -220,12 +219,18 @@ class BucketStorage:
             spool.filled = True
 
     def journal_index(self, *names: str) -> JournalIndex:
-        """An empty index of journals, which are copied here as they are read."""
-        with self._lock:
-            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="apdraw-", ignore_cleanup_errors=True)
-        for name in names:
-            self._spools[name] = _Spool(Path(self._folder.name) / f"{secrets.token_hex(8)}.jsonl")
-        return JournalIndex(*(self._spools[name].path for name in names))
+        """An empty index of journals, which are copied here as they are read, until it is closed."""
+        folder = tempfile.TemporaryDirectory(prefix="apdraw-", ignore_cleanup_errors=True)
+        spools = {name: _Spool(Path(folder.name) / f"{number}.jsonl") for number, name in enumerate(names)}
+
+        def forget() -> None:
+            for name, spool in spools.items():
+                if self._spools.get(name) is spool:
+                    del self._spools[name]
+            folder.cleanup()
+
+        self._spools |= spools
+        return JournalIndex(*(spool.path for spool in spools.values()), closed=forget)
 
     def keep(self, name: str, line: bytes) -> int:
         """Adds a line of a journal to its copy here, if there is one; returns the byte that it begins at."""
