@@ -151,10 +151,12 @@ def run(
         orphans = Orphans(sources, manifest.history, several=Recipe.of(options).several)
         if options.run.prune:
             steps = orphans.noting(planner.steps(), drawn=True)
-        counting: Future[int] | None = _count(sources) if watch is None else None
-        announced = False
+        counting: Future[int] | None = None
+        counted = announced = False
         try:
             for event in executor.outcomes(steps, lambda: stop.is_set() or tally.error is not None):
+                if event is not None and watch is None and not counted:
+                    counting, counted = _count(sources), True  # only now: a walk of its own would delay the first photos
                 if counting is not None and counting.done():
                     listener.counted(counting.result())
                     counting = None
