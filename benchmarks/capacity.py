@@ -33,7 +33,7 @@ from engines.synthetic import synthetic_portraits
 OF_ROOFLINE: Final = 0.7
 """The share of its roofline that an engine reaches in practice; a guess until a GPU has shown it."""
 
-UNDER_LOCK: Final = 0.37
+UNDER_LOCK: Final = 0.42
 """The share of the main process's time in which it holds Python's global lock, so that no other thread of it works."""
 
 
