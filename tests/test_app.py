@@ -191,6 +191,14 @@ def test_a_folder_without_photos(tmp_path: Path) -> None:
     assert ".jpg" in result.stdout
 
 
+def test_a_shard_without_photos(tmp_path: Path) -> None:
+    (tmp_path / "p.jpg").touch()
+    texts = [apdraw("convert", tmp_path / "p.jpg", "--dry-run", "--shard", f"{number}/2").stdout for number in (0, 1)]
+    empty = min(range(2), key=lambda number: texts[number].count("p.jpg"))
+    result = apdraw("convert", tmp_path / "p.jpg", "-o", tmp_path / "out", "--shard", f"{empty}/2")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"There are no photos in shard {empty}/2.\n", "")
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = apdraw("convert", tmp_path / "none", "--debug")
     assert result.exit_code == 2

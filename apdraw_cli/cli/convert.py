@@ -1,6 +1,7 @@
 """`apdraw convert` as its user sees it."""
 
 import contextlib
+import functools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -164,7 +165,7 @@ def convert(
         log.info("%s", totals(result))
         if result.error is not None:
             log.error("%s", result.error)
-        return show(console, result, results)
+        return show(console, result, results, shard=run.shard)
 
 
 def drawn_through_pipe(console: Console, options: ConvertOptions, sources: Sequence[str], given: bytes) -> int:
@@ -189,9 +190,11 @@ def drawn_through_pipe(console: Console, options: ConvertOptions, sources: Seque
     return console.show({"output": str(drawn.output)}, lambda console, _: _tell_files(console, files))
 
 
-def show(console: Console, result: "ConvertResult", results: Iterable[str] | None = None) -> int:
+def show(
+    console: Console, result: "ConvertResult", results: Iterable[str] | None = None, *, shard: str | None = None
+) -> int:
     """Tells the result, and what became of each photo, as JSON; of a quiet command only what was not drawn."""
-    code = console.show(result, _tell, results=results, photos=result.photos)
+    code = console.show(result, functools.partial(_tell, shard=shard), results=results, photos=result.photos)
     if console.quiet and not console.as_json:
         for line in _failures(result):
             write(sys.stderr, line)
@@ -240,11 +243,13 @@ def _intention(step: "Step") -> tuple[str, str]:
     return "fail", "" if error is None else error.message
 
 
-def _tell(console: Console, result: "ConvertResult") -> None:
+def _tell(console: Console, result: "ConvertResult", *, shard: str | None = None) -> None:
     for line in (*_failures(result), *_warnings(result)):
         console.say(line)
     if not result.photos and not result.interrupted:
-        if result.error is None:
+        if result.error is None and shard is not None:
+            console.say(f"There are no photos in shard {shard}.")
+        elif result.error is None:
             from apdraw_cli.conversion.sources import EXTENSIONS
 
             console.say(f"There are no photos: apdraw looks for {' '.join(sorted(EXTENSIONS))}.")

@@ -39,6 +39,9 @@ before, on portraits of people too. On noise a drawing of hard edges is further 
 
 Precision = Literal["fp32", "fp16", "int8"]
 
+TRACED_BATCH: Final = 11
+"""Size of the batch that a graph is traced with: a number that is no other size in it."""
+
 _LARGE: Final = 1024  # values from which on storing a weight in half precision is worth a node
 
 
@@ -178,15 +181,13 @@ def _traced(graph: DrawingGraph) -> Any:
     """The graph as an onnx.ModelProto; norms stay apart from convolutions: weights keep their values."""
     import onnxscript.optimizer
 
-    portraits = synthetic_portraits(2).inputs()  # a batch of one would be taken for a constant
-    batch = torch.export.Dim("batch", min=1)
+    portraits = synthetic_portraits(TRACED_BATCH).inputs()
     with quiet_exporter():
         try:
             program = torch.onnx.export(
                 settled(graph),
                 tuple(torch.from_numpy(array) for array in portraits.values()),
                 dynamo=True,
-                dynamic_shapes=tuple({0: batch} for _ in INPUTS),
                 input_names=[port.name for port in INPUTS],
                 output_names=[OUTPUT.name],
                 opset_version=OPSET,
@@ -204,7 +205,38 @@ def _traced(graph: DrawingGraph) -> Any:
         onnxscript.optimizer.inline(program.model)
         onnxscript.optimizer.fold_constants(program.model)
         onnxscript.optimizer.remove_unused_nodes(program.model)
-        return program.model_proto
+        model = program.model_proto
+        free_batch(model)
+        return model
+
+
+def free_batch(model: Any) -> None:
+    """Makes the batch size of a graph free that was traced with batches of `TRACED_BATCH`.
+
+    To trace with a size that is a symbol takes more than twice as long, and leaves nodes that compute shapes.
+
+    Args:
+        model: the onnx.ModelProto; is changed.
+
+    Raises:
+        ModelError: the size is in it in another place than as the first of a shape.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    def holds(tensor: Any) -> bool:
+        return tensor.data_type == TensorProto.INT64 and TRACED_BATCH in numpy_helper.to_array(tensor)
+
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in filter(holds, model.graph.initializer):
+        sizes = numpy_helper.to_array(tensor).copy()
+        if tensor.name not in shapes or sizes[0] != TRACED_BATCH or TRACED_BATCH in sizes[1:] or -1 in sizes:
+            raise ModelError(f"torch.onnx wrote the batch size into {tensor.name}; update torch and onnxscript")
+        sizes[0] = -1
+        tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        sizes = value.type.tensor_type.shape.dim
+        if sizes and sizes[0].dim_value == TRACED_BATCH:
+            sizes[0].dim_param = "batch"
 
 
 def settled(graph: DrawingGraph) -> DrawingGraph:
