@@ -8,7 +8,7 @@ from torch import nn
 
 from engines.atomic_files import write_atomically
 from engines.errors import ModelError
-from train.export.to_onnx import TRACED_BATCH, describe, free_batch, quiet_exporter
+from train.export.to_onnx import describe, quiet_exporter
 
 
 def export_small(
@@ -29,15 +29,15 @@ def export_small(
     with quiet_exporter():
         program = torch.onnx.export(
             network.eval(),
-            (torch.zeros(TRACED_BATCH, side, side, 3, dtype=torch.uint8),),
+            (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
             input_names=["photo"],
             output_names=list(outputs),
+            dynamic_shapes={"photo": {0: torch.export.Dim("batch")}},
             dynamo=True,
             verbose=False,
         )
     if program is None:  # what its signature allows for the older exporter
         raise ModelError("torch.onnx exported nothing; update torch")
     model = program.model_proto
-    free_batch(model)
     describe(model, metadata or {})
     write_atomically(path, model.SerializeToString())

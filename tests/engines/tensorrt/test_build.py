@@ -19,6 +19,7 @@ from engines.errors import EngineError, ModelFileError
 from engines.installed import pip_install
 from engines.model_info import model_info, read_metadata, sha256
 from engines.options import BuildOptions
+from engines.select import TWINS, shipped_model
 from engines.tensorrt import build, library
 from engines.tensorrt import compile as tensorrt_builder
 from engines.tensorrt.build import build_engine
@@ -26,6 +27,7 @@ from engines.tensorrt.compile import Plan, Settings, compile_graph, count_types
 from engines.tensorrt.cuda import Gpu
 from engines.tensorrt.library import log_of
 from engines.tensorrt.sidecar import check_fits, read_sidecar, sidecar_path, this_platform
+from engines.twin_file import whole_file
 
 METADATA = {"format": "apdraw-generator", "format_version": "1"}
 
@@ -47,7 +49,7 @@ KINDS = tuple(sorted(library.RTX_CAPABILITIES, key=float))
 TURING = ("7.5",)
 """The kind that has the fewest kernels."""
 
-HALF = {("shipped", "fp16"): 54, ("authors", "fp16"): 5}
+HALF = {("ours", "fp16"): 54, ("shipped", "fp16"): 54, ("authors", "fp16"): 5}
 """Convolutions in half precision, of 62. Of the authors' weights, which are random, only the fusion network can be."""
 
 
@@ -55,22 +57,35 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@pytest.fixture
+def graph(generators):
+    """Finds a graph: the one that comes with the program (`ours`), or what `export` makes of weights today."""
+
+    def find(name, precision):
+        if name != "ours":
+            return generators.exported("photo", precision, name).path
+        return shipped_model().with_suffix({"fp32": ".onnx", **TWINS}[precision])
+
+    return find
+
+
 @pytest.mark.parametrize(
     ("name", "precision", "kinds"),
     [
         ("lively", "fp32", ("7.5", "8.9")),
-        ("shipped", "fp16", TURING),
+        ("ours", "fp16", TURING),
         *(slow(name, precision, KINDS) for name in ("shipped", "authors") for precision in ("fp32", "fp16")),
     ],
 )
-def test_builds_for_gpus_of_several_kinds(name, precision, kinds, generators, rtx, tmp_path):
-    """Of the files that `export` writes today, and of models with the authors' architecture."""
-    model = generators.exported("photo", precision, name).path
-    out = tmp_path / "face.engine"
+def test_builds_for_gpus_of_several_kinds(name, precision, kinds, graph, rtx, tmp_path):
+    """Of our files, of those that `export` writes today, and of models with the authors' architecture."""
+    model = whole_file(graph(name, precision), tmp_path / "joined")
+    out = tmp_path / "built" / "face.engine"
+    out.parent.mkdir()
     options = BuildOptions(compute_capabilities=kinds, batch_size=4, precision=precision)
     steps = []
     sidecar = build_engine(model, out, options, lambda done, total: steps.append((done, total)))
-    assert {file.name for file in tmp_path.iterdir()} == {"face.engine", "face.engine.json", "face.engine.npz"}
+    assert {file.name for file in out.parent.iterdir()} == {"face.engine", "face.engine.json", "face.engine.npz"}
     assert read_sidecar(out) == sidecar
     assert (sidecar.flavor, sidecar.version) == ("tensorrt-rtx", rtx.__version__)
     assert (sidecar.compute_capabilities, sidecar.batch_size) == (kinds, 4)
@@ -92,21 +107,22 @@ def test_builds_for_gpus_of_several_kinds(name, precision, kinds, generators, rt
 @pytest.mark.parametrize(
     ("name", "precision", "kind"),
     [
-        ("shipped", "fp16", *TURING),
-        *(slow("shipped", "fp16", kind) for kind in KINDS if kind not in TURING),
+        ("ours", "fp16", *TURING),
+        *(slow("ours", "fp16", kind) for kind in KINDS if kind not in TURING),
+        *(slow("shipped", "fp16", kind) for kind in KINDS),
         *(slow("shipped", "fp32", kind) for kind in KINDS),
         *(slow("authors", precision, kind) for precision in ("fp32", "fp16") for kind in KINDS),
     ],
 )
-def test_the_kernels_of_an_engine_are_the_few_and_half_ones_that_they_should_be(name, precision, kind, generators, rtx):
+def test_the_kernels_of_an_engine_are_the_few_and_half_ones_that_they_should_be(name, precision, kind, graph, rtx):
     """Counted in the list that TensorRT for RTX itself gives of the finished engine, for each kind of GPU."""
-    kernels = kernels_of(generators.exported("photo", precision, name).path, 16, kind)
+    kernels = kernels_of(graph(name, precision), 16, kind)
     convolutions = [kernel for kernel in kernels if kernel.filters]
     assert len(convolutions) == 62
     assert sum(kernel.is_half for kernel in convolutions) == HALF.get((name, precision), 0)
     assert [kernel.name for kernel in kernels if kernel.kind == "gemm"] == []  # Turing has none in float32
     norms = [kernel.name for kernel in kernels if "Inor" in kernel.name]
-    assert (norms == []) == ((name, precision) == ("shipped", "fp16"))
+    assert (norms == []) == ((name, precision) in (("ours", "fp16"), ("shipped", "fp16")))
 
 
 class Spied:
