@@ -156,7 +156,7 @@ def run(
         try:
             for event in executor.outcomes(steps, lambda: stop.is_set() or tally.error is not None):
                 if event is not None and watch is None and not counted:
-                    counting, counted = _count(sources), True  # only now: a walk of its own would delay the first photos
+                    counting, counted = _count(sources), True  # not before: it would delay them
                 if counting is not None and counting.done():
                     listener.counted(counting.result())
                     counting = None
