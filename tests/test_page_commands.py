@@ -49,7 +49,7 @@ SHORTER: Final = {
     r"apdraw train (?!.*--resume)": "--steps 1 --width 2 --set discriminator-width=2 --set detector-width=2 "
     "--batch-size 1 --set workers=0",
     r"apdraw export (?!.*--precision)": "--precision fp32",  # half precision is tried for minutes
-    r"apdraw convert .*--workers 15": "--workers 0",
+    r"apdraw convert .*--workers 7": "--workers 0",
 }
 """What is said besides, of commands that would take long."""
 
