@@ -20,11 +20,6 @@ GPU_BATCH_SIZE: Final = 16
 """Portraits in a call on a GPU, unless asked otherwise."""
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of a library's error message, to be quoted in one of ours."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 class Engine(Protocol):
     """Draws aligned portraits with one loaded model.
 

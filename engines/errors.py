@@ -120,3 +120,13 @@ class PhotoError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error message, to be quoted in one of ours."""
+    return str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__
+
+
+def in_one_line(error: BaseException) -> str:
+    """A library's whole error message as one line, to be quoted in one of ours."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines import installed
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
-from engines.errors import EngineError
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus
+from engines.errors import EngineError, first_line
 from engines.installed import Part
 from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
@@ -36,7 +36,7 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     try:
         ort = import_onnxruntime()
     except (ImportError, OSError) as error:
-        return EngineStatus(NAME, False, None, (), f"onnxruntime cannot be imported: {one_line(error)}", INSTALL)
+        return EngineStatus(NAME, False, None, (), f"onnxruntime cannot be imported: {first_line(error)}", INSTALL)
     if gpus and CUDA not in ort.get_available_providers():
         reason = "this build of onnxruntime has no CUDA provider"
         return EngineStatus(NAME, True, ort.__version__, ("cpu",), reason, INSTALL_CUDA)
@@ -158,7 +158,7 @@ def _open_session(model: Path, device: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without the library's own prefix `[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : `."""
-    text = one_line(error)
+    text = first_line(error)
     return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
 
 

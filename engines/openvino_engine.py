@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import Backend, EngineRequest, EngineStatus, one_line
-from engines.errors import EngineError
+from engines.base import Backend, EngineRequest, EngineStatus
+from engines.errors import EngineError, first_line
 from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
 from engines.openvino_library import open_core
@@ -27,7 +27,7 @@ def status(gpus: tuple[Gpu, ...]) -> EngineStatus:
     try:
         import openvino
     except (ImportError, OSError) as error:
-        return EngineStatus(NAME, False, None, (), f"openvino cannot be imported: {one_line(error)}", INSTALL)
+        return EngineStatus(NAME, False, None, (), f"openvino cannot be imported: {first_line(error)}", INSTALL)
     version = openvino.__version__.split("-")[0]
     return EngineStatus(NAME, True, version, ("cpu",))
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus, one_line
-from engines.errors import EngineError
+from engines.base import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Backend, EngineRequest, EngineStatus
+from engines.errors import EngineError, first_line
 from engines.installed import pip_install
 from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
@@ -73,7 +73,7 @@ class TorchEngine:
             import torch
         except (ImportError, OSError) as error:
             raise EngineError(
-                f"torch cannot be imported: {one_line(error)}; install it with: {pip_install('torch')}"
+                f"torch cannot be imported: {first_line(error)}; install it with: {pip_install('torch')}"
             ) from error
         on_cpu = device == "cpu"
         if not on_cpu and not torch.cuda.is_available():
@@ -87,7 +87,7 @@ class TorchEngine:
             module = load_module(model, half=True) if self.precision == "fp16" else load_module(model)
             self._module: Any = module.to(device).to(memory_format=torch.channels_last)
         except Exception as error:  # whatever the loader raises
-            reason = (machine_fault(error) if on_cpu else None) or one_line(error)
+            reason = (machine_fault(error) if on_cpu else None) or first_line(error)
             raise EngineError(f"torch cannot load {model}: {reason}") from error
 
     def draw(self, batch: PortraitBatch) -> Image:
@@ -104,7 +104,7 @@ class TorchEngine:
                 with torch.inference_mode(), self._settings():
                     drawing: Image = self._module(*(t.to(self.device) for t in tensors)).cpu().numpy()
             except (RuntimeError, MemoryError) as error:
-                reason = (machine_fault(error) if self.device == "cpu" else None) or one_line(error)
+                reason = (machine_fault(error) if self.device == "cpu" else None) or first_line(error)
                 raise EngineError(
                     f"torch failed on a batch of {len(batch)}: {reason}; try a smaller --batch-size"
                 ) from error

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from engines.errors import ModelError
+from engines.errors import ModelError, first_line
 from engines.regular_files import open_regular
 from train.networks.config import GeneratorConfig
 from train.networks.generator import Generator
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path) -> Any:
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, IndexError, TypeError) as error:
-        raise ModelError(f"{path} is no checkpoint, or a damaged one: {_first_line(error)}") from error
+        raise ModelError(f"{path} is no checkpoint, or a damaged one: {first_line(error)}") from error
 
 
 def _read_states(checkpoint: Path, epoch: str | None) -> dict[str, Any]:
@@ -214,7 +214,3 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], key: str) -> None:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from engines.atomic_files import replacing, sweep
-from engines.errors import CheckpointError
+from engines.errors import CheckpointError, first_line
 from engines.regular_files import inside, open_regular
 
 FOLDER: Final = "checkpoints"
@@ -39,7 +39,7 @@ def save_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> P
         with replacing(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise CheckpointError(
             f"cannot write {path}: {reason}; earlier checkpoints are kept: make room, then go on with --resume"
         ) from error
@@ -63,7 +63,7 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
             with open_regular(path) as file:
                 state = dict(torch.load(file, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            _log.warning("%s is damaged (%s); going back to the one before it", path, str(error).partition("\n")[0])
+            _log.warning("%s is damaged (%s); going back to the one before it", path, first_line(error))
         else:
             return state
     raise CheckpointError(f"every checkpoint in {run} is damaged; begin the run again in another folder")

@@ -5,7 +5,7 @@ import os
 import torch
 from lightning_fabric import Fabric
 
-from engines.errors import OptionsError
+from engines.errors import OptionsError, first_line
 from train.options import TrainOptions
 
 
@@ -26,9 +26,8 @@ def make_fabric(options: TrainOptions) -> Fabric:
         )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise OptionsError(
-            f"cannot train on {devices} x {options.device}: {reason}; see --device and --set devices=N"
+            f"cannot train on {devices} x {options.device}: {first_line(error)}; see --device and --set devices=N"
         ) from error
     torch.backends.cudnn.benchmark = True  # batches are of one size: trying its algorithms at first pays later
     return fabric

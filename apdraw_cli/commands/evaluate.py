@@ -11,7 +11,7 @@ from apdraw_cli.commands.convert import generator_engine
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from apdraw_cli.commands.options import EvaluateOptions
 from engines.atomic_files import replacing
-from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError
+from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError, first_line
 from engines.installed import pip_install
 
 if TYPE_CHECKING:
@@ -80,8 +80,6 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         UsageError: there is nothing to measure.
         UnfitError: a package is missing, the model cannot be used, or FID was asked for and cannot be had.
     """
-    from engines.base import one_line
-
     try:
         import torchmetrics  # noqa: F401
 
@@ -92,7 +90,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         raise UnfitError(f"evaluating needs {error.name}; install it with: {pip_install('train')}") from error
     except RuntimeError as error:  # torchmetrics loads torchvision where there is one
         raise UnfitError(
-            f"torchmetrics cannot be loaded ({one_line(error)}); "
+            f"torchmetrics cannot be loaded ({first_line(error)}); "
             "if there is a torchvision made for another torch, remove it or install both anew"
         ) from error
     pairs = PortraitPairs(options.dataset, options.measure.split)

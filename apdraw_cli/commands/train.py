@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apdraw_cli.datasets.records import UNFINISHED
-from engines.base import one_line
-from engines.errors import DatasetError, ExitCode, UnfitError
+from engines.errors import DatasetError, ExitCode, UnfitError, first_line
 from engines.installed import pip_install
 from engines.machine_faults import machine_fault
 
@@ -165,5 +164,5 @@ def _check_packages() -> None:
     except ModuleNotFoundError as error:
         raise UnfitError(f"training needs {error.name}; install it with: {pip_install('train')}") from error
     except (ImportError, OSError) as error:
-        reason = machine_fault(error) or f"{one_line(error)}; install again with: {pip_install('train')}"
+        reason = machine_fault(error) or f"{first_line(error)}; install again with: {pip_install('train')}"
         raise UnfitError(f"the packages for training cannot be imported: {reason}") from error

@@ -22,7 +22,7 @@ from apdraw_cli.conversion.memory import BUDGET, NO_MEMORY, bytes_a_pixel
 from apdraw_cli.conversion.samples import check_tiff, is_deep, kind_of_tiff, low_bits
 from apdraw_cli.conversion.sources import unreadable
 from apdraw_cli.conversion.storage import Storage, open_storage
-from engines.errors import PhotoError
+from engines.errors import PhotoError, in_one_line
 from engines.installed import pip_install
 from engines.machine_faults import is_want_of_memory
 from engines.portrait import Image
@@ -306,8 +306,7 @@ def _why_not_decoded(error: Exception) -> PhotoError:
         return PhotoError("out_of_memory", NO_MEMORY)
     if any(words in str(error).lower() for words in ("truncated", "end of file")):
         return PhotoError("truncated", CUT_OFF)
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return PhotoError("damaged", f"the file is damaged: {reason}")
+    return PhotoError("damaged", f"the file is damaged: {in_one_line(error)}")
 
 
 def _turn_upright(picture: Pillow.Image) -> bool:

@@ -31,7 +31,7 @@ from apdraw_cli.conversion.render import render
 from apdraw_cli.conversion.storage import Storage
 from apdraw_cli.timing import timed
 from engines.base import Engine
-from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.errors import ApdrawError, PhotoError, UnfitError, in_one_line
 from engines.machine_faults import is_want_of_memory
 from engines.portrait import SIZE, Image, PortraitBatch
 
@@ -57,8 +57,7 @@ def reason_of(error: Exception) -> PhotoError:
         return PhotoError(error.code, error.message)  # the one caught keeps the photo in memory
     if is_want_of_memory(error):
         return PhotoError("out_of_memory", NO_MEMORY)
-    words = " ".join(str(error).split()) or type(error).__name__
-    return PhotoError("internal", f"an error in apdraw, please report it: {words}")
+    return PhotoError("internal", f"an error in apdraw, please report it: {in_one_line(error)}")
 
 
 def failed(step: Step, error: Exception, seconds: Seconds) -> Outcome:

@@ -6,7 +6,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from engines.errors import UsageError
+from engines.errors import UsageError, in_one_line
 from engines.portrait import Landmarks
 from train.artist.mesh import POINTS
 
@@ -29,7 +29,7 @@ def read_meshes(path: Path) -> dict[str, Landmarks]:
             if points.shape != (len(names), POINTS, 2) or valid.shape != names.shape:
                 raise ValueError(f"points {points.shape} of {len(names)} photos")
     except (OSError, BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or in_one_line(error)
         raise UsageError(
             f"{path} holds no meshes ({reason}): name a NumPy file with names and points [N, {POINTS}, 2]"
         ) from error

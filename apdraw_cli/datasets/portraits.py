@@ -24,7 +24,7 @@ from apdraw_cli.faces.detectors import open_detector
 from apdraw_cli.faces.mesh import LEAST_PLAUSIBLE, FaceMesher
 from apdraw_cli.faces.segment import PortraitSegmenter
 from apdraw_cli.faces.upright import UprightFinder
-from engines.errors import ApdrawError, PhotoError, UnfitError
+from engines.errors import ApdrawError, PhotoError, UnfitError, in_one_line
 from engines.landmarks_file import format_landmarks, format_points
 from engines.machine_faults import is_want_of_memory
 from engines.portrait import SIZE, WHITE, Image, Landmarks
@@ -109,7 +109,7 @@ class PortraitPreparer:
         except Exception as error:
             if is_want_of_memory(error):
                 return replace(record, left_out=NO_MEMORY)
-            return replace(record, left_out=INTERNAL, detail=" ".join(str(error).split()) or type(error).__name__)
+            return replace(record, left_out=INTERNAL, detail=in_one_line(error))
 
     def _prepare(self, task: Task, record: Record) -> Record:
         data = read(task.photo)

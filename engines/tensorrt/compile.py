@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engines.base import one_line
-from engines.errors import EngineError, ModelFileError
+from engines.errors import EngineError, ModelFileError, first_line
 from engines.regular_files import read_regular
 from engines.signature import INPUTS, Port, check_signature
 from engines.tensorrt.library import log_of
@@ -105,7 +104,7 @@ def compile_graph(
             measured = bytes(_checked(cache.serialize(), log, "keep its timing cache"))
         del monitor, parser  # both had to outlive the build: the network keeps using what the parser read
     except _FAILURES as error:
-        said = " ".join(log.take()) or one_line(error)
+        said = " ".join(log.take()) or first_line(error)
         raise EngineError(f"tensorrt cannot compile {onnx}: {said}; see: apdraw doctor") from error
     return Plan(content, layers, measured)
 
@@ -132,7 +131,7 @@ def inspect(library: Any, content: bytes) -> dict[str, int]:
         return count_types(text)
     except _FAILURES as error:
         raise EngineError(
-            f"tensorrt cannot inspect the engine that it has built: {one_line(error)}; see: apdraw doctor"
+            f"tensorrt cannot inspect the engine that it has built: {first_line(error)}; see: apdraw doctor"
         ) from error
 
 
@@ -161,7 +160,7 @@ def _parse(parser: Any, onnx: Path, log: Any) -> None:
     told = []
     for error in errors:
         node = f"the {error.node_operator()} node {error.node_name()}: " if error.node_operator() else ""
-        told.append(f"{node}{one_line(ValueError(error.desc()))}")
+        told.append(f"{node}{first_line(ValueError(error.desc()))}")
     reason = "; ".join(dict.fromkeys(told)) or " ".join(log.take()) or "it did not say why"
     raise ModelFileError(f"tensorrt cannot read {onnx}: {reason}; export it again with: apdraw export MODEL OUT.onnx")
 

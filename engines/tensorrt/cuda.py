@@ -12,8 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import one_line
-from engines.errors import CudaError, EngineError, OutOfGpuMemoryError
+from engines.errors import CudaError, EngineError, OutOfGpuMemoryError, first_line
 
 RUNTIME: Final = "cuda.bindings.runtime"
 UTILS: Final = "cuda.bindings.utils"
@@ -135,7 +134,9 @@ def runtime() -> Any:
     try:
         return importlib.import_module(RUNTIME)
     except (ImportError, OSError) as error:
-        raise EngineError(f"cuda-bindings cannot be imported: {one_line(error)}; install it with: {INSTALL}") from error
+        raise EngineError(
+            f"cuda-bindings cannot be imported: {first_line(error)}; install it with: {INSTALL}"
+        ) from error
 
 
 def call(function: str, *arguments: Any) -> Any:

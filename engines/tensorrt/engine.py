@@ -10,8 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from engines.base import one_line
-from engines.errors import CudaError, EngineError, ModelFileError, OutOfGpuMemoryError
+from engines.errors import CudaError, EngineError, ModelFileError, OutOfGpuMemoryError, first_line
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import check_batch
 from engines.tensorrt import cuda
@@ -94,7 +93,7 @@ class TensorRTEngine:
             raise
         except (EngineError, *_LIBRARY_ERRORS) as error:
             self._close_lanes()
-            raise EngineError(f"tensorrt cannot draw {model} on {device}: {one_line(error)}") from error
+            raise EngineError(f"tensorrt cannot draw {model} on {device}: {first_line(error)}") from error
         for lane in self._lanes:
             self._free.put(lane)
 
@@ -121,7 +120,7 @@ class TensorRTEngine:
                     start = part.stop
         except (EngineError, *_LIBRARY_ERRORS) as error:
             raise EngineError(
-                f"tensorrt failed on {self.device} on a batch of {len(batch)}: {one_line(error)}"
+                f"tensorrt failed on {self.device} on a batch of {len(batch)}: {first_line(error)}"
             ) from error
         finally:
             self._free.put(lane)

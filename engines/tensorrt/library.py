@@ -9,8 +9,7 @@ import threading
 from collections import deque
 from typing import Any, Final
 
-from engines.base import one_line
-from engines.errors import EngineError
+from engines.errors import EngineError, first_line
 from engines.installed import pip_install
 
 MODULES: Final = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -72,7 +71,7 @@ def import_library(flavor: str) -> Any:
         return importlib.import_module(MODULES[flavor])
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineError(
-            f"{MODULES[flavor]} cannot be imported: {one_line(error)}; install it again, or see: apdraw doctor"
+            f"{MODULES[flavor]} cannot be imported: {first_line(error)}; install it again, or see: apdraw doctor"
         ) from error
 
 
@@ -106,7 +105,7 @@ def _new_log(library: Any) -> Any:
         def log(self, severity: Any, msg: str) -> None:
             if severity not in (kinds.WARNING, kinds.ERROR, kinds.INTERNAL_ERROR):
                 return  # some ten thousand in a build
-            text = one_line(ValueError(msg))
+            text = first_line(ValueError(msg))
             if severity == kinds.WARNING:
                 logging.getLogger(f"apdraw.{__name__}").warning("tensorrt: %s", text)
                 return

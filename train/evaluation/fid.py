@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from engines.errors import FeaturesError
+from engines.errors import FeaturesError, first_line
 from engines.installed import pip_install
 from engines.portrait import Image
 from engines.regular_files import open_regular
@@ -49,7 +49,7 @@ def inception_features(weights: Path | None = None, device: str = "cpu") -> Extr
         raise FeaturesError(f"FID needs {package}; install it with: {pip_install('fid')}") from error
     except Exception as error:  # torchvision made for another torch raises RuntimeError, AttributeError, ...
         raise FeaturesError(
-            f"FID cannot be measured: torch-fidelity fails to load ({_first_line(error)}); "
+            f"FID cannot be measured: torch-fidelity fails to load ({first_line(error)}); "
             f"install it anew with: {pip_install('fid')}"
         ) from error
     try:
@@ -57,7 +57,7 @@ def inception_features(weights: Path | None = None, device: str = "cpu") -> Extr
     except OSError as error:
         if weights is not None:
             raise _unreadable(weights, error) from error
-        reason = getattr(error, "reason", None) or _first_line(error)  # urllib's says more
+        reason = getattr(error, "reason", None) or first_line(error)  # urllib's says more
         raise FeaturesError(
             f"FID's weights cannot be downloaded ({reason}); "
             f"fetch {WEIGHTS_URL} where there is a network, and name the file with --features"
@@ -65,13 +65,13 @@ def inception_features(weights: Path | None = None, device: str = "cpu") -> Extr
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         where = weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
         raise FeaturesError(
-            f"{where} does not hold the weights of FID's Inception-v3 ({_first_line(error)}); "
+            f"{where} does not hold the weights of FID's Inception-v3 ({first_line(error)}); "
             + (f"name the file of {WEIGHTS_URL}" if weights else "remove it, and it is downloaded again")
         ) from error
     try:
         network = network.to(device)
     except RuntimeError as error:
-        raise FeaturesError(f"FID cannot be measured on {device}: {_first_line(error)}; use --device cpu") from error
+        raise FeaturesError(f"FID cannot be measured on {device}: {first_line(error)}; use --device cpu") from error
 
     @torch.inference_mode()
     def extract(drawings: Image) -> "Features":
@@ -113,13 +113,9 @@ def _check_weights(weights: Path) -> None:
 
 def _unreadable(weights: Path, error: OSError) -> FeaturesError:
     return FeaturesError(
-        f"the weights {weights} cannot be read ({error.strerror or _first_line(error)}); name the file of {WEIGHTS_URL}"
+        f"the weights {weights} cannot be read ({error.strerror or first_line(error)}); name the file of {WEIGHTS_URL}"
     )
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__

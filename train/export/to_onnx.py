@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from engines.atomic_files import write_atomically
-from engines.errors import ModelError
+from engines.errors import ModelError, first_line
 from engines.model_info import FORMAT, FORMAT_VERSION
 from engines.offline import import_onnxruntime
 from engines.portrait import SIZE, Image, PortraitBatch
@@ -196,9 +196,8 @@ def _traced(graph: DrawingGraph) -> Any:
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"torch.onnx cannot export the generator: {reason}; update torch and onnxscript"
+                f"torch.onnx cannot export the generator: {first_line(error)}; update torch and onnxscript"
             ) from error
         if program is None:  # what its signature allows for the older exporter
             raise ModelError("torch.onnx exported nothing; update torch")

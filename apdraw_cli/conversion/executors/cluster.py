@@ -20,7 +20,7 @@ from apdraw_cli.conversion.executors.cluster_worker import Drawn, Order, differe
 from apdraw_cli.conversion.pipeline import failed
 from apdraw_cli.conversion.plan import Step
 from engines.cpu import usable_cores
-from engines.errors import ApdrawError, PhotoError, UnfitError, UsageError
+from engines.errors import ApdrawError, PhotoError, UnfitError, UsageError, in_one_line
 from engines.installed import pip_install
 
 LOCAL: Final = "local"
@@ -157,7 +157,7 @@ class ClusterExecutor:
             raise
         except Exception as error:
             raise UnfitError(
-                f"no Dask scheduler answers at {self._address} ({_line(error)}): start one, or check the address"
+                f"no Dask scheduler answers at {self._address} ({in_one_line(error)}): start one, or check the address"
             ) from error
         check_versions(versions)
         return self._client
@@ -333,7 +333,7 @@ class _Run:
                 or isinstance(error, CommClosedError | TimeoutError)
             ):
                 raise self._lost() from error
-            raise UnfitError(f"an error in a worker of the cluster: {_line(error)}; see its log") from error
+            raise UnfitError(f"an error in a worker of the cluster: {in_one_line(error)}; see its log") from error
 
     def _lost(self) -> UnfitError:
         return UnfitError(
@@ -361,7 +361,3 @@ def check_versions(versions: Mapping[str, Any]) -> None:
         pythons = [".".join(each["python"].split(".")[:2]) for each in (there, here)]
         if pythons[0] != pythons[1]:
             raise UnfitError(different("Python", name, *pythons))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.storage.base import Listing, Version
 from apdraw_cli.folder_lock import locked
-from engines.errors import UnfitError
+from engines.errors import UnfitError, in_one_line
 from engines.installed import pip_install
 from engines.journal import JournalIndex, parse_line, read_journal
 from engines.regular_files import OutsideError, is_name
@@ -516,17 +516,13 @@ def _as_os_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
     except PermissionError as error:
-        raise PermissionError(errno.EACCES, f"permission denied ({_line(error)})", name) from error
+        raise PermissionError(errno.EACCES, f"permission denied ({in_one_line(error)})", name) from error
     except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or _line(error), name) from error
+        raise OSError(error.errno or errno.EIO, error.strerror or in_one_line(error), name) from error
     except UnfitError:
         raise
     except Exception as error:  # of the storage's own library
-        raise OSError(errno.EIO, _line(error), name) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise OSError(errno.EIO, in_one_line(error), name) from error
 
 
 def _version(info: Mapping[str, Any]) -> Version:
