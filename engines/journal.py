@@ -63,13 +63,10 @@ class Journal:
         Raises:
             OSError: it cannot be written.
         """
-        try:
-            line = json.dumps(values, ensure_ascii=False).encode()
-        except UnicodeEncodeError:  # a file name that is no UTF-8
-            line = json.dumps(values).encode()
+        line = format_line(values)
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "it was removed")
-        return self._write(line + b"\n")
+        return self._write(line)
 
     def sync(self) -> None:
         """Makes sure that all lines are on the disk."""
@@ -106,6 +103,14 @@ def read_journal(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if values is not None:
                 yield place, values
             place += len(line)
+
+
+def format_line(values: Mapping[str, Any]) -> bytes:
+    """A line of a journal, with its end."""
+    try:
+        return json.dumps(values, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        return json.dumps(values).encode() + b"\n"
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

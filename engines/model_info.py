@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from engines.errors import ModelFileError
 from engines.regular_files import open_regular
@@ -18,6 +18,10 @@ Bytes = bytes | mmap.mmap
 """The content of a file, read or mapped."""
 
 PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+"""Number formats that engines compute in."""
+
+FilePrecision = Literal["fp32", "fp16", "int8"]
+"""Those that an ONNX file is exported in."""
 
 _ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
 _ONNX_GRAPH: Final = 7  # number of ModelProto.graph

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from engines.errors import OptionsError
+from engines.model_info import PRECISIONS
 from engines.registry import ENGINES
 from engines.shipped import STYLES, shipped_model
 
@@ -189,7 +190,7 @@ class EngineOptions:
     precision: str = option(
         "auto",
         "The number format that the generator computes in. auto: the fastest that does not change the drawing visibly.",
-        choices=("auto", "fp32", "fp16", "bf16", "int8"),
+        choices=("auto", *PRECISIONS),
         panel="Drawing",
     )
     batch_size: int | None = option(

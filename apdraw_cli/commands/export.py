@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from apdraw_cli.commands.options import ExportOptions
 from engines.errors import ModelError, UnfitError, UsageError
 from engines.installed import pip_install
+from engines.model_info import FilePrecision
 from engines.select import TWINS
 
 
@@ -64,7 +64,7 @@ def export(
         raise UnfitError(f"exporting needs {error.name}; install it with: {pip_install('export')}") from error
     generator, metadata = load_generator(model)
 
-    def written(out: Path, precision: Literal["fp32", "fp16", "int8"], lender: Path | None = None) -> ExportResult:
+    def written(out: Path, precision: FilePrecision, lender: Path | None = None) -> ExportResult:
         told = export_onnx(
             generator,
             out,

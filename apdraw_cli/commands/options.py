@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from engines.errors import OptionsError
+from engines.model_info import FilePrecision
 from engines.options import EngineOptions, ModelOptions, check, option
+from train.data.layout import Split
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class MeasureOptions:
         OptionsError: a value that is not allowed, or values that contradict each other.
     """
 
-    split: Literal["val", "train"] = option("val", "Which of the data set's portraits are measured.")
+    split: Split = option("val", "Which of the data set's portraits are measured.")
     limit: int | None = option(None, "Measure only the first so many portraits.", min=1, shown="all")
     fid: bool | None = option(
         None,
@@ -131,7 +132,7 @@ class ExportOptions:
         OptionsError: a value that is not allowed, or values that contradict each other.
     """
 
-    precision: Literal["fp32", "fp16", "int8"] | None = option(
+    precision: FilePrecision | None = option(
         None,
         "The number format that the graph computes in; fp16 and int8 only where that keeps the drawing.",
         shown="fp32, and OUT.fp16.onnx for GPUs beside it",
@@ -161,9 +162,16 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Which checkpoint `apdraw import-weights` reads, and what the model says of itself."""
+    """Which checkpoint `apdraw import-weights` reads, and what the model says of itself.
+
+    Raises:
+        OptionsError: a value that is not allowed.
+    """
 
     epoch: str | None = option(None, "Which epoch of a folder's.", shown="latest, else the highest")
     name: str | None = option(None, "Name of the model.", shown="the file's")
     licence: str = option("", "Licence of the weights, as far as you know it, for the model's description.")
     training_data: str = option("", "What the weights were trained on, for the model's description.")
+
+    def __post_init__(self) -> None:
+        check(self)

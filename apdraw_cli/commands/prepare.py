@@ -18,11 +18,6 @@ from engines.cpu import usable_cores
 from engines.errors import UsageError
 from train.data.layout import FOLDERS, LINES, MESHES
 
-FEW_PHOTOS: Final = 4
-"""So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
-
-MOST_WORKERS: Final = 32
-
 MOST_SECONDS: Final = 600.0
 """A photo that takes a worker longer, twice, is left out."""
 
@@ -105,14 +100,14 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     """Makes portraits, and yields their records as they are finished."""
     if not tasks:
         return
-    from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
+    from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, Loss, WorkerPool
     from apdraw_cli.datasets.portraits import TOO_SLOW, WORKER_DIED, PortraitPreparer, blank
 
     pairs = options.pairs
     preparer = PortraitPreparer(options.dataset, pairs.least_agreement, pairs.npr, pairs.meshes)
     workers = pairs.workers
     if workers is None:
-        workers = 0 if len(tasks) <= FEW_PHOTOS else _suitable_workers(len(tasks))
+        workers = 0 if len(tasks) <= FEW_PHOTOS else min(usable_cores(), MOST_WORKERS, len(tasks))
     progress(0, len(tasks))
     if workers == 0:
         preparer.check()
@@ -129,10 +124,6 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
             else record
         )
         progress(done, len(tasks))
-
-
-def _suitable_workers(photos: int) -> int:
-    return max(1, min(usable_cores(), MOST_WORKERS, photos))
 
 
 def _what_decides(options: PrepareOptions) -> str:

@@ -18,7 +18,7 @@ from apdraw_cli.conversion.options import FaceOptions, FileOptions, PageOptions,
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.serving.application import LOOPBACK, Application
 from apdraw_cli.serving.service import DrawingService
-from engines.errors import OptionsError, UnfitError, UsageError
+from engines.errors import ExitCode, OptionsError, UnfitError, UsageError
 from engines.installed import pip_install
 from engines.options import EngineOptions, ModelOptions
 
@@ -79,9 +79,9 @@ class ServeResult:
     error: str | None = None
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """The command's exit code."""
-        return 0 if self.error is None else UnfitError.exit_code
+        return ExitCode.DONE if self.error is None else ExitCode.UNFIT
 
 
 def serve(

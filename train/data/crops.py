@@ -27,7 +27,8 @@ from engines.portrait import (
     Landmarks,
 )
 from train.data.augmentation import Augmentation, relight
-from train.data.pairs import PortraitPairs, Split
+from train.data.layout import Split
+from train.data.pairs import PortraitPairs
 
 BOXES: Final = (EYE_LEFT, EYE_RIGHT, NOSE, MOUTH)
 """The regions whose crops are boxes."""

@@ -1,9 +1,12 @@
 """Where the files of a prepared data set lie: one of each kind for each portrait."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from engines.regular_files import OutsideError, is_name
+
+Split = Literal["train", "val"]
+"""What a portrait serves: to train on, or to measure with."""
 
 INDEX: Final = "index.jsonl"
 LINES: Final = "lines"

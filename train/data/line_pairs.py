@@ -1,7 +1,7 @@
 """Training pairs for the line detectors of L_DT: two-tone drawings and their lines (sec. 5, footnote 2), varied."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from engines.errors import DatasetError
 from engines.portrait import SIZE, WHITE, Image
-from train.data.layout import file_of
+from train.data.layout import Split, file_of
 from train.data.pairs import read_index, read_picture
 from train.npr.line_map import BLACK_LINE, NO_LINE, WHITE_LINE
 
@@ -38,7 +38,7 @@ class LinePairs(Dataset[LinePair]):
         DatasetError: the folder is no data set with line maps, or holds no portraits of that split.
     """
 
-    def __init__(self, folder: Path, split: Literal["train", "val"], seed: int = 0) -> None:
+    def __init__(self, folder: Path, split: Split, seed: int = 0) -> None:
         self.folder = folder
         self.split = split
         self.seed = seed

@@ -13,7 +13,7 @@ The other is the authors' own, photo and drawing side by side in one picture of 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,11 +26,9 @@ from engines.landmarks_file import parse_landmarks
 from engines.portrait import SIZE, WHITE, Image, Landmarks, Portrait
 from engines.regular_files import OutsideError, read_regular
 from train.data.augmentation import Augmentation, Floats, vary
-from train.data.layout import INDEX, file_of
+from train.data.layout import INDEX, Split, file_of
 
 __all__ = ["Augmentation", "Floats", "Pair", "PortraitPairs", "read_index"]
-
-Split = Literal["train", "val"]
 
 AUTHORS_SPLITS: Final = {"train": "data/train", "val": "data/test"}
 AUTHORS_LANDMARKS: Final = ("landmark/ALL", "lm")

@@ -5,8 +5,9 @@ from pathlib import Path
 from engines.errors import DatasetError
 from train.data.augmentation import Augmentation
 from train.data.crops import CropPairs
+from train.data.layout import Split
 from train.data.line_pairs import LinePairs
-from train.data.pairs import PortraitPairs, Split
+from train.data.pairs import PortraitPairs
 from train.options import TrainOptions
 
 Pairs = PortraitPairs | CropPairs | LinePairs

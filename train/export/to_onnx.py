@@ -8,14 +8,14 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from engines.atomic_files import write_atomically
 from engines.errors import ModelError, first_line
-from engines.model_info import FORMAT, FORMAT_VERSION
+from engines.model_info import FORMAT, FORMAT_VERSION, FilePrecision
 from engines.offline import import_onnxruntime
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
@@ -37,7 +37,6 @@ HALF_TOLERANCE: Final = 4 * LARGEST_DIFFERENCE
 """The same for half precision. It is to find a wrong graph: how near the drawing comes to that in float32 is found out
 before, on portraits of people too. On noise a drawing of hard edges is further from it, on either side."""
 
-Precision = Literal["fp32", "fp16", "int8"]
 
 TRACED_BATCH: Final = 11
 """Size of the batch that a graph is traced with: a number that is no other size in it."""
@@ -50,7 +49,7 @@ def export_onnx(
     path: Path,
     metadata: Mapping[str, str],
     *,
-    precision: Precision = "fp32",
+    precision: FilePrecision = "fp32",
     half_weights: bool = False,
     calibration: Path | None = None,
     lender: Path | None = None,

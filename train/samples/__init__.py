@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from engines.landmarks_file import read_landmarks
 from engines.portrait import Portrait, PortraitBatch
 
 NAMES: Final = ("astronaut", "grace_hopper")
@@ -24,6 +25,6 @@ def _read(stem: Path) -> Portrait:
         raise ValueError(f"cannot decode {stem}.jpg or {stem}.png: the installation is damaged")
     return Portrait(
         np.ascontiguousarray(photo[..., ::-1], np.uint8),
-        np.loadtxt(stem.with_suffix(".txt"), np.float32),
+        read_landmarks(stem.with_suffix(".txt")),
         np.asarray(mask, np.uint8),
     )

@@ -27,7 +27,7 @@ from typing import Final
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
-from apdraw_cli.conversion.executors.process_pool import Loss, WorkerPool
+from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, Loss, WorkerPool
 from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
@@ -42,11 +42,6 @@ from engines.cpu import usable_cores
 from engines.errors import ApdrawError, PhotoError, UnfitError
 from engines.machine_faults import machine_fault
 from engines.tensorrt.cuda import find_gpus
-
-FEW_PHOTOS: Final = 4
-"""So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
-
-MOST_WORKERS: Final = 32
 
 WRITERS: Final = 4
 

@@ -20,6 +20,12 @@ Task = TypeVar("Task")
 
 Result = TypeVar("Result")
 
+FEW_PHOTOS: Final = 4
+"""So many photos are prepared in this process, unless workers were asked for: starting those takes longer."""
+
+MOST_WORKERS: Final = 32
+"""More are not started, unless they were asked for."""
+
 TASKS_PER_WORKER: Final = 3
 """Tasks handed out for each worker, those that it works on included."""
 

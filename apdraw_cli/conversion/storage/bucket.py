@@ -10,7 +10,6 @@ import errno
 import functools
 import hashlib
 import io
-import json
 import os
 import secrets
 import tempfile
@@ -27,7 +26,7 @@ from apdraw_cli.conversion.storage.base import Listing, Version
 from apdraw_cli.folder_lock import locked
 from engines.errors import UnfitError, in_one_line
 from engines.installed import pip_install
-from engines.journal import JournalIndex, parse_line, read_journal
+from engines.journal import JournalIndex, format_line, parse_line, read_journal
 from engines.regular_files import OutsideError, is_name
 
 PIECE_BYTES: Final = 4 * 2**20
@@ -375,10 +374,7 @@ class BucketJournal:
         Raises:
             OSError: it cannot be written.
         """
-        try:
-            line = json.dumps(values, ensure_ascii=False).encode() + b"\n"
-        except UnicodeEncodeError:  # a file name that is no UTF-8
-            line = json.dumps(values).encode() + b"\n"
+        line = format_line(values)
         place = self._storage.keep(self._name, line)
         self._piece += line
         if time.monotonic() - self._synced >= SYNC_SECONDS or len(self._piece) >= PIECE_BYTES:
