@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-LISTED: Final = 20
+MOST_LISTED: Final = 20
 """So many photos are named in a list for people; the manifest and --json name all."""
 
 UNLIMITED: Final = 10_000
@@ -25,7 +25,7 @@ def table(rows: Sequence[tuple[str, ...]], indent: int = 2) -> list[str]:
     for _ in rows[0]:
         grid.add_column(overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(shown(cell)) for cell in row))
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
     console = Console(width=width - indent, color_system=None, force_terminal=False)
     with console.capture() as captured:
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A line without what would upset a terminal: control characters and bytes that are no text."""
     try:
         readable = os.fsencode(text).decode("utf-8", "replace")
@@ -65,7 +65,7 @@ def shown(text: str) -> str:
 
 def write(stream: TextIO, text: str, *, one_line: bool = True) -> None:
     """Writes a line, or several; what the stream cannot encode is replaced."""
-    line = shown(text) if one_line else "\n".join(map(shown, text.split("\n")))
+    line = printable(text) if one_line else "\n".join(map(printable, text.split("\n")))
     encoding = stream.encoding or "utf-8"
     line = line.encode(encoding, "replace").decode(encoding)
     # Of standard error nobody may be listening, which is no reason to stop.

@@ -9,7 +9,7 @@ from engines.base import Backend, EngineRequest, EngineStatus
 from engines.errors import EngineError, first_line
 from engines.machine_faults import machine_fault
 from engines.model_info import ModelInfo
-from engines.openvino_library import open_core
+from engines.openvino_library import open_core, reason_of
 from engines.portrait import Image, PortraitBatch
 from engines.signature import Port, check_batch, check_signature
 from engines.tensorrt.cuda import Gpu
@@ -78,7 +78,7 @@ class OpenVinoEngine:
             compiled = core.compile_model(network, "CPU", config)
             requests = [compiled.create_infer_request() for _ in range(self.concurrency)]
         except (RuntimeError, ValueError) as error:  # ValueError: text in the file that is no UTF-8
-            reason = machine_fault(error) or f"{_reason(error)}; is the file whole?"
+            reason = machine_fault(error) or f"{reason_of(error)}; is the file whole?"
             raise EngineError(f"openvino cannot load {model}: {reason}") from error
         self.precision = chosen
         self._model = model
@@ -103,7 +103,7 @@ class OpenVinoEngine:
                 for i in range(len(batch))
             ]
         except (RuntimeError, MemoryError) as error:
-            reason = machine_fault(error) or f"{_reason(error)}; try a smaller --batch-size"
+            reason = machine_fault(error) or f"{reason_of(error)}; try a smaller --batch-size"
             raise EngineError(f"openvino failed on a batch of {len(batch)}: {reason}") from error
         finally:
             self._free.put(request)
@@ -115,11 +115,6 @@ class OpenVinoEngine:
             if self._free.get() is None:  # closed already
                 break
         self._free.put(None)  # passed on from call to call
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong: the library writes where in its source it happened first, and that last."""
-    return str(error).strip().rpartition("\n")[2] or type(error).__name__
 
 
 def _choose_precision(asked: str, info: ModelInfo, capabilities: list[str]) -> str:

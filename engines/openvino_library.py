@@ -19,3 +19,8 @@ def open_core() -> tuple[Any, list[str]]:
     core = ov.Core()
     with signal_stack_kept():  # the first question loads the plugin
         return core, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong: OpenVINO writes where in its source it happened first, and that last."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__

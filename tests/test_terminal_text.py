@@ -6,7 +6,7 @@ import sys
 import pytest
 from tqdm import tqdm
 
-from apdraw_cli.terminal_text import duration, photos, rate, shown, table, write
+from apdraw_cli.terminal_text import duration, photos, printable, rate, table, write
 
 
 def test_cells_stand_one_below_the_other_and_are_not_wrapped_off_a_terminal() -> None:
@@ -37,7 +37,7 @@ def test_a_line_is_not_written_onto_a_bar(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_would_upset_a_terminal_is_replaced() -> None:
     assert table([("\x1b[31mred", "[bold]no markup[/bold]")], 0) == ["\ufffd[31mred  [bold]no markup[/bold]"]
-    assert shown("a\nb") == "a\ufffdb"
+    assert printable("a\nb") == "a\ufffdb"
 
 
 def test_counts_and_times() -> None:

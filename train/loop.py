@@ -38,10 +38,10 @@ from train.stages import AdversarialStage, Stage, make_stage
 from train.starting_weights import RESULTS, Inputs, load_inputs
 from train.stop_signals import Interrupted, outlive_stop_signals, stop_signals
 
-SHOWN: Final = 4
+SHOWN_PORTRAITS: Final = 4
 """Portraits in a picture of how the run goes."""
 
-MEASURED: Final = 64
+NORM_PORTRAITS: Final = 64
 """Portraits on which the averages of frozen norms are measured."""
 
 PREFETCHED: Final = 2
@@ -198,14 +198,14 @@ def _possible_workers(fabric: Fabric, pairs: Pairs, options: TrainOptions) -> in
 
 def _example(fabric: Fabric, shown: Pairs) -> Any:
     """The pairs whose drawings are shown, always the same."""
-    return fabric.to_device(default_collate([shown[index] for index in range(min(SHOWN, len(shown)))]))
+    return fabric.to_device(default_collate([shown[index] for index in range(min(SHOWN_PORTRAITS, len(shown)))]))
 
 
 def _freeze_norms(stage: Stage, pairs: Pairs, *, measure: bool) -> None:
     if not isinstance(stage, AdversarialStage) or not isinstance(pairs, PortraitPairs):
         return
     if measure:
-        some = (pairs[index] for index in range(min(MEASURED, len(pairs))))
+        some = (pairs[index] for index in range(min(NORM_PORTRAITS, len(pairs))))
         measure_norms(stage.generator, ((pair.photo, pair.landmarks, pair.mask) for pair in some))
     freeze_norms(stage.generator)
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-GRACE: Final = 30
-"""Seconds for which processes that read pairs go on after SIGTERM."""
+GRACE_SECONDS: Final = 30
+"""How long processes that read pairs go on after SIGTERM."""
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
@@ -43,7 +43,7 @@ def stop_signals() -> Iterator[list[int]]:
 def outlive_stop_signals(worker: int) -> None:
     """Lets a process that reads pairs go on after Ctrl-C and SIGTERM, until the one that trains has saved and ends it.
 
-    Whoever stops a whole job, as a cluster does, signals all its processes. After `GRACE` seconds SIGTERM is obeyed:
+    Whoever stops a whole job, as a cluster does, signals all its processes. After `GRACE_SECONDS` SIGTERM is obeyed:
     Python, too, ends its processes by it.
 
     Args:
@@ -51,4 +51,4 @@ def outlive_stop_signals(worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))

@@ -96,11 +96,11 @@ def in_force(settings: Settings, of: str) -> ConfigResult:
 
 def _tell(console: Console, result: ConfigResult) -> None:
     console.say(f"Options of apdraw {result.of}; settings file: {result.file or f'none (no {NAME} here)'}\n")
-    rows = [(setting.option, _shown(setting.value), setting.where or setting.source) for setting in result.settings]
+    rows = [(setting.option, _as_text(setting.value), setting.where or setting.source) for setting in result.settings]
     console.table([("option", "value", "from"), *rows], 0)
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):

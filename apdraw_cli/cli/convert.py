@@ -21,7 +21,7 @@ from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import stop_requests, tune_process
 from apdraw_cli.progress import ConversionProgress
 from apdraw_cli.result_lines import KeptResults, PrintedResults
-from apdraw_cli.terminal_text import LISTED, duration, photos, rate, shown, table, write
+from apdraw_cli.terminal_text import MOST_LISTED, duration, photos, printable, rate, table, write
 from engines.errors import ExitCode, OptionsError, PhotoError, UsageError
 from engines.options import EngineOptions, ModelOptions
 
@@ -213,12 +213,12 @@ def planned(console: Console, plan: "Plan", *, prune: bool) -> dict[str, Any]:
         if console.as_json:
             listed.append({"source": step.source.name, "action": action, "drawing": step.drawing, "reason": reason})
         note = f"-> {step.drawing}" if action == "draw" else f"({reason})"
-        console.say(shown(f"{action}  {step.source.name}  {note}"))
+        console.say(printable(f"{action}  {step.source.name}  {note}"))
     totals = {action: counts[action] for action in ("draw", "skip", "fail")}
     orphans = list(plan.orphans())
     if prune:
         for name in orphans:
-            console.say(shown(f"remove  {name}  (left behind by an earlier run)"))
+            console.say(printable(f"remove  {name}  (left behind by an earlier run)"))
     elif orphans:
         console.say(f"{_drawings(len(orphans))} left behind by earlier runs: --prune removes them.")
     _tell_passed_over(console, plan.passed_over.files, plan.passed_over.folders)
@@ -276,7 +276,7 @@ def _tell(console: Console, result: "ConvertResult", *, shard: str | None = None
 def _tell_files(console: Console, files: Sequence[Place]) -> None:
     """Where the drawings of a single photo are."""
     if files:
-        console.say(shown(f"The drawing{'s are' if len(files) > 1 else ' is'} {', '.join(map(str, files))}"))
+        console.say(printable(f"The drawing{'s are' if len(files) > 1 else ' is'} {', '.join(map(str, files))}"))
 
 
 def totals(result: "ConvertResult") -> str:
@@ -301,10 +301,10 @@ def _tell_passed_over(console: Console, files: "Mapping[str, int]", folders: "Se
         kinds = [f"{count} {ending or 'without an ending'}" for ending, count in ordered[:MOST_ENDINGS_TOLD]]
         left = total - sum(count for _, count in ordered[:MOST_ENDINGS_TOLD])
         told = ", ".join([*kinds, *([f"{left} more"] if left else [])])
-        console.say(shown(f"{total} other file{'s' * (total != 1)}, not looked at: {told}"))
+        console.say(printable(f"{total} other file{'s' * (total != 1)}, not looked at: {told}"))
     if folders:
-        named = ", ".join(folders[:LISTED]) + ", ..." * (len(folders) > LISTED)
-        console.say(shown(f"Not looked into, since apdraw drew into it: {named}"))
+        named = ", ".join(folders[:MOST_LISTED]) + ", ..." * (len(folders) > MOST_LISTED)
+        console.say(printable(f"Not looked into, since apdraw drew into it: {named}"))
 
 
 def _drawings(count: int) -> str:
@@ -315,7 +315,7 @@ def _failures(result: "ConvertResult") -> list[str]:
     """The photos without a drawing, and why; the first of them."""
     if not result.failures:
         return []
-    first = result.failures[:LISTED]
+    first = result.failures[:MOST_LISTED]
     known = {True: " (known from before)", False: ""}
     lines = table([(failure.source, f"{failure.message}{known[failure.remembered]}") for failure in first])
     left = result.failing - len(first)
@@ -329,7 +329,7 @@ def _warnings(result: "ConvertResult") -> list[str]:
     reasons: dict[str, list[str]] = {}
     for each in result.warnings:
         reasons.setdefault(each.output, []).append(each.message)
-    first = list(reasons.items())[:LISTED]
+    first = list(reasons.items())[:MOST_LISTED]
     left = result.warned - len(first)
     lines = table([(drawing, "; ".join(messages)) for drawing, messages in first])
     return ["Look at these:", *lines, *([f"  and {left} more: {result.manifest} names them"] if left else [])]

@@ -9,7 +9,7 @@ from apdraw_cli.cli.common import command
 from apdraw_cli.commands.options import EvaluateOptions, MeasureOptions
 from apdraw_cli.console import Console
 from apdraw_cli.progress import Progress
-from apdraw_cli.terminal_text import LISTED
+from apdraw_cli.terminal_text import MOST_LISTED
 from engines.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def _tell(console: Console, result: "EvaluateResult") -> None:
     console.say(f"Largest Chamfer distances: {', '.join(f'{name} ({chamfer[name]:.2f})' for name in result.worst)}")
     if result.left_out:
         console.say("Not measured:")
-        console.table([(left.name, left.reason) for left in result.left_out[:LISTED]])
-        if len(result.left_out) > LISTED:
-            console.say(f"  and {len(result.left_out) - LISTED} more: --json names them")
+        console.table([(left.name, left.reason) for left in result.left_out[:MOST_LISTED]])
+        if len(result.left_out) > MOST_LISTED:
+            console.say(f"  and {len(result.left_out) - MOST_LISTED} more: --json names them")
 
 
 def _level(brightness: float | None) -> str:

@@ -11,7 +11,7 @@ from apdraw_cli.datasets.options import Npr, PairOptions, PrepareOptions, Prepar
 from apdraw_cli.memory_limits import check_memory
 from apdraw_cli.own_process import tune_process
 from apdraw_cli.progress import Progress
-from apdraw_cli.terminal_text import LISTED
+from apdraw_cli.terminal_text import MOST_LISTED
 
 EXAMPLES = """
 Examples:
@@ -63,7 +63,7 @@ def prepare(
 def _tell(console: Console, result: PrepareResult) -> None:
     if result.left_out:
         console.say("Left out:")
-        first = result.left_out[:LISTED]
+        first = result.left_out[:MOST_LISTED]
         console.table([(each.name, each.reason, each.detail) for each in first])
         if len(result.left_out) > len(first):
             more = len(result.left_out) - len(first)
@@ -71,7 +71,7 @@ def _tell(console: Console, result: PrepareResult) -> None:
         for reason, times in result.reasons.items():
             console.say(f"{times} left out: {reason}")
     if result.unread:
-        named = ", ".join(result.unread[:LISTED]) + ", ..." * (len(result.unread) > LISTED)
+        named = ", ".join(result.unread[:MOST_LISTED]) + ", ..." * (len(result.unread) > MOST_LISTED)
         console.say(f"Not looked into, prepare each by itself: {named}")
     count = f"{result.prepared} portrait{'s' * (result.prepared != 1)}"
     if result.interrupted:

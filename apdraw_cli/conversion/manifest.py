@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 from apdraw_cli.conversion.outcome import Outcome, Status
 from apdraw_cli.conversion.shard import Shard
 from apdraw_cli.conversion.sources import MANIFEST
-from apdraw_cli.conversion.storage import Storage
+from apdraw_cli.conversion.storage import Storage, below
 from engines.errors import UnfitError, UsageError
 from engines.regular_files import is_name, is_text
 
@@ -186,12 +186,8 @@ def _lines(output: Storage, journal: int, name: str) -> Iterator[_Line]:
         return
     except OSError as error:
         raise UsageError(
-            f"cannot read {_told(output, name)}: {error.strerror or error}; name another --output"
+            f"cannot read {below(output.address, name)}: {error.strerror or error}; name another --output"
         ) from error
-
-
-def _told(output: Storage, name: str) -> str:
-    return f"{output.address}/{name}"
 
 
 class Manifest:
@@ -210,7 +206,7 @@ class Manifest:
             UsageError: the folder cannot be written, or another conversion is using it.
         """
         own = part(name, shard)
-        self._told = _told(output, own)
+        self._file = below(output.address, own)
 
         def take_in() -> None:
             _take_in(output, name, _parts(output, name, but=shard))
@@ -251,7 +247,7 @@ class Manifest:
             place = self._journal.append(line)
         except OSError as error:
             raise UnfitError(
-                f"cannot write {self._told}: {error.strerror or error}; drawings are kept, make room and run it again"
+                f"cannot write {self._file}: {error.strerror or error}; drawings are kept, make room and run it again"
             ) from error
         self.history.add(_record_of(outcome), place, self._number)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.conversion.listener import Silent
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.terminal_text import shown
+from apdraw_cli.terminal_text import printable
 
 if TYPE_CHECKING:
     from engines.base import Engine
@@ -44,9 +44,9 @@ def told(outcome: Outcome) -> str:
     name, error = outcome.source.name, outcome.error
     if error is not None:
         known = ", as before" if outcome.known else ""
-        return shown(f"{outcome.status}  {name}: {error.message} ({error.code}{known})")
+        return printable(f"{outcome.status}  {name}: {error.message} ({error.code}{known})")
     if outcome.status == "skipped":
-        return shown(f"skipped  {name}: up to date")
+        return printable(f"skipped  {name}: up to date")
     seconds = sum(outcome.seconds.values())
     look = "".join(f"; {warning.message}" for warning in outcome.warnings)
-    return shown(f"done  {name} -> {', '.join(outcome.outputs)} ({seconds:.1f} s{look})")
+    return printable(f"done  {name} -> {', '.join(outcome.outputs)} ({seconds:.1f} s{look})")

@@ -169,10 +169,10 @@ def prepare(
     if not portraits:
         raise PhotoError("no_face", "no face was found")
     height, width = photo.shape[:2]
-    return Prepared(portraits, (width, height), seconds, _kept(photo) if keep_photo else None)
+    return Prepared(portraits, (width, height), seconds, _as_jpeg(photo) if keep_photo else None)
 
 
-def _kept(photo: Image) -> bytes:
+def _as_jpeg(photo: Image) -> bytes:
     import simplejpeg
 
     pixels = np.ascontiguousarray(photo)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from engines.errors import UnfitError
 from engines.machine_faults import machine_fault
-from engines.openvino_library import open_core
+from engines.openvino_library import open_core, reason_of
 from engines.portrait import Image
 
 
@@ -50,8 +50,7 @@ def why_not_opened(name: str, weights: Path, error: Exception) -> UnfitError:
     fault = machine_fault(error)
     if fault is not None:
         return UnfitError(f"the {name} cannot be opened: {fault}")
-    reason = str(error).strip().rpartition("\n")[2]  # before it, where in OpenVINO's source it happened
-    return UnfitError(f"the {name}'s weights {weights} cannot be read ({reason}); install apdraw again")
+    return UnfitError(f"the {name}'s weights {weights} cannot be read ({reason_of(error)}); install apdraw again")
 
 
 class Network:

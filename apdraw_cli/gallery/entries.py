@@ -15,7 +15,7 @@ from apdraw_cli.conversion.storage import Storage, Version
 from apdraw_cli.faces.align import Transform
 from engines.regular_files import is_name, is_text
 
-SHOWN: Final = ("done", "no_face", "failed")
+SHOWN_STATUSES: Final = ("done", "no_face", "failed")
 
 _PICTURES: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 _VIEW_BOX: Final = re.compile(rb'viewBox\s*=\s*"\s*0 0 (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)')
@@ -71,7 +71,7 @@ def read_entries(output: Storage) -> list[Entry]:
     return [
         entry
         for source in sorted(lines, key=_natural)
-        if lines[source][0].status in SHOWN
+        if lines[source][0].status in SHOWN_STATUSES
         for entry in _entries(output, *lines[source])
     ]
 

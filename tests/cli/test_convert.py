@@ -33,7 +33,7 @@ from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.faces.segment import WEIGHTS as SEGMENTER
 from apdraw_cli.progress import ConversionProgress
-from apdraw_cli.terminal_text import LISTED
+from apdraw_cli.terminal_text import MOST_LISTED
 from engines.portrait import SIZE
 from engines.select import shipped_model
 
@@ -212,8 +212,8 @@ def test_a_long_list_of_failures_is_cut(photos: Path, capsys: pytest.CaptureFixt
         (photos / f"e{number}.jpg").touch()
     run(photos, Console())
     out = capsys.readouterr().out
-    assert out.count("the file is empty") + out.count("no face was found") == LISTED
-    assert f"and {32 - LISTED} more: " in out
+    assert out.count("the file is empty") + out.count("no face was found") == MOST_LISTED
+    assert f"and {32 - MOST_LISTED} more: " in out
     assert "apdraw-manifest.jsonl names them" in out
 
 
@@ -232,11 +232,11 @@ def test_drawings_to_look_at_are_told_of(photos: Path, capsys: pytest.CaptureFix
 
 
 def test_a_long_list_of_drawings_to_look_at_is_cut(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(LISTED + 5):
+    for number in range(MOST_LISTED + 5):
         save_photo(photos / f"w{number}.png", 50, WARNED)
     run(photos, Console())
     out = capsys.readouterr().out
-    assert out.count("the face is small") == LISTED
+    assert out.count("the face is small") == MOST_LISTED
     assert "and 5 more: " in out
 
 

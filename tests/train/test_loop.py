@@ -33,7 +33,7 @@ from train.options import PRESETS, TrainOptions, resolve
 from train.run_log import read_metrics
 from train.stages import AdversarialStage
 from train.starting_weights import Inputs
-from train.stop_signals import GRACE, Interrupted
+from train.stop_signals import GRACE_SECONDS, Interrupted
 
 TINY = resolve(
     {"stage": "pretrain", "steps": 3, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
@@ -217,7 +217,7 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp
     assert b"drawings/1.png" in done.stderr
     assert done.stderr.count(b"apdraw: error") == 1
     assert b"Traceback" not in done.stderr
-    assert time.monotonic() - started < GRACE
+    assert time.monotonic() - started < GRACE_SECONDS
 
 
 def started_together(script: str, dataset: str, out: str) -> None:

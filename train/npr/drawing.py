@@ -82,8 +82,8 @@ def draw(photo: Image, labels: Image, landmarks: Landmarks, parameters: NprParam
     ink = np.clip(0.5 - 100 * enlarged(blocks), 0, 1)
 
     jaw = jaw_line(labels, landmarks, 2 * p.contour)
-    looks = np.maximum(parts.eyes, parts.brows)
-    bare = enlarged(parts.skin * (1 - np.float32(0.9) * looks) * (1 - parts.beard)) > 0.5
+    eyes_and_brows = np.maximum(parts.eyes, parts.brows)
+    bare = enlarged(parts.skin * (1 - np.float32(0.9) * eyes_and_brows) * (1 - parts.beard)) > 0.5
     zones = (
         PenZone(bare, *p.skin_strength, 2 * p.skin_length),
         PenZone(enlarged(parts.clothes) > 0.5, *p.clothes_strength, 2 * p.clothes_length),
@@ -112,10 +112,10 @@ def skin_tone(light: Plane, redness: Plane, face: Mask, parts: Parts) -> Plane:
     bare = parts.skin * (light > mean - 0.04) * (1 - 0.9 * np.maximum(parts.eyes, parts.mouth))
     difference = light - weighted_mean(light, bare.astype(np.float32), 22)
     # Each side of the face has a contrast of its own: one eye may lie in the shade.
-    looks = (np.maximum(parts.eyes, parts.brows) > 0.5) & (parts.skin > 0.5)
+    dark = (np.maximum(parts.eyes, parts.brows) > 0.5) & (parts.skin > 0.5)
     contrasts = []
     for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
-        found = difference[half][looks[half]]
+        found = difference[half][dark[half]]
         contrasts.append(float(np.clip(-np.percentile(found, 6), 0.10, 0.45)) if found.size > 50 else 0.4)
     most = max(contrasts)
     left, right = (max(contrast, most / 2) for contrast in contrasts)
@@ -164,18 +164,18 @@ def ink_level(tone: Plane, strokes: Plane, parts: Parts, labels: Image, black_sh
     middle = float(np.quantile(hair[within], black_share)) if within.sum() > 500 else 0.35
     hair -= middle + (0.04 if black_share > 0.5 else -0.04)  # what has no strands is all black or all white, not grey
 
-    looks = tone + p.gain * difference - p.feature_level - parts.brows * np.float32(p.brow_level - p.feature_level)
+    inked = tone + p.gain * difference - p.feature_level - parts.brows * np.float32(p.brow_level - p.feature_level)
     for half in (np.s_[:, : SIZE // 2], np.s_[:, SIZE // 2 :]):
-        eye = looks[half][parts.eyes[half] > 0.5]
+        eye = inked[half][parts.eyes[half] > 0.5]
         # An eye that lies in the shade must not turn into a black hole.
         excess = max(-float(np.quantile(eye, p.eye_black)), 0.0) if eye.size else 0.0
-        looks[half] += (excess + 0.02 * (excess > 0)) * parts.eyes[half]
+        inked[half] += (excess + 0.02 * (excess > 0)) * parts.eyes[half]
 
     skin = p.narrow_depth - depth
     nose = np.maximum(tone + p.gain * difference - 0.36, 0.7 * p.narrow_depth - depth)
     for part, level in (
         (parts.nose, nose),
-        (features, looks),
+        (features, inked),
         (parts.beard * (1 - features), smooth + p.gain * difference - 0.25 - 0.9 * p.beard_level),
     ):
         skin = skin + part * (np.clip(level, -0.5, 0.5) - np.clip(skin, -0.5, 0.5))

@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where things are: pixel coordinates, and heights and widths of the face in them."""
+    """Pixel coordinates, and where the face's middle, chin, brows and mouth are in them."""
 
     x: Plane
     y: Plane
