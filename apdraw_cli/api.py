@@ -99,8 +99,8 @@ class Artist:
 
         Args:
             photo: an array, uint8 [H, W, 3], RGB, upright; a picture of Pillow; or a path.
-            landmarks: of an aligned portrait (`aligned=True`), float32 [5, 2] pixels, where they are known. Of a path
-                they are read from the `.txt` beside it.
+            landmarks: those of an aligned portrait (`aligned=True`), float32 [5, 2] pixels, where they are known.
+                Of a path they are read from the `.txt` beside it.
 
         Raises:
             ValueError: the photo is an array of another kind.

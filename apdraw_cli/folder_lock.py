@@ -24,7 +24,7 @@ class FolderLock:
 
     Args:
         folder: it exists.
-        name: of the lock's file.
+        name: name of the lock's file.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:

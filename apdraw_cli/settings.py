@@ -44,7 +44,7 @@ class Option:
     Attributes:
         name: its spelling, without the dashes in front.
         parameter: its name in the program.
-        variable: of the environment.
+        variable: name of its environment variable.
         kind: type of its value.
         default: its value where nothing is said, or what that means.
     """
@@ -85,7 +85,7 @@ class Settings:
     """The settings file that counts, and what it says.
 
     Attributes:
-        options: of each command, by name.
+        options: options of each command, by name.
         file: None if there is none.
         defaults: values by command and by name of the parameter.
     """
@@ -143,7 +143,7 @@ def read_settings(path: Path, options: Mapping[str, Mapping[str, Option]], *, by
 
     Args:
         path: the file.
-        options: of each command.
+        options: options of each command.
         by_chance: it was not named, but lies in the current folder.
 
     Raises:

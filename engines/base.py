@@ -26,7 +26,7 @@ class Engine(Protocol):
     `draw` may be called from `concurrency` threads at once; more calls than that only wait.
 
     Attributes:
-        name: of its backend, one of `engines.registry.ENGINES`.
+        name: name of its backend, one of `engines.registry.ENGINES`.
         device: `cpu`, `cuda:0`, `cuda:0,cuda:1`, ...
         precision: what the generator computes in: `fp32`, `fp16`, `bf16` or `int8`.
         batch_size: how many portraits a call should carry for the best throughput; may become smaller where a
@@ -65,9 +65,9 @@ class EngineStatus:
     """What a backend can do on this machine.
 
     Attributes:
-        name: of the backend.
+        name: name of the backend.
         runs_here: whether it can draw on any device of this machine.
-        version: of its library, None where that is not installed.
+        version: version of its library, None where that is not installed.
         devices: what it can draw on, the fastest first: `cuda:0`, `cpu`, ...
         reason: why it cannot run, or cannot use the GPU that is here; None where nothing is amiss.
         remedy: the command that installs what is missing; None where there is none.
@@ -114,7 +114,7 @@ class CompiledFiles:
     """Model files that one backend compiled for certain machines, and that no other can draw.
 
     Attributes:
-        suffix: of their names.
+        suffix: suffix of their names.
         read_info: reads what the model that such a file was compiled from said about itself; raises ModelFileError.
         model_sha256: reads the checksum of that model's file; raises ModelFileError.
         usable_on: tells the GPUs of this machine that such a file can draw on; raises EngineError where there are none.
@@ -132,7 +132,8 @@ class Backend:
 
     Attributes:
         name: what users call it.
-        suffixes: of the model files that it draws. A model of another kind needs one of the last of these beside it.
+        suffixes: suffixes of the model files that it draws. A model of another kind needs one of the last of these
+            beside it.
         devices: the kinds of device that it draws on: `cuda`, `cpu`.
         precisions: what it computes in, on one of these devices or another.
         status: tells what it can do on this machine, given the GPUs that the driver shows; imports no torch.

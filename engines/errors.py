@@ -37,7 +37,7 @@ class ApdrawError(Exception):
     """Ends a command.
 
     Attributes:
-        exit_code: of the command.
+        exit_code: exit code of the command.
     """
 
     exit_code = ExitCode.UNFIT

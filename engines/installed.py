@@ -9,8 +9,8 @@ class Part:
     """Something that apdraw works with, as `apdraw doctor` tells of it.
 
     Attributes:
-        name: of the package, device, file or folder.
-        version: of what is installed; None if nothing is.
+        name: name of the package, device, file or folder.
+        version: version of what is installed; None if nothing is.
         state: what it is good for here, or what is amiss.
         remedy: the command that helps; None if there is nothing to do.
         optional: whether photos are drawn without it.

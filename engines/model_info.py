@@ -44,11 +44,11 @@ class ModelInfo:
     """What a model file says about itself; texts are empty where nobody said.
 
     Attributes:
-        name: of the model.
-        version: of the model.
+        name: name of the model.
+        version: version of the model.
         norm_statistics: `running`, or `photo` for those of the one photo being drawn.
         config: the networks' widths and more, as one line of JSON.
-        licence: of the weights.
+        licence: licence of the weights.
         training_data: what it was trained on.
         provenance: where the weights come from.
         precision: what the file's graph computes in: `fp32`, `fp16` or `int8`.

@@ -55,8 +55,8 @@ def option(
         above: a value that it must be over.
         below: a value that it must be under.
         parse: turns what was typed into the value.
-        common: of options of training: shown by `--help`, not only by `--list-options`.
-        free: of options of training: may change when a run goes on, since it alters neither networks nor losses.
+        common: for options of training: shown by `--help`, not only by `--list-options`.
+        free: for options of training: may change when a run goes on, since it alters neither networks nor losses.
     """
     about = {name: value for name, value in locals().items() if name != "default"}
     return dataclasses.field(default=default, metadata=about)

@@ -12,7 +12,7 @@ def synthetic_portraits(count: int, seed: int = 0) -> PortraitBatch:
 
     Args:
         count: how many; at least one.
-        seed: of the random numbers; the same seed gives the same portraits.
+        seed: seed of the random numbers; the same seed gives the same portraits.
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)

@@ -119,7 +119,7 @@ def command(
 
     Args:
         epilog: examples, and what else stands below the help.
-        name: of the command, if it is not the function's.
+        name: name of the command, if it is not the function's.
         kind: reads what is typed.
     """
 

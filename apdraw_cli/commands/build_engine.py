@@ -51,9 +51,9 @@ class Trial:
 
     Attributes:
         device: the GPU.
-        largest_difference: of a pixel from ONNX Runtime's on the CPU, in grey levels.
-        mean_difference: of all pixels, in grey levels.
-        latencies: of one portrait, and of the largest batch.
+        largest_difference: largest difference of a pixel from ONNX Runtime's on the CPU, in grey levels.
+        mean_difference: mean difference of all pixels, in grey levels.
+        latencies: latencies of one portrait, and of the largest batch.
     """
 
     device: str
@@ -68,7 +68,7 @@ class BuildResult:
 
     Attributes:
         engine: the file written.
-        size: of that file, in bytes.
+        size: size of that file in bytes.
         seconds: that the build took.
         sidecar_file: the file beside it.
         sidecar: what that tells.

@@ -168,7 +168,7 @@ class Plan:
     """What `convert` would do; nothing is written. A context: what it knows of earlier runs is let go of at its end.
 
     Args:
-        options: of the conversion.
+        options: options of the conversion.
 
     Attributes:
         passed_over: what was found beside the photos, as far as the steps were asked for.

@@ -53,7 +53,7 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        version: of this program.
+        version: version of this program.
         python: its version.
         system: operating system and processor.
         engines: what can draw.

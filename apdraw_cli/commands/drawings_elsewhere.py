@@ -21,8 +21,9 @@ def folder_drawer(folder: Path, names: Sequence[str]) -> "Draw":
     """Opens a folder of drawings, each named like its portrait: in any case, however its accents are stored.
 
     Args:
-        folder: of 512 x 512 drawings, grey or in colour, in any format that photos may have; not the folders below it.
-        names: of the portraits.
+        folder: folder of 512 x 512 drawings, grey or in colour, in any format that photos may have; not the
+            folders below it.
+        names: names of the portraits.
 
     Returns:
         A function for `train.evaluation.evaluate.evaluate`, which reads them.

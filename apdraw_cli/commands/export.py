@@ -16,7 +16,7 @@ class ExportResult:
 
     Attributes:
         onnx: the file written.
-        size: of that file, in bytes.
+        size: size of that file in bytes.
         metadata: what the file says about itself.
         half: the file in half precision beside it, which engines draw with on GPUs; None if none was written.
         no_half: why the model has no such file; None where it was not wanted, or is there.

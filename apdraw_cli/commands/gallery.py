@@ -21,10 +21,10 @@ class GalleryResult:
     Attributes:
         page: its file.
         entries: drawings, and photos without one.
-        drawings: of these, the drawings that are there.
+        drawings: number of drawings among them that are there.
         without_photo: drawings whose photo could not be shown: it is gone, has changed since, or cannot be read.
         pictures: small pictures that were made; those up to date were kept.
-        seconds: of the whole command.
+        seconds: seconds that the whole command took.
     """
 
     page: Path

@@ -13,7 +13,7 @@ class TidyResult:
     Attributes:
         output: the new data set.
         portraits: in it.
-        seconds: of the whole command.
+        seconds: seconds that the whole command took.
     """
 
     output: Path

@@ -47,7 +47,7 @@ class TrainPlan:
         pairs: portraits to train on; None while the data set is being prepared.
         steps: batches in all; None if they depend on that.
         weights: that are trained, by network.
-        gflop_per_step: of convolutions and products, on each device.
+        gflop_per_step: GFLOP of a step's convolutions and products, on each device.
         memory_bytes: about what it takes on each device.
     """
 

@@ -27,7 +27,7 @@ def drawing_names(photos: Iterable[str], folders: Collection[str], suffix: str, 
     Args:
         photos: file names, each once.
         folders: names of the folders beside the drawings; no drawing takes one.
-        suffix: of the drawings' files, such as `.png`.
+        suffix: suffix of the drawings' files, such as `.png`.
         several: a photo may have several drawings: `p`, `p.2`, `p.3`, ..., and an overview, `p.overview`.
 
     Returns:

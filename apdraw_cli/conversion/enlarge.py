@@ -73,7 +73,7 @@ def smoothed(page: Image, steps: int = STEPS) -> Plane:
 
     Args:
         page: uint8 [H, W], 0 black to 255 white.
-        steps: of curvature motion.
+        steps: number of steps of curvature motion.
 
     Returns:
         float32 [2 H, 2 W], 0 to 255.

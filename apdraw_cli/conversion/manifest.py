@@ -72,7 +72,7 @@ class History:
 
         Args:
             output: the output folder.
-            name: of the manifest.
+            name: name of the manifest.
             own: name of the part that will be appended to.
 
         Raises:

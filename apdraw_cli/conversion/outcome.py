@@ -34,7 +34,7 @@ class Outcome:
         recipe_sha256: checksum of the recipe that it was made by.
         outputs: its drawings, paths below the output folder.
         faces: the faces drawn, the largest first.
-        transforms: of each face, float64 [2, 3], from pixels of the photo to pixels of the aligned portrait.
+        transforms: transform of each face, float64 [2, 3], from pixels of the photo to pixels of the aligned portrait.
         error: why there is no drawing.
         warnings: why the drawings should be looked at.
         seconds: by stage.
@@ -112,7 +112,7 @@ class ConvertResult:
         failed: photos that failed, remembered ones included.
         remembered: photos of the two kinds above that were not tried again.
         drawings: files written.
-        seconds: of the whole command.
+        seconds: seconds that the whole command took.
         photos_per_second: photos drawn per second of the time since the engine was ready; 0 if folders were watched.
         engine: name of the engine; None if none was needed.
         device: what it drew on.

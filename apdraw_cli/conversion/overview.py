@@ -24,7 +24,7 @@ def overview(prepared: Prepared, names: Sequence[str], dpi: float) -> bytes:
 
     Args:
         prepared: the portraits, with the photo.
-        names: of the drawings' files; where there is one for all, faces have numbers only.
+        names: names of the drawings' files; where there is one for all, faces have numbers only.
         dpi: pixels an inch.
     """
     import io

@@ -57,7 +57,7 @@ class Planner:
     """Decides photo by photo. Nothing is written.
 
     Args:
-        options: of the conversion.
+        options: options of the conversion.
         sources: its photos.
         history: what the manifest knows.
         model_sha256: checksum of the generator's file.

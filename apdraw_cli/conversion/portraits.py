@@ -120,7 +120,7 @@ def prepare_data(
         options: which faces become portraits.
         extractor: was opened with the same options.
         seconds: those of the stages `decode`, `detect`, `align` and `segment` are added to it.
-        landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+        landmarks: those of an aligned portrait, float32 [5, 2] pixels, where they are known.
         keep_photo: the pages will show the photo.
     """
     if is_drawing(io.BytesIO(data)):
@@ -158,7 +158,7 @@ def prepare(
         photo: uint8 [H, W, 3], RGB, upright.
         extractor: finds them.
         seconds: those of the stages `detect`, `align` and `segment` are added to it.
-        landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known.
+        landmarks: those of an aligned portrait, float32 [5, 2] pixels, where they are known.
         keep_photo: the pages will show the photo.
 
     Raises:

@@ -17,7 +17,7 @@ class Shard:
 
     Attributes:
         index: from 0.
-        count: of shards in all.
+        count: number of shards in all.
     """
 
     index: int

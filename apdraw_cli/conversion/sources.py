@@ -187,7 +187,7 @@ class SourceSet:
         """Finds the photos, in a fixed order.
 
         Args:
-            suffix: of the drawings' files, such as `.png`.
+            suffix: suffix of the drawings' files, such as `.png`.
             several: a photo may have several drawings.
             passed_over: is told what is none, as the walk comes to it.
             only: paths in folders; other folders are not listed, and other photos passed over. None for all photos.

@@ -34,7 +34,7 @@ class Task:
     """A portrait to be made.
 
     Attributes:
-        name: of its files in the data set.
+        name: name of its files in the data set.
         photo: the photo.
         drawing: the artist's drawing; None where it is made by filtering.
         labels: the photo's label map; None where it is made.

@@ -35,15 +35,15 @@ class Record:
     """What became of a photo, or of a drawing without one. The fields are those of a line of the index.
 
     Attributes:
-        name: of the portrait's files.
+        name: name of the portrait's files.
         source: the photo's file; None for a drawing without a photo.
         split: `train` or `val`; None for a drawing without a photo.
         left_out: why it is no training pair; None if it is one.
         detail: more about that.
         drawing: the artist's drawing; None if there is none.
-        agreement: of drawing and photo, -1 to 1.
+        agreement: how well drawing and photo agree, -1 to 1.
         registered: whether the drawing was moved onto the photo; None if there is none.
-        fingerprint: of the files it was made of; None to try it again.
+        fingerprint: fingerprint of the files it was made of; None to try it again.
         written: whether the portrait's files are there; one in a round frame or drawn badly has them and is left out.
     """
 

@@ -28,7 +28,7 @@ class DetectedPortrait:
         transform: float64 [2, 3], from pixels of the photo to pixels of the portrait.
         portrait: the aligned portrait.
         warnings: why its drawing should be looked at.
-        number: of the face among all found in the photo, from left to right.
+        number: number of the face among all found in the photo, from left to right.
     """
 
     face: Face
@@ -99,7 +99,8 @@ class PortraitExtractor:
         Args:
             photo: uint8 [H, W, 3], RGB, upright.
             timings: seconds of the stages `detect`, `align` and `segment` are added to it.
-            landmarks: of an aligned portrait, float32 [5, 2] pixels, where they are known; else they are detected.
+            landmarks: those of an aligned portrait, float32 [5, 2] pixels, where they are known; else they are
+                detected.
 
         Raises:
             PhotoError: `no_face`: no face, or none as large as `min_face`, or that could be drawn undistorted;

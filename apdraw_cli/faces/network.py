@@ -17,8 +17,8 @@ def read_network(onnx: Path, means: tuple[float, float, float] | None = None) ->
 
     Args:
         onnx: its file.
-        means: of the channels R, G, B, where the network takes them as B, G, R planes of floats without these means;
-            None where it takes pixels as they are.
+        means: means of the channels R, G, B, where the network takes them as B, G, R planes of floats without these
+            means; None where it takes pixels as they are.
 
     Raises:
         Exception: OpenVINO cannot read it; its errors share no base class.
@@ -43,7 +43,7 @@ def why_not_opened(name: str, weights: Path, error: Exception) -> UnfitError:
     """What is told of a network that OpenVINO did not open.
 
     Args:
-        name: of the network.
+        name: name of the network.
         weights: its file.
         error: what OpenVINO raised.
     """
@@ -57,7 +57,7 @@ class Network:
     """A network compiled by OpenVINO for one thread.
 
     Args:
-        network: of `read_network`; stays as it is.
+        network: what `read_network` returned; stays as it is.
         size: height and width of the photos, if all are such squares; they are then through sooner. None for any.
         single_precision: compute in fp32 always, not in bf16 where the processor computes in it.
     """

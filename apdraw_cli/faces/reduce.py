@@ -37,7 +37,7 @@ def reduced(photo: Image, scale: float) -> tuple[Image, tuple[float, float]]:
 
     Args:
         photo: uint8 [H, W, 3].
-        scale: of the sides, over 0, up to 1.
+        scale: factor for both sides, over 0, up to 1.
 
     Returns:
         uint8 [h, w, 3], each side at least 1, and how many of the photo's pixels one of its pixels stands for, along

@@ -43,7 +43,7 @@ class Entry:
         record: what the manifest says of the photo.
         number: which of the photo's drawings it is, from 1; None if it is the only one.
         drawing: its path below the output folder; None if there is none.
-        version: of the drawing's file; None if it is gone.
+        version: version of the drawing's file; None if it is gone.
         size: width and height of the drawing, as far as its file tells; None if it does not.
         transform: float64 [2, 3], from pixels of the photo to the aligned portrait; None if the drawing is of the
             whole photo, or there is none.

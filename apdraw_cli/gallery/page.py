@@ -32,7 +32,7 @@ def page(title: str, entries: Sequence[Entry], pictures: Sequence[Pictures]) -> 
     Args:
         title: what it is called, text.
         entries: what it shows, in this order.
-        pictures: of each entry.
+        pictures: pictures of each entry.
     """
     style, script = (_part(f"page.{kind}") for kind in ("css", "js"))
     values = {

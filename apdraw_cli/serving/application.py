@@ -46,10 +46,10 @@ class RefusedError(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status: of HTTP.
+        status: status code of HTTP.
         code: a short word for scripts.
         message: one line for people.
-        headers: of the answer.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:

@@ -86,7 +86,7 @@ class DrawingService:
 
     Args:
         recipe: which faces become portraits.
-        options: of the engine.
+        options: options of the engine.
         model: the generator's file.
         open_engine: opens the engine.
         open_extractor: opens the face extractor in each worker; can be pickled.

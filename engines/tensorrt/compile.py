@@ -35,7 +35,7 @@ class Settings:
 
     Attributes:
         batch_size: the largest batch, and the one to be fast with.
-        compute_capabilities: of the GPUs to compile for, for TensorRT for RTX; else empty: the current GPU.
+        compute_capabilities: kinds of GPU to compile for, with TensorRT for RTX; else empty: the current GPU.
         workspace_mib: GPU memory for intermediate results, in MiB; None for all there is.
         optimization_level: 0 to 5; None for TensorRT's own choice.
         timing_cache: what an earlier build measured; empty to start one, None to keep none.
@@ -53,7 +53,7 @@ class Plan:
     """A compiled graph.
 
     Attributes:
-        content: of the engine file.
+        content: content of the engine file.
         layers: see `engines.tensorrt.sidecar.Sidecar.layers`.
         timing_cache: what was measured, for the next build; None if none was to be kept.
     """
@@ -114,7 +114,7 @@ def inspect(library: Any, content: bytes) -> dict[str, int]:
 
     Args:
         library: the module `tensorrt` or `tensorrt_rtx`.
-        content: of an engine file; the current GPU must be one that it was built for.
+        content: content of an engine file; the current GPU must be one that it was built for.
 
     Returns:
         Nothing where the inspector does not tell them.

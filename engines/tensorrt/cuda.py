@@ -254,8 +254,8 @@ class Buffer:
 
     Args:
         owner: the stack that frees it when it is closed.
-        shape: of the array.
-        dtype: of the array.
+        shape: shape of the array.
+        dtype: element type of the array.
 
     Attributes:
         host: the array, all zeros at first.

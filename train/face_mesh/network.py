@@ -34,9 +34,9 @@ class Detail(NamedTuple):
 
     Attributes:
         network: details of one network share its weights.
-        width: of the window, pixels.
-        height: of the window, pixels.
-        offset: of the window's middle from the middle of the `anchors`, pixels.
+        width: width of the window, pixels.
+        height: height of the window, pixels.
+        offset: offset of the window's middle from the middle of the `anchors`, pixels.
         anchors: points whose mean, as the first look finds them, places the window.
         mirrored: whether its network sees it mirrored.
     """
@@ -80,11 +80,11 @@ class PlaceNetwork(nn.Module):
     Args:
         widths: channels of the levels, each half the size of the one before; the first level is half the picture's,
             and the maps are of the second level's size.
-        size: of the picture: width and height.
+        size: width and height of the picture.
         zoom: pixels of the portrait that a pixel of the picture covers.
         shapes: float [M, N, 2], examples of its points in pixels of the portrait about the picture's middle.
         followed: those of the points that have maps.
-        components: of the shape basis.
+        components: number of components of the shape basis.
         noise: expected error of a place, pixels.
     """
 
@@ -205,7 +205,7 @@ class FaceMesh(nn.Module):
         Args:
             photo: uint8 [B, 512, 512, 3].
             middle: [B, 2], of `window_middles`.
-            index: of the detail.
+            index: index of the detail.
         """
         detail = DETAILS[index]
         seen = window_of(photo, middle, detail.width, detail.height)

@@ -178,7 +178,7 @@ def train(data: Data, *, steps: int, batch_size: int, seed: int, log_every: int 
         data: the portraits.
         steps: how many; the learning rate falls to 0 with them.
         batch_size: portraits a step.
-        seed: of everything random.
+        seed: seed of everything random.
         log_every: steps between lines of the log, which tells mean losses: of points in pixels, of maps in nats.
     """
     torch.manual_seed(seed)

@@ -62,7 +62,7 @@ class _Chunk:
     """Photos that are drawn together.
 
     Attributes:
-        name: of the variable that says whether they were begun.
+        name: name of the variable that says whether they were begun.
         steps: one for each.
         suspect: it is one photo that was in work when a worker was lost.
     """
@@ -76,7 +76,7 @@ class ClusterExecutor:
     """Draws photos on a Dask cluster.
 
     Args:
-        address: of the scheduler, as `tcp://host:8786`; a scheduler file, which ends in `.json`; or `local`.
+        address: address of the scheduler, as `tcp://host:8786`; a scheduler file, which ends in `.json`; or `local`.
         order: what the workers are to do.
     """
 

@@ -38,7 +38,7 @@ class Order:
     """What the workers are to do, the same for all chunks of a run.
 
     Attributes:
-        version: of apdraw, where it was given.
+        version: version of apdraw, where it was given.
         recipe: what the drawings are to look like.
         output: address of the output folder.
         model: which generator draws.

@@ -12,7 +12,7 @@ def open_storage(address: str, *, shared: bool = False) -> Storage:
     """Opens the tree of files at an address: the absolute path of a folder, or a URL.
 
     Args:
-        address: of the tree.
+        address: address of the tree.
         shared: other processes write into it at the same time.
     """
     return BucketStorage(address) if is_url(address) else LocalStorage(address, shared)

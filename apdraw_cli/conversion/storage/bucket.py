@@ -357,7 +357,7 @@ class BucketJournal:
     Args:
         storage: where it lies.
         name: its name.
-        number: of the first piece to write.
+        number: number of the first piece to write.
     """
 
     def __init__(self, storage: BucketStorage, name: str, number: int) -> None:
@@ -402,7 +402,7 @@ class BucketLock:
 
     Args:
         fs: the file system of fsspec.
-        path: of the object, there.
+        path: path of the object, there.
         told: its URL.
     """
 
