@@ -6,9 +6,10 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from engines.errors import ModelFileError
+from engines.options import PRECISIONS
 from engines.regular_files import open_regular
 
 FORMAT: Final = "apdraw-generator"
@@ -16,12 +17,6 @@ FORMAT_VERSION: Final = "1"
 
 Bytes = bytes | mmap.mmap
 """The content of a file, read or mapped."""
-
-PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
-"""Number formats that engines compute in."""
-
-FilePrecision = Literal["fp32", "fp16", "int8"]
-"""Those that an ONNX file is exported in."""
 
 _ONNX_METADATA: Final = 14  # number of ModelProto.metadata_props, a list of key (1) and value (2)
 _ONNX_GRAPH: Final = 7  # number of ModelProto.graph

@@ -13,9 +13,14 @@ from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from engines.errors import OptionsError
-from engines.model_info import PRECISIONS
 from engines.registry import ENGINES
 from engines.shipped import STYLES, shipped_model
+
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+"""Number formats that engines compute in."""
+
+FilePrecision = Literal["fp32", "fp16", "int8"]
+"""Those that an ONNX file is exported in."""
 
 LARGEST: Final = 2**62
 """No number of an option is as large."""

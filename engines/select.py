@@ -13,8 +13,9 @@ from typing import Any, Final
 from engines.base import Backend, CompiledFiles, Engine, EngineRequest, EngineStatus
 from engines.cpu import has_bf16, has_int8
 from engines.errors import EngineError, FileWriteError, ModelFileError, UnfitError
-from engines.model_info import PRECISIONS, ModelInfo, read_metadata, sha256
+from engines.model_info import ModelInfo, read_metadata, sha256
 from engines.multi_gpu import MultiGpuEngine
+from engines.options import PRECISIONS
 from engines.registry import ENGINES, backend, backends
 from engines.shipped import shipped_model
 from engines.tensorrt.cuda import Gpu, driver_fault, find_gpus

@@ -15,8 +15,7 @@ from apdraw_cli import app
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.options import FaceOptions, FileOptions
 from apdraw_cli.faces.detectors import DETECTORS
-from engines.model_info import PRECISIONS
-from engines.options import BuildOptions, EngineOptions, choices_of, described
+from engines.options import PRECISIONS, BuildOptions, EngineOptions, choices_of, described
 from engines.select import ENGINES
 from engines.tensorrt.sidecar import FLAVORS
 from train.options import PRESETS, STAGES, TrainOptions
@@ -105,7 +104,8 @@ try:
 except SystemExit as end:
     if end.code:
         raise
-heavy = {{"numpy", "torch", "cv2", "PIL", "onnxruntime", "openvino", "joblib", "tqdm"}} & set(sys.modules)
+names = "numpy torch cv2 PIL onnxruntime openvino joblib tqdm filelock sqlite3"
+heavy = {{*names.split()}} & {{*sys.modules}}
 sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     done = process("-c", program)

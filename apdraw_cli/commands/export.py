@@ -6,7 +6,7 @@ from pathlib import Path
 from apdraw_cli.commands.options import ExportOptions
 from engines.errors import ModelError, UnfitError, UsageError
 from engines.installed import pip_install
-from engines.model_info import FilePrecision
+from engines.options import FilePrecision
 from engines.select import TWINS
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.errors import OptionsError
-from engines.model_info import FilePrecision
-from engines.options import EngineOptions, ModelOptions, check, option
+from engines.options import EngineOptions, FilePrecision, ModelOptions, check, option
 from train.data.layout import Split
 
 

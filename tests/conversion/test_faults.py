@@ -30,7 +30,7 @@ from PIL import Image as Pillow
 from apdraw_cli.commands.convert import convert
 from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult
-from apdraw_cli.conversion.storage import LocalStorage
+from apdraw_cli.conversion.storage.local import LocalStorage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and mounts of Unix")
 

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from apdraw_cli.conversion.formats import FORMATS
 from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.storage import LocalStorage
+from apdraw_cli.conversion.storage.local import LocalStorage
 from engines.errors import PhotoError
 from engines.portrait import Image
 

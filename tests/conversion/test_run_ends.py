@@ -26,7 +26,7 @@ from PIL import Image as Pillow
 
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import ConvertResult, Outcome
-from apdraw_cli.conversion.storage import LocalStorage
+from apdraw_cli.conversion.storage.local import LocalStorage
 from apdraw_cli.own_process import stop_requests
 from engines.errors import EngineError, UnfitError, UsageError
 from engines.options import EngineOptions

@@ -24,7 +24,7 @@ from apdraw_cli.conversion.options import ConvertOptions
 from apdraw_cli.conversion.outcome import ConvertResult
 from apdraw_cli.conversion.output import remove_files, write_files
 from apdraw_cli.conversion.recipe import Recipe
-from apdraw_cli.conversion.storage import LocalStorage
+from apdraw_cli.conversion.storage.local import LocalStorage
 from engines.errors import PhotoError, UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs links and named pipes")

@@ -11,7 +11,8 @@ from apdraw_cli.commands.doctor import doctor
 from engines import registry, select
 from engines.base import Backend, CompiledFiles, EngineStatus
 from engines.installed import Part
-from engines.model_info import PRECISIONS, read_metadata, sha256
+from engines.model_info import read_metadata, sha256
+from engines.options import PRECISIONS
 from engines.registry import ENGINES, backend, backends
 from engines.select import model_sha256, open_engine, read_model, survey
 from engines.tensorrt import cuda

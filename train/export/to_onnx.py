@@ -15,8 +15,9 @@ import torch
 
 from engines.atomic_files import write_atomically
 from engines.errors import ModelError, first_line
-from engines.model_info import FORMAT, FORMAT_VERSION, FilePrecision
+from engines.model_info import FORMAT, FORMAT_VERSION
 from engines.offline import import_onnxruntime
+from engines.options import FilePrecision
 from engines.portrait import SIZE, Image, PortraitBatch
 from engines.signature import INPUTS, OUTPUT
 from engines.synthetic import synthetic_portraits

@@ -1,11 +1,9 @@
 """Where photos and drawings lie. Everything that reads or writes them goes through `open_storage`."""
 
 from apdraw_cli.conversion.storage.base import Listing, Storage, Version
-from apdraw_cli.conversion.storage.bucket import BucketStorage
-from apdraw_cli.conversion.storage.local import LocalStorage
 from apdraw_cli.conversion.storage.url import Place, below, is_url, place
 
-__all__ = ["Listing", "LocalStorage", "Place", "Storage", "Version", "below", "is_url", "open_storage", "place"]
+__all__ = ["Listing", "Place", "Storage", "Version", "below", "is_url", "open_storage", "place"]
 
 
 def open_storage(address: str, *, shared: bool = False) -> Storage:
@@ -15,4 +13,10 @@ def open_storage(address: str, *, shared: bool = False) -> Storage:
         address: address of the tree.
         shared: other processes write into it at the same time.
     """
-    return BucketStorage(address) if is_url(address) else LocalStorage(address, shared)
+    if is_url(address):  # imported here, for --help is shown without
+        from apdraw_cli.conversion.storage.bucket import BucketStorage
+
+        return BucketStorage(address)
+    from apdraw_cli.conversion.storage.local import LocalStorage
+
+    return LocalStorage(address, shared)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from apdraw_cli.conversion.shard import Shard
-from engines.journal import JournalIndex
+
+if TYPE_CHECKING:
+    from engines.journal import JournalIndex
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,6 @@ class Storage(Protocol):
         """The whole lines of such a journal, and the byte that each begins at."""
         ...
 
-    def journal_index(self, *names: str) -> JournalIndex:
+    def journal_index(self, *names: str) -> "JournalIndex":
         """An empty index of such journals, which need not exist yet."""
         ...

@@ -17,7 +17,8 @@ from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
-from apdraw_cli.conversion.storage import LocalStorage, open_storage
+from apdraw_cli.conversion.storage import open_storage
+from apdraw_cli.conversion.storage.local import LocalStorage
 from engines.errors import EngineError, UnfitError
 
 RECIPE = Recipe(FaceOptions(faces="all"))
