@@ -1,6 +1,7 @@
 """The devices and processes of a run, by Lightning Fabric."""
 
 import os
+import warnings
 
 import torch
 from lightning_fabric import Fabric
@@ -17,13 +18,16 @@ def make_fabric(options: TrainOptions) -> Fabric:
         nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[options.precision]
     try:
-        fabric = Fabric(
-            accelerator=options.device,
-            devices=devices,
-            num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
-            precision=precision,
-        )
+        with warnings.catch_warnings():
+            # Where Slurm is installed, srun would be advised for every run, which starts its processes well without.
+            warnings.filterwarnings("ignore", "The `srun` command is available")
+            fabric = Fabric(
+                accelerator=options.device,
+                devices=devices,
+                num_nodes=nodes,
+                strategy="ddp" if devices * nodes > 1 else "auto",
+                precision=precision,
+            )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise OptionsError(

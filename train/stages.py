@@ -368,6 +368,11 @@ class _ByRegion(nn.Module):
 def set_up(fabric: Fabric, network: nn.Module, options: TrainOptions) -> tuple[Any, torch.optim.Optimizer]:
     """A network on its device, in the memory format that convolutions like best, and its optimiser."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for weight in network.parameters():
+        if weight.dim() == 4 and weight.shape[1] == 1:
+            # Of one channel it lies the same way in both formats, but only with plain strides is its gradient's layout
+            # the same to DDP, which warns of others.
+            weight.data = weight.detach().clone(memory_format=torch.contiguous_format)
     network.to(fabric.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=options.lr, betas=BETAS, fused=fabric.device.type != "meta")
     made, its = fabric.setup(torch.compile(network) if options.compile else network, optimiser)

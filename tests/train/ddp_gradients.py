@@ -17,11 +17,11 @@ from train.stages import AdversarialStage
 def main(dataset: str, out: str, devices: int, batch_size: int) -> None:
     torch.set_num_threads(1)
     options = TrainOptions(
-        width=4, discriminator_width=4, dropout=False, device="cpu", devices=devices, batch_size=batch_size
+        width=2, discriminator_width=2, dropout=False, device="cpu", devices=devices, batch_size=batch_size
     )
     fabric = make_fabric(options)
     torch.manual_seed(0)
-    stage = AdversarialStage(fabric, options, LineDetectors(4))
+    stage = AdversarialStage(fabric, options, LineDetectors(2))
     for optimiser in stage.optimisers.values():
         optimiser.param_groups[0]["lr"] = 0.0  # the generator then meets the same discriminators everywhere
     pairs = PortraitPairs(Path(dataset), "train")

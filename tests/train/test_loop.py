@@ -1,6 +1,7 @@
 """Runs of every stage on a few synthetic portraits: they learn, leave what they should, and can be stopped anywhere."""
 
 import errno
+import json
 import os
 import random
 import runpy
@@ -211,13 +212,18 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     (copy / "drawings" / "1.png").write_bytes(b"no picture")
-    started = time.monotonic()
+    # Of what is shown there must be nothing to complain: the process that reads is to meet it.
+    index = [json.loads(line) for line in (copy / "index.jsonl").read_text().splitlines()]
+    index[0]["split"] = "val"
+    (copy / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in index))
     done = subprocess.run(command(copy, tmp_path / "run"), capture_output=True, timeout=120)
+    ended = time.time()
     assert done.returncode == 2
     assert b"drawings/1.png" in done.stderr
     assert done.stderr.count(b"apdraw: error") == 1
     assert b"Traceback" not in done.stderr
-    assert time.monotonic() - started < GRACE_SECONDS
+    began = (tmp_path / "run" / "config.toml").stat().st_mtime  # written once all is imported
+    assert ended - began < GRACE_SECONDS
 
 
 def started_together(script: str, dataset: str, out: str) -> None:
@@ -245,18 +251,31 @@ def started_on_two_machines(script: str, dataset: str, out: str) -> None:
             assert machine.returncode == 0, errors.decode()
     finally:
         for machine in machines:
-            machine.kill()
+            with machine:  # which closes its pipe
+                machine.kill()
+
+
+DDP_SCRIPT = str(Path(__file__).with_name("ddp_gradients.py"))
+
+
+@pytest.fixture(scope="module")
+def gradients_of_one(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The gradients of a step on one process, by the names of weights."""
+    out = str(tmp_path_factory.mktemp("gradients") / "one.pt")
+    runpy.run_path(DDP_SCRIPT)["main"](str(tiny_dataset), out, 1, 2)
+    return dict(torch.load(out, weights_only=True))
 
 
 @pytest.mark.parametrize("start", [started_together, started_on_two_machines], ids=lambda start: start.__name__)
 def test_two_processes_have_the_gradients_of_one(
-    tiny_dataset: Path, tmp_path: Path, start: Callable[[str, str, str], None]
+    tiny_dataset: Path,
+    gradients_of_one: dict[str, torch.Tensor],
+    tmp_path: Path,
+    start: Callable[[str, str, str], None],
 ) -> None:
-    script = str(Path(__file__).with_name("ddp_gradients.py"))
-    outs = [str(tmp_path / name) for name in ("one.pt", "two.pt")]
-    runpy.run_path(script)["main"](str(tiny_dataset), outs[0], 1, 2)
-    start(script, str(tiny_dataset), outs[1])
-    one, two = (torch.load(out, weights_only=True) for out in outs)
+    out = str(tmp_path / "two.pt")
+    start(DDP_SCRIPT, str(tiny_dataset), out)
+    one, two = gradients_of_one, torch.load(out, weights_only=True)
     assert one.keys() == two.keys()
     for name, gradient in one.items():
         # Some gradients nearly cancel out, and there the order of additions shows; a sum for a mean would be 1 off.

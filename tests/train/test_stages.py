@@ -48,6 +48,9 @@ def test_only_the_named_networks_are_trained(tiny_dataset: Path, tmp_path: Path,
     stage = local_stage(regions="nose, mouth", local_adversarial_weight=adversarial)
     before = {name: value.clone() for name, value in stage.networks["generator"].state_dict().items()}
     losses = stage.step(batch(tiny_dataset, replace(LOCAL, regions="nose,mouth")))
+    for network in stage.networks.values():  # DDP warns of gradients with other strides than their weights'
+        learnt = [weight for weight in network.parameters() if weight.grad is not None]
+        assert [weight.grad.stride() for weight in learnt] == [weight.stride() for weight in learnt]  # type: ignore[union-attr]
     assert losses.keys() == {"G_local", "G_local_ink", "G"} | ({"D", "G_adv"} if adversarial else set())
     total = 25 * losses["G_local"] + 25 * losses["G_local_ink"] + adversarial * losses.get("G_adv", 0)
     torch.testing.assert_close(losses["G"], total)

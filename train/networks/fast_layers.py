@@ -106,6 +106,7 @@ class OneChannelUp(OneChannel, nn.ConvTranspose2d):
         return F.pixel_shuffle(blocks, BLOCK) + self.bias  # type: ignore[operator]
 
     def _block_weights(self) -> Tensor:
-        wide = F.pad(self.weight, (BLOCK - 1,) * 4).transpose(0, 1)  # [1, C, 10, 10]
+        # A transposed weight would get a gradient of other strides, of which DDP warns.
+        wide = F.pad(self.weight.view(1, -1, 4, 4), (BLOCK - 1,) * 4)  # [1, C, 10, 10]
         weight = torch.cat([wide[..., y : y + 7 : 2, x : x + 7 : 2] for y in range(BLOCK) for x in range(BLOCK)])
         return weight.flip(2, 3)
