@@ -30,9 +30,11 @@ def make_fabric(options: TrainOptions) -> Fabric:
             )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
-        raise OptionsError(
-            f"cannot train on {devices} x {options.device}: {first_line(error)}; see --device and --set devices=N"
-        ) from error
+        remedy = "see --device and --set devices=N"
+        if nodes > 1:
+            remedy = "set GLOO_SOCKET_IFNAME, or NCCL_SOCKET_IFNAME for GPUs, to the network between the machines"
+        told = first_line(error)
+        raise OptionsError(f"cannot train on {devices * nodes} x {options.device}: {told}; {remedy}") from error
     torch.backends.cudnn.benchmark = True  # batches are of one size: trying its algorithms at first pays later
     return fabric
 
