@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
@@ -52,7 +52,7 @@ class _Arriving:
 
     stamp: Stamp | None = None
     since: float = 0.0
-    patience: float = SETTLE_SECONDS
+    patience: float = field(default_factory=lambda: SETTLE_SECONDS)
 
 
 class Watch:

@@ -79,7 +79,9 @@ def test_every_command_is_here() -> None:
 
 
 @pytest.mark.parametrize("line", ["convert photos --dry-run", "convert photos", "doctor"])
-def test_success(apdraw: Any, line: str) -> None:
+def test_success(apdraw: Any, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apdraw_cli.commands.doctor.import_faults", lambda modules: {})  # tests/cli/test_doctor.py
+    monkeypatch.setattr("apdraw_cli.commands.doctor.drawing_fault", lambda arguments: None)
     ended = apdraw(f"{line} --json")
     assert ended.object.keys() > FRAME
     assert ended.object["apdraw"] == __version__

@@ -69,7 +69,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (3, "doctor --model none.onnx"),
     ],
 )
-def test_the_exit_code_of_a_situation(here: Path, code: int, line: str) -> None:
+def test_the_exit_code_of_a_situation(here: Path, code: int, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apdraw_cli.commands.doctor.import_faults", lambda modules: {})  # tests/cli/test_doctor.py
     result = CliRunner().invoke(app.app, line.split(), prog_name="apdraw")
     assert result.exit_code == code
     assert "Traceback" not in result.stderr

@@ -21,7 +21,7 @@ from apdraw_cli.conversion import conversion, watch
 from apdraw_cli.conversion.executors.serial import SerialExecutor
 from apdraw_cli.conversion.gather import gather
 from apdraw_cli.conversion.options import ConvertOptions
-from apdraw_cli.conversion.outcome import ConvertResult
+from apdraw_cli.conversion.outcome import ConvertResult, Outcome
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.storage import open_storage
 from engines.errors import OptionsError, UnfitError, UsageError
@@ -34,8 +34,8 @@ LONG = 120.0
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.3)
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.15)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(watch, "PATIENCE_SECONDS", 60.0)
 
 
@@ -70,7 +70,7 @@ class Watching:
         while not set(sources) <= {outcome.source.name for outcome in self.recorder.outcomes}:
             if self.ended is not None or time.monotonic() > deadline:
                 pytest.fail(f"{sources} are not through: {self.recorder.outcomes}, {self.ended}")
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def end(self) -> ConvertResult:
         self.stop.set()
@@ -129,7 +129,7 @@ def test_what_arrives_is_drawn_by_one_engine(photos: Path, executor: str) -> Non
 def test_an_empty_folder_is_waited_at(photos: Path) -> None:
     (photos / "first.png").unlink()
     with watching(photos) as going:
-        time.sleep(1)
+        time.sleep(0.3)
         assert going.ended is None
         save_photo(photos / "p.png")
         going.wait("p.png")
@@ -142,10 +142,11 @@ def test_a_changed_photo_is_drawn_again_and_one_that_is_touched_only_is_told_of_
         save_photo(photos / "first.png", 77)
         deadline = time.monotonic() + LONG
         while len(going.recorder.outcomes) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.01)
         (photos / "first.png").chmod(0o600)
-        time.sleep(1.5)
-        assert going.end().done == 2
+        save_photo(photos / "later.png")
+        going.wait("later.png")
+        assert going.end().done == 3
 
 
 def test_a_folder_that_is_moved_in_is_drawn(photos: Path) -> None:
@@ -158,13 +159,23 @@ def test_a_folder_that_is_moved_in_is_drawn(photos: Path) -> None:
         assert going.end().done == 3
 
 
-def test_a_photo_is_not_drawn_before_it_is_whole(photos: Path) -> None:
+def test_a_photo_is_not_drawn_before_it_is_whole(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+    settled = watch.Watch.settled
+
+    def noting(self: watch.Watch, outcome: Outcome) -> bool:
+        is_settled = settled(self, outcome)
+        if not is_settled:
+            tried.set()
+        return is_settled
+
+    monkeypatch.setattr(watch.Watch, "settled", noting)
     whole = save_photo(photos.parent / "whole.png", 90).read_bytes()
     with watching(photos) as going:
         going.wait("first.png")
         with (photos / "slow.png").open("wb", buffering=0) as file:
             file.write(whole[:50])
-            time.sleep(2)  # longer than files take to settle: it is tried, and is cut off
+            assert tried.wait(LONG)  # it has settled so, and is cut off
             file.write(whole[50:])
         going.wait("slow.png")
         result = going.end()
@@ -176,7 +187,7 @@ def test_a_photo_is_not_drawn_before_it_is_whole(photos: Path) -> None:
 def test_a_photo_that_stays_cut_off_fails_in_the_end(
     photos: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.8)
     whole = save_photo(photos.parent / "whole.png", 90).read_bytes()
     if before:
         (photos / "cut.png").write_bytes(whole[:50])
@@ -185,7 +196,7 @@ def test_a_photo_that_stays_cut_off_fails_in_the_end(
         if not before:
             (photos / "cut.png").write_bytes(whole[:50])
         going.wait("cut.png")
-        time.sleep(1)
+        time.sleep(0.4)
         result = going.end()
     assert (result.done, result.failed, result.exit_code) == (1, 1, 1)
     assert len(manifest_lines(going.folder)) == 2
@@ -193,14 +204,14 @@ def test_a_photo_that_stays_cut_off_fails_in_the_end(
 
 def test_what_the_system_does_not_tell_is_found_by_walking(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch.Watch, "_listen", lambda self: None)
-    monkeypatch.setattr(watch, "WALK_SECONDS", 0.5)
+    monkeypatch.setattr(watch, "WALK_SECONDS", 0.1)
     (photos / "unreadable.png").write_bytes(b"")
     with watching(photos) as going:
         going.wait("first.png")
         save_photo(photos / "second.png")
         (photos / "notes.txt").touch()
         going.wait("second.png")
-        time.sleep(1.5)
+        time.sleep(0.5)
         result = going.end()
     assert result.done == 2
     assert result.other_files == {".txt": 1}
@@ -212,8 +223,9 @@ def test_drawings_in_the_folder_itself_are_not_taken_for_photos(photos: Path) ->
         going.wait("first.png")
         save_photo(photos / "second.png")
         going.wait("second.png")
-        time.sleep(1)
-        assert going.end().photos == 2
+        save_photo(photos / "third.png")  # arrives after the drawing of the second
+        going.wait("third.png")
+        assert going.end().photos == 3
 
 
 def test_a_folder_that_goes_ends_it(photos: Path) -> None:
@@ -222,7 +234,7 @@ def test_a_folder_that_goes_ends_it(photos: Path) -> None:
         photos.rename(photos.with_name("elsewhere"))
         deadline = time.monotonic() + LONG
         while going.ended is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.01)
         result = going.end()
     assert result.exit_code == 3
     assert "is gone" in str(result.error)

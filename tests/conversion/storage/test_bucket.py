@@ -379,15 +379,18 @@ def test_what_is_for_folders_is_refused(name: str) -> None:
 
 
 def test_a_server_that_throttles_is_asked_again(desk: Desk, server: str) -> None:
-    """A proxy in front of the server answers every third request with 503 SlowDown, and each takes 50 ms."""
+    """A proxy in front of the server answers every third request with 503 SlowDown, and each takes 10 ms."""
+    from botocore.retries.standard import ExponentialBackoff
     from s3_proxy import Proxy
 
     name = f"bucket-{uuid.uuid4().hex}"
     files().mkdir(name)
     fill(desk)
     upload(desk.photos, f"s3://{name}/photos")
-    with Proxy(server, seconds=0.05, throttled=3) as proxy, pytest.MonkeyPatch.context() as patch:
+    pause = ExponentialBackoff.delay_amount
+    with Proxy(server, seconds=0.01, throttled=3) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        patch.setattr(ExponentialBackoff, "delay_amount", lambda *context: pause(*context) / 10)
         fresh()
         began = time.monotonic()
         result = desk.convert(FakeEngine(), sources=(f"s3://{name}/photos",), output=f"s3://{name}/drawn")
@@ -396,7 +399,7 @@ def test_a_server_that_throttles_is_asked_again(desk: Desk, server: str) -> None
     assert (result.done, result.no_face, result.failed, result.error) == (10, 1, 1, None)
     assert proxy.throttled_requests > 10
     assert len(drawings(f"s3://{name}/drawn")) == 10
-    assert took < 60
+    assert took < 20
 
 
 def test_outcomes_of_a_bucket_are_pickled(root: str) -> None:
