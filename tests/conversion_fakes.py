@@ -103,6 +103,19 @@ class FakeEngine:
         self.closed = True
 
 
+class HeldEngine(FakeEngine):
+    """Draws nothing before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def draw(self, batch: PortraitBatch) -> Image:
+        if not self.let_go.wait(300):
+            raise AssertionError("nobody lets the engine go")
+        return super().draw(batch)
+
+
 def engine_opener(engine: FakeEngine) -> Callable[[EngineOptions, Path], FakeEngine]:
     return lambda options, model: engine
 

@@ -126,8 +126,8 @@ def test_after_kills_of_the_whole_group_the_tree_is_that_of_an_unbroken_run(phot
         process = begin(photos, out, seconds=0.2)
         wait_for_lines(out, done)
         kill_all(process)
-    result = ended(begin(photos, out))
-    assert result["done"] + result["skipped"] == PHOTOS
+    result = run(photos, out)
+    assert result.done + result.skipped == PHOTOS
     check_whole(photos, out)
 
 
@@ -194,7 +194,7 @@ def test_no_file_may_grow(photos: Path, tmp_path: Path) -> None:
     assert result["exit_code"] in (1, 3)
     told = str(result["error"]) + str(result.get("failures"))
     assert "File too large" in told or "No space left" in told
-    ended(begin(photos, tmp_path / "out", workers=0))
+    run(photos, tmp_path / "out")
     check_whole(photos, tmp_path / "out")
 
 
@@ -202,20 +202,30 @@ def test_no_file_may_grow(photos: Path, tmp_path: Path) -> None:
 def test_few_handles(photos: Path, tmp_path: Path, handles: int) -> None:
     result = ended(begin(photos, tmp_path / "out", limit=("RLIMIT_NOFILE", handles)))
     assert result["exit_code"] in (0, 1, 3)
-    ended(begin(photos, tmp_path / "out"))
+    run(photos, tmp_path / "out")
     check_whole(photos, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def large_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes about 800 MB to read."""
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    Pillow.new("RGB", (8000, 7000), (9, 9, 9)).save(path, compress_level=1)
+    return path
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks up the memory it takes in /proc")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_little_memory_costs_the_large_photos_until_there_is_more(photos: Path, tmp_path: Path, workers: int) -> None:
-    Pillow.new("RGB", (8000, 7000), (9, 9, 9)).save(photos / "large.png", compress_level=1)  # takes about 800 MB
+def test_little_memory_costs_the_large_photos_until_there_is_more(
+    photos: Path, tmp_path: Path, large_photo: Path, workers: int
+) -> None:
+    shutil.copy(large_photo, photos)
     out = tmp_path / "out"
     result = ended(begin(photos, out, workers=workers, limit=("RLIMIT_AS", 400_000_000), TIME_LIMIT="300"))
     assert [(each["source"], each["code"]) for each in result["failures"]] == [("large.png", "out_of_memory")]
     assert (result["exit_code"], result["done"]) == (1, PHOTOS)
-    result = ended(begin(photos, out, workers=workers, TIME_LIMIT="300"))
-    assert (result["exit_code"], result["done"], result["skipped"]) == (0, 1, PHOTOS)
+    rest = run(photos, out)
+    assert (rest.exit_code, rest.done, rest.skipped) == (0, 1, PHOTOS)
 
 
 def test_a_disk_that_fails_now_and_then_costs_nothing_in_the_end(
@@ -255,7 +265,7 @@ def test_an_output_folder_that_is_removed_ends_it_in_a_line(photos: Path, tmp_pa
     result = ended(process)
     assert result["exit_code"] == 3
     assert "apdraw-manifest.jsonl" in result["error"]
-    ended(begin(photos, out, workers=0))
+    run(photos, out)
     check_whole(photos, out)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conversion_fakes import TWO_FACES, WARNED, FakeEngine, engine_opener, fake_extractor, save_photo
+from conversion_fakes import TWO_FACES, WARNED, FakeEngine, HeldEngine, engine_opener, fake_extractor, save_photo
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.formats import FORMATS
@@ -162,13 +162,15 @@ def test_health(served: Served) -> None:
 
 
 def test_full_slow_and_broken(photo: bytes) -> None:
-    slow = Served(FakeEngine(seconds=2), time_limit=0.5, room=1)
+    engine = HeldEngine()
+    slow = Served(engine, time_limit=0.2, room=1)
     try:
         assert error_of(slow.draw(photo)) == (504, "time_limit")
         answer = slow.draw(photo)  # the first one is still being drawn
         assert error_of(answer) == (503, "full")
         assert int(answer.headers["retry-after"]) > 0
     finally:
+        engine.let_go.set()
         slow.service.close()
     broken = Served(FakeEngine(fails_after=0))
     try:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conversion_fakes import CRASHES, FakeEngine, engine_opener, fake_extractor, save_photo, unfit_extractor
+from conversion_fakes import (
+    CRASHES,
+    FakeEngine,
+    HeldEngine,
+    engine_opener,
+    fake_extractor,
+    save_photo,
+    unfit_extractor,
+)
 
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.serving.service import DrawingService, Drawn, FullError
@@ -67,10 +75,12 @@ def test_a_photo_that_cannot_be_drawn_harms_no_other(opened: Open, photo: Callab
 
 
 def test_more_than_there_is_room_for_is_refused(opened: Open, photo: Callable[..., bytes]) -> None:
-    service = opened(FakeEngine(seconds=1), room=3)
+    engine = HeldEngine()
+    service = opened(engine, room=3)
     futures = [service.draw(photo(100)) for _ in range(3)]
     with pytest.raises(FullError):
         service.draw(photo(100))
+    engine.let_go.set()
     for future in futures:
         future.result(PATIENCE)
     assert service.draw(photo(101)).result(PATIENCE).drawings[0].mean() == 101

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -53,14 +54,36 @@ def broken_engine(options: EngineOptions, model: Path) -> FakeEngine:
 
 
 class Cluster:
-    """A scheduler and workers; what they print goes to files."""
+    """A scheduler and workers; what they print goes to files. They find a server of S3, if one is started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port_of_s3 = free.getsockname()[1]
+        self.access = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port_of_s3}",
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "a-key-that-nobody-may-read",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         self.file = folder / "scheduler.json"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
         self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_again(self) -> None:
+        """Starts another scheduler, and workers that know it."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        self.scheduler = self.start_scheduler()
+        self.mend()
+
+    def mend(self) -> None:
+        """Has two workers, however many tests before have killed."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) < 2:
+            self.start_worker()
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         self.file.unlink(missing_ok=True)
@@ -73,10 +96,10 @@ class Cluster:
     def address(self) -> str:
         return str(json.loads(self.file.read_text())["address"])
 
-    def start_worker(self, number: int, **environment: str) -> None:
-        cache = self.folder / f"cache-{number}"
+    def start_worker(self, **environment: str) -> None:
+        cache = self.folder / f"cache-{len(self.processes)}"
         said = ("--nthreads", "2", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder))
-        variables = {"XDG_CACHE_HOME": str(cache), **environment}
+        variables = {"XDG_CACHE_HOME": str(cache), **self.access, **environment}
         self.workers.append(self._start("worker", "--scheduler-file", str(self.file), *said, **variables))
 
     def _start(self, what: str, *said: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -103,17 +126,19 @@ def wait_until(true: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler, which tests leave alone."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.stop()
+
+
 @pytest.fixture
-def machines(tmp_path: Path) -> Iterator[Cluster]:
-    """A scheduler and two workers."""
-    (tmp_path / "cluster").mkdir()
-    started = Cluster(tmp_path / "cluster")
-    try:
-        for number in range(2):
-            started.start_worker(number)
-        yield started
-    finally:
-        started.stop()
+def machines(lasting: Cluster) -> Cluster:
+    """A scheduler and two workers at least, which tests may kill."""
+    lasting.mend()
+    return lasting
 
 
 def drawn(
@@ -197,7 +222,7 @@ def test_workers_without_the_model_are_sent_it_once(
 
 def test_a_photo_that_kills_workers_is_given_up_after_two(desk: Desk, machines: Cluster) -> None:
     fill(desk, 5)
-    machines.start_worker(2)
+    machines.start_worker()
     save_photo(desk.photos / "a" / "p1x.png", mark=CRASHES)
     result = drawn(desk, machines)
     assert (result.done, result.no_face, result.failed, result.error) == (5, 1, 1, None)
@@ -216,8 +241,7 @@ def test_when_the_scheduler_is_lost_the_same_command_goes_on(desk: Desk, machine
     assert "is lost; what is drawn is kept" in result.error
     assert "\n" not in result.error
     assert 1 <= result.done < 14
-    machines.scheduler = machines.start_scheduler()
-    machines.start_worker(3)
+    machines.start_again()
     rest = drawn(desk, machines, slow_engine)
     assert (rest.done + result.done, rest.error, rest.exit_code) == (14, None, 1)
     assert len(told(desk.out)) == 15
@@ -241,21 +265,25 @@ def test_other_versions_and_broken_engines_are_told_in_a_line(desk: Desk, machin
     other = tmp_path / "other" / "apdraw-0.0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: apdraw\nVersion: 0.0.1\n")
-    machines.start_worker(2, PYTHONPATH=str(other.parent))
+    machines.start_worker(PYTHONPATH=str(other.parent))
     from distributed import Client
 
     with Client(scheduler_file=str(machines.file)) as client:
-        client.wait_for_workers(3, timeout=60)
-    result = drawn(desk, machines)
+        client.wait_for_workers(len(machines.workers), timeout=60)
+        result = drawn(desk, machines)
+        machines.workers[-1].kill()
+        machines.workers[-1].wait()
+        wait_until(lambda: len(client.nthreads()) < len(machines.workers))
     assert result.error is not None
     assert "has apdraw 0.0.1, this command" in result.error
     assert result.error.endswith("install the same version on all machines")
 
 
-def test_memory_of_this_process_is_no_place_for_a_cluster(desk: Desk, machines: Cluster) -> None:
+def test_memory_of_this_process_is_no_place_for_a_cluster(desk: Desk) -> None:
     save_photo(desk.photos / "p.png")
+    options = desk.options(cluster="tcp://127.0.0.1:9", output="memory://drawings")
     with pytest.raises(UsageError, match="memory of one process"):
-        drawn(desk, machines, output="memory://drawings")
+        convert(options, Recorder(), open_engine=quick_engine, open_extractor=fake_extractor)
 
 
 def test_it_stops_when_asked(desk: Desk, machines: Cluster) -> None:
@@ -273,26 +301,17 @@ def test_it_stops_when_asked(desk: Desk, machines: Cluster) -> None:
     assert len(told(desk.out)) == result.photos  # what was being drawn was finished and noted
 
 
-def test_a_bucket_is_drawn_on_a_cluster(desk: Desk, tmp_path: Path) -> None:
+def test_a_bucket_is_drawn_on_a_cluster(desk: Desk, machines: Cluster) -> None:
     moto = pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=machines.port_of_s3, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "a-key-that-nobody-may-read",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
+        for name, value in machines.access.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("studio")
-        (tmp_path / "cluster").mkdir()
-        machines = Cluster(tmp_path / "cluster")
         try:
-            machines.start_worker(0)
+            s3fs.S3FileSystem().mkdir("studio")
             fill(desk)
             photos = open_storage("s3://studio/photos")
             for path in desk.photos.rglob("*.png"):
@@ -301,7 +320,6 @@ def test_a_bucket_is_drawn_on_a_cluster(desk: Desk, tmp_path: Path) -> None:
             there = open_storage("s3://studio/drawings")
             found = {name: there.read(name, 10**6) for name, _ in there.keys()}  # noqa: SIM118
         finally:
-            machines.stop()
             server.stop()
             s3fs.S3FileSystem.clear_instance_cache()
     assert (result.done, result.no_face, result.error) == (11, 1, None)
