@@ -158,13 +158,14 @@ def redraw(
         EngineError: the model cannot be used here.
         FileWriteError: the folder cannot be written.
     """
-    read_index(dataset)
+    splits = sorted({entry["split"] for entry in read_index(dataset) if not entry["left_out"]})
     if out.exists():
         raise DatasetError(f"{out} is there already: name another folder, or remove it")
+    pairs = [PortraitPairs(dataset, split) for split in splits]
+    for each in pairs:
+        _labels(dataset, each.names[0])  # not every data set has them: better known before it is copied
     engine = open_engine(model)
     try:
-        splits = sorted({entry["split"] for entry in read_index(dataset) if not entry["left_out"]})
-        pairs = [PortraitPairs(dataset, split) for split in splits]
         total = sum(map(len, pairs))
         shutil.copytree(dataset, out)
         writing = (delayed(_write)(out, *drawn) for each in pairs for drawn in _drawn(dataset, each, engine))
@@ -183,9 +184,13 @@ def _drawn(dataset: Path, pairs: PortraitPairs, engine: Engine) -> Iterator[tupl
     """What `_write` takes of each portrait, drawn with the model."""
     for index, name in enumerate(pairs.names):
         portrait = pairs[index].portrait()
-        labels = read_picture(file_of(dataset, "labels", name), cv2.IMREAD_GRAYSCALE, SIZE)
+        labels = _labels(dataset, name)
         (drawing,) = engine.draw(PortraitBatch.of([portrait]))
         yield name, portrait.photo, labels, portrait.landmarks, drawing
+
+
+def _labels(dataset: Path, name: str) -> Image:
+    return read_picture(file_of(dataset, "labels", name), cv2.IMREAD_GRAYSCALE, SIZE)
 
 
 def _write(out: Path, name: str, photo: Image, labels: Image, landmarks: Landmarks, drawing: Image) -> None:

@@ -1,5 +1,6 @@
 """Drawings of a real photo, moved about, are found again; those of another are told apart."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,15 @@ class Drawn:
     full: Image  # over the photo, [H, W, 3]
 
 
-def drawn(name: str) -> Drawn:
+@pytest.fixture(scope="module")
+def detector() -> TinyRetinaFace:
+    """It compiles its network for each size of picture, and keeps that."""
+    return TinyRetinaFace()
+
+
+def drawn(name: str, detector: TinyRetinaFace) -> Drawn:
     photo = decode(read(SAMPLES / name))
-    transform = similarity(TinyRetinaFace().detect(photo)[0].landmarks)
+    transform = similarity(detector.detect(photo)[0].landmarks)
     portrait = warp_photo(photo, transform, replicate=True)
     grey = npr.draw(portrait, PortraitSegmenter().labels(portrait), TEMPLATE).drawing
     drawing = np.repeat(grey[..., None], 3, axis=2)
@@ -47,18 +54,25 @@ def drawn(name: str) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def astronaut() -> Drawn:
-    return drawn("astronaut.png")
+def astronaut(detector: TinyRetinaFace) -> Drawn:
+    return drawn("astronaut.png", detector)
 
 
 @pytest.fixture(scope="module")
-def hopper() -> Drawn:
-    return drawn("grace_hopper.jpg")
+def hopper(detector: TinyRetinaFace) -> Drawn:
+    return drawn("grace_hopper.jpg", detector)
 
 
-def registered(drawing: Image, of: Drawn) -> Registration:
-    height, width = of.photo.shape[:2]
-    return register(drawing, (height, width), of.portrait, of.transform, TinyRetinaFace())
+Register = Callable[[Image, Drawn], Registration]
+
+
+@pytest.fixture(scope="module")
+def registered(detector: TinyRetinaFace) -> Register:
+    def found(drawing: Image, of: Drawn) -> Registration:
+        height, width = of.photo.shape[:2]
+        return register(drawing, (height, width), of.portrait, of.transform, detector)
+
+    return found
 
 
 def misplaced(found: Registration, moved: Transform, of: Drawn) -> float:
@@ -69,7 +83,9 @@ def misplaced(found: Registration, moved: Transform, of: Drawn) -> float:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-def test_a_drawing_of_the_photos_shape_lies_where_the_photo_lies(hopper: Drawn, factor: float) -> None:
+def test_a_drawing_of_the_photos_shape_lies_where_the_photo_lies(
+    registered: Register, hopper: Drawn, factor: float
+) -> None:
     height, width = (round(side * factor) for side in hopper.full.shape[:2])
     found = registered(np.asarray(cv2.resize(hopper.full, (width, height), interpolation=cv2.INTER_AREA)), hopper)
     assert not found.moved
@@ -89,7 +105,12 @@ def test_a_drawing_of_the_photos_shape_lies_where_the_photo_lies(hopper: Drawn, 
     ],
 )
 def test_a_moved_drawing_is_found(
-    astronaut: Drawn, angle: float, scale: float, shift: tuple[float, float], shape: tuple[int, int]
+    registered: Register,
+    astronaut: Drawn,
+    angle: float,
+    scale: float,
+    shift: tuple[float, float],
+    shape: tuple[int, int],
 ) -> None:
     face = apply(np.asarray(cv2.invertAffineTransform(astronaut.transform)), TEMPLATE).mean(axis=0)
     moved = cv2.getRotationMatrix2D((float(face[0]), float(face[1])), angle, scale)
@@ -101,7 +122,7 @@ def test_a_moved_drawing_is_found(
     assert misplaced(found, moved, astronaut) < 4
 
 
-def test_a_slightly_shifted_drawing_of_the_same_shape_is_moved_back(astronaut: Drawn) -> None:
+def test_a_slightly_shifted_drawing_of_the_same_shape_is_moved_back(registered: Register, astronaut: Drawn) -> None:
     moved = np.array([[1, 0, 9], [0, 1, -7]], np.float64)
     drawing = cv2.warpAffine(astronaut.full, moved, astronaut.full.shape[1::-1], borderValue=(255,) * 3)
     found = registered(np.asarray(drawing, np.uint8), astronaut)
@@ -109,14 +130,14 @@ def test_a_slightly_shifted_drawing_of_the_same_shape_is_moved_back(astronaut: D
     assert misplaced(found, moved, astronaut) < 4
 
 
-def test_an_aligned_drawing_fills_the_aligned_frame(hopper: Drawn) -> None:
+def test_an_aligned_drawing_fills_the_aligned_frame(registered: Register, hopper: Drawn) -> None:
     found = registered(hopper.drawing, hopper)
     assert not found.moved
     assert np.allclose(found.transform, np.eye(2, 3))
     assert np.array_equal(warp_drawing(hopper.drawing, found.transform), hopper.drawing[..., 0])
 
 
-def test_anothers_drawing_agrees_too_little(astronaut: Drawn, hopper: Drawn) -> None:
+def test_anothers_drawing_agrees_too_little(registered: Register, astronaut: Drawn, hopper: Drawn) -> None:
     assert registered(hopper.drawing, astronaut).agreement < MIN_AGREEMENT
     assert registered(astronaut.full, hopper).agreement < MIN_AGREEMENT
     noise = np.random.default_rng(0).integers(0, 2, (300, 400, 1)).repeat(3, axis=2) * 255

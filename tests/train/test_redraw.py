@@ -104,13 +104,20 @@ def test_a_portrait_without_a_face_has_no_jaw(photo: np.ndarray) -> None:
     assert (tidy.tidy(photo, np.zeros_like(white), TEMPLATE, white) == 255).all()
 
 
-def test_it_writes_a_data_set_like_the_one_given(tiny_dataset: Path, labels: np.ndarray, tmp_path: Path) -> None:
-    given, out = tmp_path / "given", tmp_path / "out"
+@pytest.fixture
+def given(tiny_dataset: Path, labels: np.ndarray, tmp_path: Path) -> Path:
+    """The tiny data set, with label maps."""
+    given = tmp_path / "given"
     shutil.copytree(tiny_dataset, given)
     (given / "labels").mkdir()
     names = [json.loads(line)["name"] for line in (given / "index.jsonl").read_text().splitlines()]
     for name in names:
         cv2.imwrite(str(given / "labels" / f"{name}.png"), labels)
+    return given
+
+
+def test_it_writes_a_data_set_like_the_one_given(given: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     told: list[tuple[int, int | None]] = []
     assert tidy.redraw(given, shipped_model(), out, lambda *progress: told.append(progress)) == 3
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -123,13 +130,13 @@ def test_it_writes_a_data_set_like_the_one_given(tiny_dataset: Path, labels: np.
         tidy.redraw(given, shipped_model(), out)
 
 
-def test_what_cannot_be_used_is_one_line(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_one_line(tiny_dataset: Path, given: Path, tmp_path: Path) -> None:
     for dataset, model, message in (
         (tiny_dataset, shipped_model(), "labels"),
         (tmp_path / "nothing", shipped_model(), "nothing"),
-        (tiny_dataset, tmp_path / "no.onnx", "no.onnx"),
+        (given, tmp_path / "no.onnx", "no.onnx"),
     ):
         with pytest.raises(ApdrawError, match=message) as caught:
             tidy.redraw(dataset, model, tmp_path / "out")
         assert "\n" not in str(caught.value)
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert not (tmp_path / "out").exists()
