@@ -94,7 +94,7 @@ class FileOptions:
         check(self)
         if self.format is None:  # what the file's name ends in may have them
             return
-        for name in ("quality", "two_tone", "transparent"):
+        for name in sorted(frozenset[str]().union(*(each.knows for each in FORMATS.values()))):
             if getattr(self, name) and name not in FORMATS[self.format].knows:
                 fit = ", ".join(each.name for each in FORMATS.values() if name in each.knows)
                 raise OptionsError(f"{self.format} has no --{spelled(name)}: leave it out, or choose of {fit}")

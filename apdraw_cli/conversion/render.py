@@ -30,9 +30,10 @@ def render(drawings: Sequence[Image], prepared: Prepared, recipe: Recipe) -> lis
     finished = trimmed(drawings, prepared, recipe.page.background)
     if recipe.page.place == "photo":
         page = placed(finished, prepared, side)
-        return [page if prepared.photo is None or recipe.page.over == "white" else over_photo(page, prepared.photo)]
-    side = side or SIZE
-    return [resized(drawing, side) for drawing in finished]
+        pages = [page if prepared.photo is None or recipe.page.over == "white" else over_photo(page, prepared.photo)]
+    else:
+        pages = [resized(drawing, side or SIZE) for drawing in finished]
+    return pages
 
 
 def trimmed(drawings: Sequence[Image], prepared: Prepared, background: Background) -> list[Image]:

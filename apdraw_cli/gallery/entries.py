@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image as Pillow
 
+from apdraw_cli.conversion.decode import FORMATS
 from apdraw_cli.conversion.manifest import Record, last_lines
 from apdraw_cli.conversion.overview import SUFFIX as OVERVIEW
 from apdraw_cli.conversion.storage import Storage, Version
@@ -17,7 +18,6 @@ from engines.regular_files import is_name, is_text
 
 SHOWN_STATUSES: Final = ("done", "no_face", "failed")
 
-_PICTURES: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 _VIEW_BOX: Final = re.compile(rb'viewBox\s*=\s*"\s*0 0 (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)')
 _SVG_HEAD: Final = 4096
 
@@ -129,7 +129,7 @@ def _size(output: Storage, drawing: str) -> tuple[float, float] | None:
                 found = _VIEW_BOX.search(file.read(_SVG_HEAD))
                 size = (float(found[1]), float(found[2])) if found else None
                 return size if size and all(0 < side < math.inf for side in size) else None
-            with Pillow.open(file, formats=_PICTURES) as picture:
+            with Pillow.open(file, formats=FORMATS) as picture:
                 return picture.size
     except Exception:  # Pillow raises nearly everything on damaged files
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from conversion_fakes import TWO_FACES, manifest_lines, save_photo
 from gallery_folder import HOSTILE, draw, drawn_folder
+from PIL import Image as Pillow
 
 from apdraw_cli.conversion.storage import open_storage
 from apdraw_cli.gallery.entries import read_entries
@@ -60,6 +61,17 @@ def test_lines_that_are_not_as_they_should_be_do_no_harm(tmp_path: Path, changes
     assert entry.drawing == "p.png"
     assert entry.warnings == ()
     assert (entry.transform is None) == ("transform" in changes)
+
+
+@pytest.mark.parametrize("name", ["p.tiff", "p.pgm"])
+def test_a_drawing_tells_its_size_in_what_small_pictures_are_made_of(tmp_path: Path, name: str) -> None:
+    save_photo(tmp_path / "photos" / "p.png", 100)
+    draw(tmp_path)
+    (line,) = manifest_lines(tmp_path / "drawings")
+    (tmp_path / "drawings" / "apdraw-manifest.jsonl").write_text(json.dumps(line | {"outputs": [name]}) + "\n")
+    Pillow.new("L", (60, 40)).save(tmp_path / "drawings" / name)
+    (entry,) = read_entries(open_storage(str(tmp_path / "drawings")))
+    assert entry.size == (60, 40)
 
 
 def test_an_overview_is_no_drawing_and_a_group_on_one_page_is_one(tmp_path: Path) -> None:
