@@ -1,13 +1,21 @@
 """The devices and processes of a run, by Lightning Fabric."""
 
 import os
+import sys
 import warnings
 
 import torch
-from lightning_fabric import Fabric
 
 from engines.errors import OptionsError, first_line
 from train.options import TrainOptions
+
+# Fabric asks torchmetrics for its version alone, and would load half of SciPy with it, for 2 seconds.
+_loaded = sys.modules.setdefault("torchmetrics", None)  # type: ignore[arg-type]
+try:
+    from lightning_fabric import Fabric as Fabric
+finally:
+    if _loaded is None:
+        del sys.modules["torchmetrics"]
 
 
 def make_fabric(options: TrainOptions) -> Fabric:

@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
@@ -25,7 +24,7 @@ from engines.errors import DatasetError, OptionsError, TrainingError
 from train.checkpoint import checkpoints, load_checkpoint
 from train.data.pairs import PortraitPairs
 from train.data.training import Pairs, shown_pairs, training_pairs
-from train.devices import is_first_process, make_fabric, on_any_process
+from train.devices import Fabric, is_first_process, make_fabric, on_any_process
 from train.failures import told_in_one_line
 from train.line_detectors import save_detectors
 from train.networks.norm import freeze_norms, measure_norms

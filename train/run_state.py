@@ -4,10 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from engines.errors import CheckpointError, OptionsError, TrainingError
 from train.checkpoint import save_checkpoint
+from train.devices import Fabric
 from train.options import TrainOptions, changed
 from train.stages import Stage
 

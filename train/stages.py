@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -17,6 +16,7 @@ from train.build import make_detectors, make_discriminators, make_generator
 from train.data.crops import Crop
 from train.data.line_pairs import LinePair
 from train.data.pairs import Pair
+from train.devices import Fabric
 from train.line_detectors import line_loss, save_detectors
 from train.losses import (
     discriminator_loss,

@@ -158,9 +158,10 @@ def next_commands(result: TrainResult, dataset: Path) -> list[str]:
 
 def _check_packages() -> None:
     try:
-        import lightning_fabric  # noqa: F401
         import tensorboard  # noqa: F401
         import torch  # noqa: F401
+
+        import train.devices  # noqa: F401  # which imports lightning_fabric as it takes least
     except ModuleNotFoundError as error:
         raise UnfitError(f"training needs {error.name}; install it with: {pip_install('train')}") from error
     except (ImportError, OSError) as error:

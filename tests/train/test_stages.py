@@ -70,7 +70,7 @@ def test_what_is_saved_is_the_moving_average(tiny_dataset: Path) -> None:
 
 
 def test_a_local_run_is_resumed_exactly_and_started_from(tiny_dataset: Path, tmp_path: Path) -> None:
-    options = replace(LOCAL, regions="eye_left,hair", local_adversarial_weight=0.5)
+    options = replace(LOCAL, regions="eye_left,hair", local_adversarial_weight=0.5, batch_size=1)
     run = tmp_path / "run"
     whole = loop.train(Inputs(tiny_dataset), run, options)
     assert whole is not None

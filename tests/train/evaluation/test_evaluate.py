@@ -151,7 +151,13 @@ def shifted_by_name(names, portraits):
     return [np.roll(drawing(0), int(name) * 7 % 23, 1) for name in names]
 
 
-def test_the_worst_are_kept_with_their_pictures(pairs):
+@pytest.fixture
+def quick_ssim(monkeypatch):
+    """For tests that do not look at it."""
+    monkeypatch.setattr("train.evaluation.metrics.ssim", lambda drawing, reference: 0.5)
+
+
+def test_the_worst_are_kept_with_their_pictures(quick_ssim, pairs):
     found = evaluate(Repeated(pairs, 14), shifted_by_name)
     by_chamfer = sorted(found.portraits, key=lambda portrait: -portrait.scores.chamfer)
     assert [example.name for example in found.worst] == [portrait.name for portrait in by_chamfer[:WORST]]
@@ -162,9 +168,7 @@ def test_the_worst_are_kept_with_their_pictures(pairs):
     np.testing.assert_array_equal(worst.photo, photo)
 
 
-def test_memory_does_not_grow_with_pictures(pairs, monkeypatch):
-    monkeypatch.setattr("train.evaluation.metrics.ssim", lambda drawing, reference: 0.5)  # for speed
-
+def test_memory_does_not_grow_with_pictures(quick_ssim, pairs):
     def peak(count):
         tracemalloc.start()
         try:
