@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from apdraw_cli import app
 from apdraw_cli.commands import bench as commands
+from apdraw_cli.commands import bench_peak
 from apdraw_cli.commands.bench_peak import MatrixProduct, gflop_per_portrait
 from engines.cpu import has_int8
 from engines.errors import EngineError
@@ -33,7 +34,8 @@ def bench(*arguments):
 
 def test_generator_and_pipeline_are_measured_in_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "bench", partial(commands.bench, least_seconds=0.1))
-    monkeypatch.setattr(commands, "PORTRAITS", 2)
+    monkeypatch.setattr(commands, "PORTRAITS", 1)
+    monkeypatch.setattr(bench_peak, "SIZE", 512)
     shutil.copy(SAMPLES / "astronaut.png", tmp_path)
     done = bench(tmp_path, "--rounds", "1", "--json")
     assert done.exit_code == 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stand_ins
 from conversion_fakes import (
     WARNED,
     FakeEngine,
@@ -25,7 +26,7 @@ from conversion_fakes import (
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from apdraw_cli import __version__
+from apdraw_cli import __version__, app
 from apdraw_cli.cli.convert import show
 from apdraw_cli.commands.convert import convert
 from apdraw_cli.console import Console
@@ -477,12 +478,30 @@ def test_a_picture_goes_through_a_pipe(tmp_path: Path) -> None:
     with Pillow.open(io.BytesIO(piped.stdout)) as drawing:
         assert (drawing.format, drawing.size) == ("PNG", (300, 300))
     assert list(tmp_path.iterdir()) == []
-    named = through("-", "-o", "me.jpg", "--json", given=photo, folder=tmp_path)
-    assert json.loads(named.stdout)["output"] == str(tmp_path / "me.jpg")
+
+
+def here(line: str, given: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs the command in this process and in a folder, with something on standard input; returns its exit code."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    monkeypatch.setattr("sys.argv", ["apdraw", "convert", *line.split()])
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    return int(ended.value.code or 0)
+
+
+def test_a_picture_of_a_pipe_becomes_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_ins.put_in(monkeypatch.setattr)
+    photo = (SAMPLES / "grace_hopper.jpg").read_bytes()
+    assert here("- -o me.jpg --json", photo, tmp_path, monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["output"] == str(tmp_path / "me.jpg")
     with Pillow.open(tmp_path / "me.jpg") as drawing:
         assert drawing.format == "JPEG"
-    again = through("-", "-o", "me.jpg", given=photo, folder=tmp_path)  # it is ours, and may be replaced
-    assert again.returncode == 0
+    assert here("- -o me.jpg", photo, tmp_path, monkeypatch) == 0  # it is ours, and may be replaced
+    Pillow.new("L", (8, 8)).save(tmp_path / "mine.jpg")
+    assert here("- -o mine.jpg", photo, tmp_path, monkeypatch) == 1
 
 
 def test_a_pipe_without_a_face_fails_in_a_line(tmp_path: Path) -> None:
@@ -495,21 +514,25 @@ def test_a_pipe_without_a_face_fails_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "given", "told"),
+    ("line", "given", "told"),
     [
-        (("-",), "picture", b"-o me.png or -o -"),
-        (("-", "-o", "-"), "list", b"holds no picture"),
-        (("-", "-o", "-", "--json"), "picture", b"both write to standard output"),
-        (("-", "-o", "folder"), "picture", b"name a file with -o me.png"),
-        (("a.jpg", "b.jpg", "-o", "-"), "", b"one drawing is of one photo"),
-        (("-", "-o", "-", "--dry-run"), "picture", b"leave it out"),
+        ("-", "picture", b"-o me.png or -o -"),
+        ("- -o -", "list", b"holds no picture"),
+        ("- -o - --json", "picture", b"both write to standard output"),
+        ("- -o folder", "picture", b"name a file with -o me.png"),
+        ("a.jpg b.jpg -o -", "", b"one drawing is of one photo"),
+        ("- -o - --dry-run", "picture", b"leave it out"),
     ],
 )
 def test_pipes_that_lead_nowhere_are_refused(
-    arguments: tuple[str, ...], given: str, told: bytes, tmp_path: Path
+    line: str,
+    given: str,
+    told: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    picture = (SAMPLES / "grace_hopper.jpg").read_bytes()
-    refused = through(*arguments, given={"picture": picture, "list": b"a.jpg\n"}.get(given, b""), folder=tmp_path)
-    assert refused.returncode == 2
-    assert told in refused.stdout + refused.stderr
+    data = {"picture": (SAMPLES / "grace_hopper.jpg").read_bytes(), "list": b"a.jpg\n"}.get(given, b"")
+    assert here(line, data, tmp_path, monkeypatch) == 2
+    assert told in b"".join(capsysbinary.readouterr())
     assert list(tmp_path.iterdir()) == []
