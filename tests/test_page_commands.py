@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import cv2
+import joblib
 import pytest
 import stand_ins
 import torch
@@ -257,10 +258,13 @@ def test_the_commands_on_models_run(
     generators.patch(monkeypatch)
     monkeypatch.setattr(int8, "LARGEST_SHARE", 1.0)  # drawings of fresh weights hang on every bit
     torch.set_num_threads(1)
-    for name in RUN_TOGETHER:
-        for line in lines_of(ROOT / "docs" / name):
-            if run := re.match(r"apdraw train (?!.*--resume).*--output (\w+)", line):
-                shutil.rmtree(folder / run[1], ignore_errors=True)  # of another way that the page tells
-            terminal.run(line)
+    threads = cv2.getNumThreads()
+    with joblib.parallel_config(backend="threading"):  # processes, in tests/train/test_redraw.py, take long to start
+        for name in RUN_TOGETHER:
+            for line in lines_of(ROOT / "docs" / name):
+                if run := re.match(r"apdraw train (?!.*--resume).*--output (\w+)", line):
+                    shutil.rmtree(folder / run[1], ignore_errors=True)  # of another way that the page tells
+                terminal.run(line)
+    cv2.setNumThreads(threads)
     assert (folder / "formal" / "generator.safetensors").exists()
     assert (folder / "author.int8.onnx").exists()
