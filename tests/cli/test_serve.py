@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import stand_ins
 
 from engines.select import shipped_model
 
@@ -20,9 +21,13 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def begin(*arguments: str) -> "subprocess.Popen[str]":
+REAL = ("-m", "apdraw_cli")
+FAKE = (stand_ins.__file__,)
+
+
+def begin(*arguments: str, program: tuple[str, ...] = REAL) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "apdraw_cli", "serve", *arguments],
+        [sys.executable, *program, "serve", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -32,9 +37,9 @@ def begin(*arguments: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.skipif(not shipped_model().exists(), reason="the shipped model is not here")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_it_draws_until_it_is_asked_to_end(name: str) -> None:
-    process = begin("--port", "0", "--json")
+@pytest.mark.parametrize(("name", "program"), [("SIGINT", REAL), ("SIGTERM", FAKE)], ids=["SIGINT", "SIGTERM"])
+def test_it_draws_until_it_is_asked_to_end(name: str, program: tuple[str, ...]) -> None:
+    process = begin("--port", "0", "--json", program=program)
     assert process.stderr is not None
     address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
     assert address is not None

@@ -1,5 +1,6 @@
 """The way of one photo in a worker: whatever happens is told in the result."""
 
+import functools
 import pickle
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
 from apdraw_cli.conversion.pipeline import PhotoReader
 from apdraw_cli.conversion.plan import Step
-from apdraw_cli.conversion.portraits import Prepared
+from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
 from apdraw_cli.faces.align import apply
@@ -76,6 +77,11 @@ def test_reader_step_and_results_go_between_processes(tmp_path: Path) -> None:
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "astronaut.png"
 
 
+@functools.cache
+def opened_once(options: FaceOptions) -> Extractor:
+    return retinaface_extractor(options)
+
+
 @pytest.mark.parametrize(("across", "is_reduced"), [(4000, True), (1000, False)])
 def test_a_large_jpeg_is_reduced_where_the_face_allows(
     tmp_path: Path, across: int, is_reduced: bool, monkeypatch: pytest.MonkeyPatch
@@ -90,9 +96,9 @@ def test_a_large_jpeg_is_reduced_where_the_face_allows(
         "decode_reduced",
         lambda data, side: (decoded.append(1) if side == sys.maxsize else None) or decode_reduced(data, side),
     )
-    whole = prepared(path, PhotoReader(retinaface_extractor, Recipe(FaceOptions(min_face=1))))
+    whole = prepared(path, PhotoReader(opened_once, Recipe(FaceOptions(min_face=1))))
     assert decoded == [1]
-    quick = prepared(path, PhotoReader(retinaface_extractor, Recipe()))
+    quick = prepared(path, PhotoReader(opened_once, Recipe()))
     assert len(decoded) == 1 + (not is_reduced)
     assert quick.photo_size == whole.photo_size == (4000, 3000)
     (one,), (other,) = quick.portraits, whole.portraits

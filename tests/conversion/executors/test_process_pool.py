@@ -84,7 +84,7 @@ def test_a_worker_killed_while_it_sends_costs_nothing_but_a_task_that_does_it_tw
 def test_a_silent_worker_is_replaced_and_a_task_that_silences_two_is_given_up(silent: Any, tmp_path: Path) -> None:
     numbers = [1, 0, -3, 4, 5]
     start = time.monotonic()
-    pool = WorkerPool(partial(silent, tmp_path), fine, 2, never, limit=1.5)
+    pool = WorkerPool(partial(silent, tmp_path), fine, 2, never, limit=1.0)
     assert dict(pool.results(iter(numbers))) == {n: Loss.OVERDUE if n < 0 else 2 * n for n in numbers}
     assert time.monotonic() - start < 100
 
