@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,14 @@ TINY = resolve(
     {"stage": "pretrain", "steps": 3, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
     | {"log_every": 1, "save_every": 1, "picture_every": 2, "detector_width": 2}
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_portrait_shown() -> Iterator[None]:
+    """Most runs here are of a step or two, of which pictures of several portraits would be half."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SHOWN_PORTRAITS", 1)
+        yield
 
 
 def run_tiny(dataset: Path, run: Path, resume: bool = False, **changes: Any) -> Path:
@@ -134,14 +142,14 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -
 
 
 LONG = resolve(
-    {"stage": "pretrain", "steps": 6, "width": 2, "device": "cpu"}
+    {"stage": "pretrain", "steps": 5, "width": 2, "device": "cpu"}
     | {"discriminator_width": 2, "save_every": 1, "log_every": 1, "picture_every": 5, "workers": 1}
 )
 
 
 def command(dataset: Path, run: Path, *more: str) -> list[str]:
     """A run of `LONG` in a process of its own."""
-    options = ["--stage", "pretrain", "--steps", "6", "--width", "2", "--device", "cpu"]
+    options = ["--stage", "pretrain", "--steps", "5", "--width", "2", "--device", "cpu"]
     for option in ("discriminator-width=2", "save-every=1", "log-every=1", "picture-every=5", "workers=1"):
         options += ["--set", option]
     return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
@@ -177,7 +185,7 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(
     run, rng, resume = tmp_path / "run", random.Random(0), []
     for kill in range(kills):
         process = subprocess.Popen(command(tiny_dataset, run, *resume), stderr=subprocess.DEVNULL)
-        wait_for(run, process, 1 + kill * 4 // kills)
+        wait_for(run, process, 1 + kill * 3 // kills)
         time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.wait()
@@ -185,7 +193,7 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(
     finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
     steps = [line["step"] for line in read_metrics(run)]
-    assert steps == list(range(1, 7))
+    assert steps == list(range(1, 6))
     assert not list((run / "checkpoints").glob(".*"))
 
 
@@ -199,14 +207,14 @@ def test_asked_to_stop_with_all_its_processes_it_saves_first(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    wait_for(run, process, 2)
+    wait_for(run, process, 1)
     os.killpg(process.pid, signal.SIGTERM)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"go on with the same command and --resume" in said
     assert b"Traceback" not in errors
     step = load_checkpoint(run)["step"]
-    assert 2 <= step < 6
+    assert 1 <= step < 5
     finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
 
