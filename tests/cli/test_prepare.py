@@ -75,9 +75,8 @@ def quick_npr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "quality", lambda drawing, labels, landmarks: 1.0)
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
+def make_photos(parent: Path) -> Path:
+    folder = parent / "photos"
     folder.mkdir()
     for sample in ("astronaut.png", "grace_hopper.jpg"):
         (folder / sample).write_bytes((SAMPLES / sample).read_bytes())
@@ -87,19 +86,27 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_photos(tmp_path)
+
+
 @pytest.fixture(scope="module")
-def full_drawings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def filtered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrepareResult]:
+    """A data set of the photos, drawn by the filter, and what was told of it."""
+    folder = tmp_path_factory.mktemp("filtered")
+    photos, dataset = make_photos(folder), folder / "dataset"
+    return dataset, run(photos, dataset, index=photos / "index.csv")
+
+
+@pytest.fixture(scope="module")
+def full_drawings(filtered: tuple[Path, PrepareResult]) -> dict[str, Any]:
     """Drawings of the two samples, as an artist draws over the photos."""
-    folder = tmp_path_factory.mktemp("full")
-    (folder / "photos").mkdir()
-    for sample in ("astronaut.png", "grace_hopper.jpg"):
-        (folder / "photos" / sample).write_bytes((SAMPLES / sample).read_bytes())
-    run(folder / "photos", folder / "dataset")
-    drawings = {}
+    dataset, drawings = filtered[0], {}
     for sample in ("astronaut.png", "grace_hopper.jpg"):
         photo = decode(read(SAMPLES / sample))
         transform = similarity(TinyRetinaFace().detect(photo)[0].landmarks)
-        aligned = cv2.imread(str(folder / "dataset" / "drawings" / f"{Path(sample).stem}.png"), cv2.IMREAD_GRAYSCALE)
+        aligned = cv2.imread(str(dataset / "drawings" / f"{Path(sample).stem}.png"), cv2.IMREAD_GRAYSCALE)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         drawings[sample] = aligned, cv2.warpAffine(aligned, transform, photo.shape[1::-1], flags=how, borderValue=255)
     return drawings
@@ -116,9 +123,8 @@ def drawings(tmp_path: Path, full_drawings: dict[str, Any]) -> Path:
     return folder
 
 
-def test_photos_become_pairs(photos: Path, tmp_path: Path) -> None:
-    dataset = tmp_path / "dataset"
-    result = run(photos, dataset, index=photos / "index.csv")
+def test_photos_become_pairs(filtered: tuple[Path, PrepareResult]) -> None:
+    dataset, result = filtered
     assert result.prepared == 2
     assert result.reasons == {"no face": 1, "not a picture in a format that apdraw reads": 1}
     assert {name: line["left_out"] is None for name, line in index(dataset).items()} == {
@@ -284,7 +290,9 @@ def test_a_two_tone_drawing_that_came_out_badly_is_left_out(
     assert sorted(path.stem for path in (dataset / "drawings").iterdir()) == ["astronaut", "grace_hopper"]
 
 
-def test_the_procedural_artist_draws_along_a_mesh_it_finds(photos: Path, tmp_path: Path) -> None:
+def test_the_procedural_artist_draws_along_a_mesh_it_finds(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (photos / "grace_hopper.jpg").unlink()
     dataset = tmp_path / "dataset"
     assert run(photos, dataset, npr="artist").prepared == 1
@@ -300,6 +308,10 @@ def test_the_procedural_artist_draws_along_a_mesh_it_finds(photos: Path, tmp_pat
     assert run(photos, dataset, npr="artist").kept == 1
     (dataset / "meshes" / "astronaut.txt").write_text("my notes")
     (photos / "astronaut.png").touch()
+    white = Drawing(np.full((SIZE, SIZE), 255, np.uint8), {"eyes": 1.0, "nose": 1.0, "mouth": 1.0})
+    monkeypatch.setattr(
+        "apdraw_cli.datasets.portraits.draw_portrait", lambda *arguments: white
+    )  # another takes seconds
     with pytest.raises(UsageError, match=r"astronaut\.txt is in the way"):
         run(photos, dataset, npr="artist")
 

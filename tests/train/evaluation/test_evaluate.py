@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_pictures(quick_ssim, pairs):
         finally:
             tracemalloc.stop()
 
-    assert peak(60) < peak(15) + 2e6  # a portrait's pictures take 1.3 MB
+    assert peak(30) < peak(15) + 2e6  # a portrait's pictures take 1.3 MB
 
 
 def test_the_contact_sheet_shows_photo_drawing_and_reference(pairs):
