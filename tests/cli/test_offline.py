@@ -78,14 +78,11 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_looks_anything_up_or_leaves_a_file_at_home(
-    name: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, folder: Path, tmp_path: Path, brightness_model: Path
 ) -> None:
     if name == "build-engine" and importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("needs TensorRT for RTX")
-    places = {"out": tmp_path / "out"}
-    if name == "build-engine":
-        places["onnx"] = request.getfixturevalue("generators").exported("photo").path
-    arguments = [argument.format(**places) for argument in COMMANDS[name]]
+    arguments = [argument.format(out=tmp_path / "out", onnx=brightness_model) for argument in COMMANDS[name]]
     check(folder, tmp_path, "-m", "apdraw_cli.app", *arguments)
 
 
