@@ -126,6 +126,8 @@ def options_of(run: Callable[..., None]) -> dict[str, Option]:
         kind, about = get_args(parameter.annotation)[:2] if get_args(parameter.annotation) else (None, None)
         if isinstance(about, OptionInfo) and not about.is_eager and isinstance(about.envvar, str):
             name = spelling_of(about, parameter.name)
+            if about.parser is not None:  # one of paths and URLs; there are no others
+                kind = Path | None
             shown = about.show_default if isinstance(about.show_default, str) else parameter.default
             found[name] = Option(name, parameter.name, about.envvar, kind, shown)
     return found

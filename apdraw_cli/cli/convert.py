@@ -71,7 +71,7 @@ def _place(given: str | Path) -> Place:
 
 
 Output = Annotated[
-    Path | None,
+    str | None,  # or a path; said to be one, Typer before 0.29 would make one of a URL
     typer.Option(
         "--output",
         "-o",
