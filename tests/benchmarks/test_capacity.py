@@ -30,7 +30,7 @@ def test_a_cpu_that_draws_has_that_to_do_too():
 def test_shards_add_up_where_a_main_process_is_the_narrowest():
     found = capacity(COSTS, 64, 63, 10_000.0, processes=2)
     assert (found.narrowest, found.photos_per_second) == ("main process", pytest.approx(2 / (0.003 * UNDER_LOCK)))
-    assert capacity(COSTS, 64, 63, 10_000.0, processes=4).narrowest == "cores"
+    assert capacity(COSTS, 64, 63, 10_000.0, processes=5).narrowest == "cores"
 
 
 LINES = """
