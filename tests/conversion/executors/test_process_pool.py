@@ -123,8 +123,8 @@ def test_after_twenty_kills_all_tasks_are_accounted_for() -> None:
     assert len(killed) == 20
 
 
-BIG = 8_000_000
-"""Bytes of a result, of which a pipe holds a hundredth at most."""
+BIG = 32_000_000
+"""Bytes of a result: so many that a thread strikes within their sending on a busy machine, too."""
 
 SMALLEST_PIPE = 4096
 
