@@ -71,7 +71,7 @@ def _place(given: str | Path) -> Place:
 
 
 Output = Annotated[
-    str | None,  # or a path; said to be one, Typer before 0.29 would make one of a URL
+    str | None,  # a Place: were this a Path, Typer before 0.29 would make one of a URL, too
     typer.Option(
         "--output",
         "-o",

@@ -99,7 +99,7 @@ def _parameter(field: "dataclasses.Field[Any]", kind: Any, *, unset: bool = Fals
         kind = Literal[about["choices"]]
         kind = kind | None if may_be_unset else kind
     takes_path = Path in get_args(kind) and about["parse"] is not None
-    if takes_path:  # or a URL, of which Typer before 0.29 would make a path if it were said to be one
+    if takes_path:  # or a URL: were this a Path, Typer before 0.29 would make one of it, too
         kind = str | None
     elif get_origin(kind) is tuple:
         kind = list[str] | None

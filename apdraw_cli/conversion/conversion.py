@@ -156,7 +156,7 @@ def run(
         try:
             for event in executor.outcomes(steps, lambda: stop.is_set() or tally.error is not None):
                 if event is not None and watch is None and not counted:
-                    counting, counted = _count(sources), True  # not before: it would delay them
+                    counting, counted = _count(sources), True  # sooner, it would delay the first
                 if counting is not None and counting.done():
                     listener.counted(counting.result())
                     counting = None

@@ -131,7 +131,7 @@ def test_the_watch_sees_what_openvino_would_ask_without_our_switch(folder: Path,
     home, looked_up = tmp_path / "home", tmp_path / "looked_up"
     home.mkdir()
     kept = {"openvino_ga_cid"}
-    if tuple(map(int, importlib.metadata.version("onnxruntime").split(".")[:2])) >= (1, 30):  # or a little earlier
+    if tuple(map(int, importlib.metadata.version("onnxruntime").split(".")[:2])) >= (1, 30):  # 1.28 keeps nothing
         kept.add("deviceid")
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(ASK)],
