@@ -1,6 +1,5 @@
 """Looks whether this process may take the memory that it needs: with too little, libraries crash without a word."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -38,7 +37,7 @@ def check_memory(warn: Callable[[str], None], address_space: int = TO_DRAW) -> N
             f"only {limit / 1e9:.1f} GB of memory may be taken (ulimit -v): allow {ENOUGH / 1e9:.1f} GB or more"
         )
     memory = memory_limit()
-    if memory is not None and memory < LEAST_MEMORY:
+    if memory < LEAST_MEMORY:
         warn(
             f"there are {memory / 1e9:.1f} GB of memory here, and about {LEAST_MEMORY / 1e9:.1f} GB are needed: the "
             "system may kill apdraw; give the machine or container more"
@@ -55,12 +54,11 @@ def address_space_limit() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def memory_limit() -> int | None:
-    """Bytes of memory of this machine, or of the container if that allows less; None if that is not known."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *_limits_of_groups()])
+def memory_limit() -> int:
+    """Bytes of memory of this machine, or of the container if that allows less."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *_limits_of_groups()])
 
 
 def _limits_of_groups() -> list[int]:
