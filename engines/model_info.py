@@ -188,10 +188,17 @@ def fields(content: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int
     """
     position = start
     while position < end:
-        tag, position = _varint(content, position, end)
+        tag = content[position]  # a graph has ten thousand fields, most with numbers of one byte
+        if tag < 0x80:
+            position += 1
+        else:
+            tag, position = _varint(content, position, end)
         wire = tag & 7
         if wire == 2:
-            length, position = _varint(content, position, end)
+            if position < end and (length := content[position]) < 0x80:
+                position += 1
+            else:
+                length, position = _varint(content, position, end)
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         elif wire == 0:

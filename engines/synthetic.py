@@ -1,6 +1,7 @@
 """Random portraits that show nobody, to try exported graphs and engines with."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,8 +15,15 @@ def synthetic_portraits(count: int, seed: int = 0) -> PortraitBatch:
         count: how many; at least one.
         seed: seed of the random numbers; the same seed gives the same portraits.
     """
+    made = _made(count, seed)
+    return PortraitBatch(made.photo.copy(), made.landmarks.copy(), made.mask.copy())
+
+
+@lru_cache(maxsize=4)  # an engine is tried with the same ones whenever it is opened
+def _made(count: int, seed: int) -> PortraitBatch:
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    y, x = np.ogrid[:SIZE, :SIZE]
+    x, y = x.astype(np.float32), y.astype(np.float32)
     photos, masks = [], []
     for index in range(count):
         phase = rng.uniform(0, 2 * math.pi, (2, 3))
