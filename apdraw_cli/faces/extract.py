@@ -1,7 +1,7 @@
 """From a photo to the aligned portraits in it: detection, alignment, segmentation."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -70,6 +70,7 @@ class PortraitExtractor:
         self.strict = strict
         self._detector_name = detector
         self._segmenter = segmenter
+        self._open_mesher = cache(FaceMesher)  # none of `self`, whose networks are free as soon as it is
 
     @cached_property
     def detector(self) -> Detector:
@@ -84,12 +85,12 @@ class PortraitExtractor:
     @cached_property
     def mesher(self) -> FaceMesher:
         """The mesh network, opened when a face is first suspected to be none."""
-        return FaceMesher()
+        return self._open_mesher()
 
     @cached_property
     def finder(self) -> UprightFinder:
         """What judges faces that are suspected."""
-        return UprightFinder(self.detector, lambda: self.mesher)
+        return UprightFinder(self.detector, self._open_mesher)
 
     def extract(
         self, photo: Image, timings: dict[str, float], landmarks: Landmarks | None = None

@@ -1,5 +1,8 @@
 """Runs the small networks that find faces and people with OpenVINO, on one thread of the CPU."""
 
+import weakref
+from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,20 @@ from engines.openvino_library import open_core, reason_of
 from engines.portrait import Image
 
 
-def read_network(onnx: Path, means: tuple[float, float, float] | None = None) -> Any:
-    """An OpenVINO model that takes pixels: uint8 [1, H, W, 3] RGB.
+class ReadNetwork:
+    """A network as OpenVINO read it, and what it compiled of it that nobody uses any more.
+
+    Args:
+        model: the OpenVINO model; stays as it is.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.unused: defaultdict[tuple[int | None, bool], list[Any]] = defaultdict(list)
+
+
+def read_network(onnx: Path, means: tuple[float, float, float] | None = None) -> ReadNetwork:
+    """A network that takes pixels: uint8 [1, H, W, 3] RGB. A file that stays the same is read once in a process.
 
     Args:
         onnx: its file.
@@ -23,20 +38,27 @@ def read_network(onnx: Path, means: tuple[float, float, float] | None = None) ->
     Raises:
         Exception: OpenVINO cannot read it; its errors share no base class.
     """
+    told = onnx.stat()
+    return _read(onnx, (told.st_mtime_ns, told.st_size), means)
+
+
+@lru_cache(maxsize=4)
+def _read(onnx: Path, changed: tuple[int, int], means: tuple[float, float, float] | None) -> ReadNetwork:
     import openvino as ov
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
-    network = open_core()[0].read_model(onnx)
+    del changed
+    model = open_core()[0].read_model(onnx)
     if means is None:
-        return network
-    network.reshape([1, 3, -1, -1])
-    wrapped = PrePostProcessor(network)
+        return ReadNetwork(model)
+    model.reshape([1, 3, -1, -1])
+    wrapped = PrePostProcessor(model)
     photo = wrapped.input()
     photo.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.RGB)
     photo.model().set_layout(ov.Layout("NCHW"))
     steps = photo.preprocess()
     steps.convert_element_type(ov.Type.f32).mean(list(means)).convert_color(ColorFormat.BGR)
-    return wrapped.build()
+    return ReadNetwork(wrapped.build())
 
 
 def why_not_opened(name: str, weights: Path, error: Exception) -> UnfitError:
@@ -57,24 +79,34 @@ class Network:
     """A network compiled by OpenVINO for one thread.
 
     Args:
-        network: what `read_network` returned; stays as it is.
+        network: what `read_network` returned.
         size: height and width of the photos, if all are such squares; they are then through sooner. None for any.
         single_precision: compute in fp32 always, not in bf16 where the processor computes in it.
     """
 
-    def __init__(self, network: Any, size: int | None = None, *, single_precision: bool = False) -> None:
-        core, capabilities = open_core()
-        sized = network.clone()
-        sized.reshape([1, *((-1, -1) if size is None else (size, size)), 3])
-        config = {
-            "INFERENCE_NUM_THREADS": 1,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities and not single_precision else "f32",
-        }
-        self._request = core.compile_model(sized, "CPU", config).create_infer_request()
+    def __init__(self, network: ReadNetwork, size: int | None = None, *, single_precision: bool = False) -> None:
+        unused = network.unused[size, single_precision]
+        try:
+            self._request = unused.pop()
+        except IndexError:
+            self._request = _compiled(network.model, size, single_precision)
+        weakref.finalize(self, unused.append, self._request).atexit = False
 
     def run(self, photo: Image) -> list[npt.NDArray[np.float32]]:
         """The outputs for one photo (uint8 [H, W, 3] RGB), without the batch dimension, in the network's order."""
         found: Any = self._request.infer([photo[None]], share_inputs=True, share_outputs=False)
         return [np.asarray(found[output][0], np.float32) for output in range(len(found))]
+
+
+def _compiled(model: Any, size: int | None, single_precision: bool) -> Any:
+    """A request of a model that is compiled for it alone: requests of one would wait for each other."""
+    core, capabilities = open_core()
+    sized = model.clone()
+    sized.reshape([1, *((-1, -1) if size is None else (size, size)), 3])
+    config = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities and not single_precision else "f32",
+    }
+    return core.compile_model(sized, "CPU", config).create_infer_request()
