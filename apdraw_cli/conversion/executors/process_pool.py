@@ -29,6 +29,9 @@ MOST_WORKERS: Final = 32
 TASKS_PER_WORKER: Final = 3
 """Tasks handed out for each worker, those that it works on included."""
 
+SENT_AHEAD: Final = 2
+"""Tasks sent to a worker, the one that it works on included, so that it need not wait for the next."""
+
 START_SECONDS: Final = 300.0
 """A worker that is not ready after so long is taken for frozen."""
 
@@ -262,16 +265,26 @@ class Crew(Generic[Task, Result]):
     def _serve(self) -> None:
         """Runs in the thread of each worker."""
         worker = None
+        sent: deque[Task] = deque()
         try:
             worker = self._start()
-            while worker is not None and (task := self._tasks.get()) is not None and not self._ended.is_set():
-                if worker.gone:
-                    self._end(worker)
-                    worker = self._start()
-                if worker is None:
-                    self._tasks.put(task)
-                else:
-                    self._events.put((task, self._run(worker, task)))
+            while worker is not None:
+                while len(sent) < SENT_AHEAD and (task := self._next(wait=not sent)) is not None:
+                    if worker.gone and not sent:
+                        self._end(worker)
+                        worker = self._start()
+                        if worker is None:
+                            self._tasks.put(task)
+                            break
+                    worker.send(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), self._limit)
+                    sent.append(task)
+                if worker is None or not sent:
+                    break
+                task = sent.popleft()
+                result = self._result(worker)
+                while sent and isinstance(result, Loss) and worker.gone:
+                    self._tasks.put(sent.popleft())  # it was not begun
+                self._events.put((task, result))
             self._events.put(None)
         except Exception as error:
             self._events.put(error)
@@ -279,8 +292,18 @@ class Crew(Generic[Task, Result]):
             if worker is not None:
                 self._end(worker)
 
-    def _run(self, worker: WorkerProcess, task: Task) -> Result | Loss:
-        answer = worker.ask(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), self._limit)
+    def _next(self, *, wait: bool) -> Task | None:
+        """A task that nobody has taken; None if all is ended, or there is none."""
+        if self._ended.is_set():
+            return None
+        try:
+            return self._tasks.get(block=wait)
+        except queue.Empty:
+            return None
+
+    def _result(self, worker: WorkerProcess) -> Result | Loss:
+        """What the first task comes to that was sent and has no result yet."""
+        answer = worker.receive()
         if answer is None:
             return Loss.OVERDUE if worker.overdue else Loss.DIED
         if isinstance(answer.error, ApdrawError):
@@ -304,7 +327,10 @@ class Crew(Generic[Task, Result]):
                 continue
             with self._lock:
                 self._workers.append(worker)
-            answer = None if self._ended.is_set() else worker.ask(order, START_SECONDS)
+            answer = None
+            if not self._ended.is_set():
+                worker.send(order, START_SECONDS)
+                answer = worker.receive()
             if answer is None:
                 self._end(worker)
             elif answer.error is None:

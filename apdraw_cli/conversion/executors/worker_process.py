@@ -1,6 +1,7 @@
-"""A worker process as its parent sees it: started with two pipes, asked one thing at a time, killed if it is late."""
+"""A worker process as its parent sees it: started with two pipes, sent messages, killed if an answer is late."""
 
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -49,8 +50,13 @@ class WorkerProcess:
                 stderr=subprocess.DEVNULL if quiet else None,
                 env={**os.environ, **SETTINGS},
             )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("a worker without pipes")
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._lock = threading.Lock()
-        self._seconds_left: float | None = None
+        self._unanswered = 0
+        self._limit = math.inf
+        self._seconds_left = math.inf
         self._lost = False
         self.overdue = False
 
@@ -59,29 +65,39 @@ class WorkerProcess:
         """Whether it can be asked nothing more."""
         return self._lost or self.overdue or self._process.poll() is not None
 
-    def ask(self, message: bytes, limit: float) -> Answer | None:
-        """Sends a message and waits for the answer; None if it dies first, or is killed after `limit` seconds."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise ValueError("a worker without pipes")
+    def send(self, message: bytes, limit: float) -> None:
+        """Sends a message, which is answered after those sent before; a loss shows when the answer is waited for.
+
+        Args:
+            message: a pickle.
+            limit: seconds that its answer may take once those before it are there.
+        """
         with self._lock:
-            self._seconds_left = limit
+            self._limit = limit
+            if not self._unanswered:
+                self._seconds_left = limit
+            self._unanswered += 1
+        with contextlib.suppress(OSError):
+            self._stdin.write(message)
+            self._stdin.flush()
+
+    def receive(self) -> Answer | None:
+        """Waits for the next answer; None if it dies first, or is killed since that is late."""
         try:
-            self._process.stdin.write(message)
-            self._process.stdin.flush()
-            answer: Answer = pickle.load(self._process.stdout)
+            answer: Answer = pickle.load(self._stdout)
         except Exception:  # half an answer may fail to be read in many ways
             self._lost = True
             self.kill()
             return None
-        finally:
-            with self._lock:
-                self._seconds_left = None
+        with self._lock:
+            self._unanswered -= 1
+            self._seconds_left = self._limit
         return answer
 
     def wait_for_answer(self, seconds: float) -> None:
         """Counts time that has passed, and kills the worker if an answer is overdue."""
         with self._lock:
-            if self._seconds_left is not None:
+            if self._unanswered:
                 self._seconds_left -= seconds
                 if self._seconds_left <= 0:
                     self.overdue = True
@@ -95,10 +111,9 @@ class WorkerProcess:
     def end(self) -> None:
         """Kills the process and lets go of it."""
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # what could not be sent
-                    pipe.close()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):  # what could not be sent
+                pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
 
