@@ -3,7 +3,7 @@
 Everything that needs one of these numbers takes it from here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -64,6 +64,10 @@ class Portrait:
     photo: Image
     landmarks: Landmarks
     mask: Image
+
+    def without_photo(self) -> "Portrait":
+        """The same with a photo of no pixels."""
+        return replace(self, photo=np.empty((0, 0, 3), np.uint8))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import stat
 import time
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from engines.errors import UnfitError
 
 
@@ -78,6 +81,23 @@ def asleep(folder: Path, number: int) -> int:
 def pid_after_a_while(number: int) -> int:
     time.sleep(0.05)
     return os.getpid()
+
+
+def half_a_second(number: int) -> int:
+    time.sleep(0.5)
+    return number
+
+
+def fails(number: int) -> int:
+    """Raises what it must not at negative numbers."""
+    if number < 0:
+        raise ValueError(number)
+    return 2 * number
+
+
+def pixels(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str]:
+    """A large array, one of a few bytes, and what is none."""
+    return np.full((count, 1000), count % 251, np.uint8), np.arange(3, dtype=np.uint8), str(count)
 
 
 def ends_it(number: int) -> int:

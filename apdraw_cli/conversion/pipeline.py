@@ -1,4 +1,4 @@
-"""The way of one photo, in three stations: read it, draw its portraits, write the pages made of the drawings.
+"""The way of one photo, in four stations: read it, draw its portraits, encode pages of the drawings, write the files.
 
 Each station is a plain function over frozen values. `convert_photo` runs them one after the other; an executor may run
 them in different processes and threads. What goes wrong with one photo becomes its outcome, at whichever station it
@@ -174,29 +174,47 @@ def draw_prepared(prepared: Prepared, engine: Engine) -> list[Image]:
     return drawings
 
 
-@station
-def write_pages(
-    step: Step,
-    seconds: Seconds,
-    prepared: Prepared,
-    drawings: Sequence[Image],
-    engine: str,
-    recipe: Recipe,
-    output: Storage,
-) -> Outcome:
-    """The last station: from drawings to files.
+@dataclass(frozen=True)
+class Drawn:
+    """A photo after the second station.
 
-    Args:
-        step: what is to be done with the photo.
-        seconds: what it took until here, by stage.
-        prepared: its portraits.
+    Attributes:
+        step: what is to be done with it.
+        prepared: its portraits, of which the photos are not needed any more.
         drawings: uint8 [512, 512], one for each portrait.
         engine: name of the engine that drew them.
-        recipe: how pages and files are to look.
-        output: the output folder.
+        seconds: what it took until here, by stage.
     """
+
+    step: Step
+    prepared: Prepared
+    drawings: Sequence[Image]
+    engine: str
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A photo after the third station.
+
+    Attributes:
+        files: content by name, at least one; names of drawings come first, as in the outcome.
+        seconds: what it took until here, by stage.
+    """
+
+    files: dict[str, bytes]
+    seconds: Seconds
+
+
+def encode_pages(drawn: Drawn, recipe: Recipe) -> Pages | Outcome:
+    """The third station: from drawings to the content of files."""
+    return _encode(drawn.step, dict(drawn.seconds), drawn, recipe)
+
+
+@station
+def _encode(step: Step, seconds: Seconds, drawn: Drawn, recipe: Recipe) -> Pages:
     file_format = FORMATS[recipe.format]
-    pages = render(drawings, prepared, recipe)
+    pages = render(drawn.drawings, drawn.prepared, recipe)
     with timed(seconds, "encode"):
         names = [step.source.drawing, *(f"{step.source.drawing}.{number}" for number in range(2, len(pages) + 1))]
         files = {
@@ -206,21 +224,31 @@ def write_pages(
             folder, _, name = step.source.drawing.rpartition("/")
             name = fitting(name, LONGEST_NAME - len(OVERVIEW)) + OVERVIEW
             files[f"{folder}/{name}" if folder else name] = overview(
-                prepared, [PurePosixPath(file).name for file in files], recipe.page.dpi
+                drawn.prepared, [PurePosixPath(file).name for file in files], recipe.page.dpi
             )
+    return Pages(files, seconds)
+
+
+def write_pages(drawn: Drawn, pages: Pages, output: Storage) -> Outcome:
+    """The last station: from the content of files to files in the output folder."""
+    return _write(drawn.step, pages.seconds, drawn, pages, output)
+
+
+@station
+def _write(step: Step, seconds: Seconds, drawn: Drawn, pages: Pages, output: Storage) -> Outcome:
     with timed(seconds, "write"):
-        write_files(output, files)
-        remove_files(output, [old for old in step.replaced if old not in files])
+        write_files(output, pages.files)
+        remove_files(output, [old for old in step.replaced if old not in pages.files])
     return Outcome(
         step.source,
         "done",
         step.recipe_sha256,
-        tuple(files),
-        faces=tuple(each.face for each in prepared.portraits),
-        transforms=tuple(each.transform for each in prepared.portraits),
-        warnings=prepared.warnings,
+        tuple(pages.files),
+        faces=tuple(each.face for each in drawn.prepared.portraits),
+        transforms=tuple(each.transform for each in drawn.prepared.portraits),
+        warnings=drawn.prepared.warnings,
         seconds=seconds,
-        engine=engine,
+        engine=drawn.engine,
     )
 
 
@@ -236,4 +264,6 @@ def convert_photo(step: Step, reader: PhotoReader, engine: Engine, output: Stora
         return prepared
     with timed(seconds, "draw"):
         drawings = draw_prepared(prepared, engine)
-    return write_pages(step, seconds, prepared, drawings, engine.name, reader.recipe, output)
+    drawn = Drawn(step, prepared, drawings, engine.name, seconds)
+    pages = encode_pages(drawn, reader.recipe)
+    return pages if isinstance(pages, Outcome) else write_pages(drawn, pages, output)

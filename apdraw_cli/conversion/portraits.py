@@ -62,6 +62,11 @@ class Prepared:
     seconds: dict[str, float]
     photo: bytes | None = None
 
+    def without_photos(self) -> "Prepared":
+        """The same with empty photos in the portraits, which nobody needs once they are drawn."""
+        portraits = tuple(replace(each, portrait=each.portrait.without_photo()) for each in self.portraits)
+        return replace(self, portraits=portraits)
+
     @property
     def warnings(self) -> "tuple[PhotoWarning, ...]":
         """What there is to tell of its faces, each with its number where there are several."""

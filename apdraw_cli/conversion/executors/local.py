@@ -1,17 +1,20 @@
-"""Local executor: worker processes prepare photos, an engine draws their portraits in batches, threads write files.
+"""Local executor: workers read photos and encode pages, an engine draws in batches, threads write files.
 
     who                            takes                      and hands on, waiting while that is full
     -----------------------------  -------------------------  -------------------------------------------------------
-    feeding thread, 1              steps of the plan          steps, to workers: TASKS_PER_WORKER for each
+    feeding thread, 1              drawings, else steps       both, to workers: TASKS_PER_WORKER for each
     worker processes, `workers`    a step: its photo's file   portraits, to the feeding thread
+                                   drawings of a photo        content of files, to the feeding thread
     feeding thread                 portraits of a photo       portraits, to drawing threads: two batches for each
-    drawing threads,               a batch of portraits       drawings of a photo, to writing threads: two photos for
-      `engine.concurrency`                                      each, or what the drawing threads draw at once
-    writing threads, WRITERS       drawings of a photo        its outcome, to the caller: BACKLOG outcomes
+                                   content of files           content of files, to writing threads: two for each
+    drawing threads,               a batch of portraits       drawings of a photo, to the feeding thread
+      `engine.concurrency`
+    writing threads, WRITERS       content of files           the photo's outcome, to the caller: BACKLOG outcomes
     caller of `outcomes`           outcomes
 
 Outcomes of photos without portraits, and of steps that the plan has settled, go from the feeding thread to the caller
-at once. Every queue is bounded, so memory does not grow with the number of photos, whatever is slowest.
+at once. Drawings go to workers before further steps, so that every queue is bounded, and memory does not grow with the
+number of photos, whatever is slowest.
 """
 
 import contextlib
@@ -23,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final
+from typing import Final, Literal
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
@@ -32,7 +35,7 @@ from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.pipeline import PhotoReader, failed, write_pages
+from apdraw_cli.conversion.pipeline import Drawn, Pages, PhotoReader, encode_pages, failed, write_pages
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
@@ -54,8 +57,22 @@ BACKLOG: Final = 1000
 WAIT_SECONDS: Final = 0.5
 """How often the caller is told that nothing happens."""
 
-Pool = WorkerPool[Step, Prepared | Outcome] | ThisProcess[Step, Prepared | Outcome]
+Task = Step | Drawn
+Result = Prepared | Pages | Outcome
+Pool = WorkerPool[Task, Result] | ThisProcess[Task, Result]
 Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What workers do; can be pickled."""
+
+    reader: PhotoReader
+
+    def __call__(self, task: Task) -> Result:
+        if isinstance(task, Drawn):
+            return encode_pages(task, self.reader.recipe)
+        return self.reader.read(task)
 
 
 @dataclass(frozen=True)
@@ -178,7 +195,7 @@ class LocalExecutor:
                 workers = suitable_workers(engine.device)
                 pool = self._start_pool(workers, halt, opened)
             tell(EngineReady(engine, workers))
-            _Drawing(engine, self._reader.recipe, self._output, halt, tell).draw(chain(first, rest), pool)
+            _Drawing(engine, self._reader.recipe, self._output, pool, halt, tell).draw(chain(first, rest))
 
     def _expected_workers(self, *, few: bool) -> int:
         """The number of workers, as far as it can be told before the engine is open."""
@@ -192,7 +209,7 @@ class LocalExecutor:
         pool: Pool
         if workers:
             pool = WorkerPool(
-                self._reader.read,
+                _Work(self._reader),
                 self._reader.check,
                 workers,
                 halt,
@@ -200,67 +217,126 @@ class LocalExecutor:
                 quiet=not self._debug,
             )
         else:
-            pool = ThisProcess(self._reader.read, self._reader.check, halt)
+            pool = ThisProcess(_Work(self._reader), self._reader.check, halt)
         pool.start()
         opened.callback(pool.close)
         return pool
 
 
 class _Drawing:
-    """Takes photos from the workers through the engine to their files, once.
+    """Takes photos from their files through workers, the engine and workers again to the files of their drawings, once.
 
     Args:
         engine: draws the portraits.
         recipe: how pages and files are to look.
         output: the output folder.
+        pool: the workers.
         halt: whether to end early; is set if engine or disk fail.
         tell: is given the outcome of each photo; from any thread.
     """
 
-    def __init__(self, engine: Engine, recipe: Recipe, output: Storage, halt: _Halt, tell: Tell) -> None:
+    def __init__(self, engine: Engine, recipe: Recipe, output: Storage, pool: Pool, halt: _Halt, tell: Tell) -> None:
         self._engine = engine
         self._recipe = recipe
         self._output = output
+        self._pool = pool
         self._halt = halt
         self._tell = tell
         self._failure: Exception | None = None
+        self._undrawn = 0
+        self._drawn: queue.SimpleQueue[Drawn] = queue.SimpleQueue()
+        self._at_workers: dict[int, Drawn] = {}
         writers = REMOTE_WRITERS if output.flat else WRITERS
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="write")
-        self._room = threading.BoundedSemaphore(max(2 * writers, engine.batch_size * engine.concurrency))
-        self._threads = DrawingThreads(engine, self._hand_to_writer, self._fail, halt)
+        self._room = threading.BoundedSemaphore(2 * writers)
+        self._threads = DrawingThreads(engine, self._hand_back, self._fail, halt)
 
-    def draw(self, steps: Iterator[Step | None], pool: Pool) -> None:
-        """Returns when all photos have their outcome, or it was ended early.
+    def draw(self, steps: Iterator[Step | None]) -> None:
+        """Returns when all photos have their outcome, or it was ended early; what is drawn by then is written.
 
         Raises:
             UnfitError: engine, workers or disk failed; what was drawn until then has its outcome.
         """
         try:
-            for step, prepared in pool.results(steps):
-                if isinstance(prepared, Prepared):
-                    self._threads.put(PendingPhoto(step if step.data is None else replace(step, data=None), prepared))
+            for task, result in self._pool.results(self._tasks(steps)):
+                if isinstance(task, Drawn):
+                    self._encoded(task, result)
                 else:
-                    self._tell(_lost(step, prepared) if isinstance(prepared, Loss) else prepared)
+                    self._read(task, result)
         except BaseException:
             self._halt.ended.set()
             raise
         finally:
             self._threads.finish()
+            self._encode_the_rest()
             self._writers.shutdown(wait=True)
         if self._failure is not None:
             raise self._failure
 
-    def _hand_to_writer(self, photo: PendingPhoto[Step]) -> None:
-        self._room.acquire()
-        self._writers.submit(self._write, photo)
+    def _tasks(self, steps: Iterator[Step | None]) -> Iterator[Task | None]:
+        """What workers are to do next: None while there is nothing, but will be."""
+        ended = False
+        while not ended or self._undrawn:
+            with contextlib.suppress(queue.Empty):
+                drawn = self._drawn.get_nowait()
+                self._undrawn -= 1
+                self._at_workers[id(drawn)] = drawn
+                yield drawn
+                continue
+            if ended:
+                yield None
+                continue
+            try:
+                step = next(steps)
+            except StopIteration:
+                ended = True
+                continue
+            self._undrawn += step is not None
+            yield step
 
-    def _write(self, photo: PendingPhoto[Step]) -> None:
+    def _read(self, step: Step, result: Result | Loss) -> None:
+        """Takes what has become of a photo's file."""
+        match result:
+            case Prepared():
+                self._threads.put(PendingPhoto(step if step.data is None else replace(step, data=None), result))
+            case Outcome() | Loss():
+                self._undrawn -= 1
+                self._tell(_lost(step, result, "read") if isinstance(result, Loss) else result)
+
+    def _hand_back(self, photo: PendingPhoto[Step]) -> None:
+        """Takes a photo that is drawn, from a drawing thread."""
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         drawings = [drawing for drawing in photo.drawings if drawing is not None]
+        self._drawn.put(Drawn(photo.step, photo.prepared.without_photos(), drawings, self._engine.name, seconds))
+        self._pool.wake()
+
+    def _encoded(self, drawn: Drawn, result: Result | Loss) -> None:
+        """Takes what has become of a photo's drawings."""
+        del self._at_workers[id(drawn)]
+        match result:
+            case Pages():
+                self._room.acquire()
+                self._writers.submit(self._write, drawn, result)
+            case Outcome():
+                self._tell(result)
+            case Loss():
+                self._tell(_lost(drawn.step, result, "encode"))
+
+    def _encode_the_rest(self) -> None:
+        """Encodes in the writing threads what was drawn, but which the workers will not encode any more."""
+        rest = list(self._at_workers.values())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                rest.append(self._drawn.get_nowait())
+        for drawn in rest:
+            self._room.acquire()
+            self._writers.submit(self._write, drawn)
+
+    def _write(self, drawn: Drawn, pages: Pages | None = None) -> None:
+        """Runs in the writing threads."""
         try:
-            outcome = write_pages(
-                photo.step, seconds, photo.prepared, drawings, self._engine.name, self._recipe, self._output
-            )
+            found = pages or encode_pages(drawn, self._recipe)
+            outcome = found if isinstance(found, Outcome) else write_pages(drawn, found, self._output)
         except ApdrawError as error:
             self._fail(error)
         else:
@@ -299,15 +375,16 @@ def _unsettled(steps: Iterator[Step | None], halt: _Halt, tell: Tell) -> Iterato
             tell(step.settled)
 
 
-def _lost(step: Step, loss: Loss) -> Outcome:
-    """What becomes of a photo that no worker could read, though it was tried twice."""
+def _lost(step: Step, loss: Loss, verb: Literal["read", "encode"]) -> Outcome:
+    """What becomes of a photo that no worker could read or encode, though it was tried twice."""
     match loss:
         case Loss.DIED:
-            error = PhotoError("worker_died", "it killed the process that read it, perhaps for want of memory")
+            participle = {"read": "read", "encode": "encoded"}[verb]
+            why = f"it killed the process that {participle} it, perhaps for want of memory"
+            return failed(step, PhotoError("worker_died", why), {})
         case Loss.OVERDUE:
             remedy = "give it more time with --time-limit, and --retry-failed"
-            error = PhotoError("time_limit", f"it takes too long to read; {remedy}")
-    return failed(step, error, {})
+            return failed(step, PhotoError("time_limit", f"it takes too long to {verb}; {remedy}"), {})
 
 
 def suitable_workers(device: str) -> int:

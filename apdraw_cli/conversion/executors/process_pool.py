@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import pickle
 import queue
 import threading
 import time
@@ -12,6 +11,7 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS
+from apdraw_cli.conversion.executors.shared_slots import Slots
 from apdraw_cli.conversion.executors.worker import Order
 from apdraw_cli.conversion.executors.worker_process import END_SECONDS, WorkerProcess
 from engines.errors import ApdrawError, UnfitError
@@ -55,6 +55,13 @@ class Loss(Enum):
     OVERDUE = "it did not return in time"
 
 
+class _Signal(Enum):
+    """What is told beside results."""
+
+    GONE = "a worker cannot be started again"
+    WAKE = "there may be a task"
+
+
 class WorkerPool(Generic[Task, Result]):
     """Runs a function on many tasks in worker processes; results come in any order.
 
@@ -86,6 +93,7 @@ class WorkerPool(Generic[Task, Result]):
         self._stopped = stopped
         self._limit = limit or math.inf
         self._started: Crew[Task, Result] | None = None
+        self._working: Crew[Task, Result] | None = None
         self._returned: deque[Task] = deque()
 
     def start(self) -> None:
@@ -97,6 +105,12 @@ class WorkerPool(Generic[Task, Result]):
         crew, self._started = self._started, None
         if crew is not None:
             crew.close()
+
+    def wake(self) -> None:
+        """Lets `results` ask for tasks at once, where it waits since there was none; from any thread."""
+        crew = self._working
+        if crew is not None:
+            crew.wake()
 
     def results(self, tasks: Iterator[Task | None]) -> Iterator[tuple[Task, Result | Loss]]:
         """Runs the tasks, taking them up as workers become free.
@@ -132,6 +146,7 @@ class WorkerPool(Generic[Task, Result]):
             How many results there were.
         """
         crew, self._started = self._started or self._crew(self._workers), None
+        self._working = crew
         in_hand = done = 0
         ended = False
         late: list[Task] = []
@@ -147,11 +162,8 @@ class WorkerPool(Generic[Task, Result]):
                         break
                     crew.put(task)
                     in_hand += 1
-                if not in_hand:
-                    if ended or suspects:
-                        break
-                    time.sleep(POLL_SECONDS)
-                    continue
+                if not in_hand and (ended or suspects):
+                    break
                 event = crew.event()
                 if event is None:
                     continue
@@ -171,6 +183,7 @@ class WorkerPool(Generic[Task, Result]):
                     yield task, result
             return done
         finally:
+            self._working = None
             crew.close()
 
     def _one_by_one(self, suspects: list[Task]) -> Generator[tuple[Task, Result | Loss], None, bool]:
@@ -206,10 +219,13 @@ class Crew(Generic[Task, Result]):
         self._order = order
         self._limit = limit
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._events: queue.SimpleQueue[tuple[Task, Result | Loss] | Exception | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[Task, Result | Loss] | Exception | _Signal] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._workers: list[WorkerProcess] = []
+        self._slots: Slots | None = None
+        with contextlib.suppress(OSError):
+            self._slots = Slots()
         self._alive = workers
         self._threads = [threading.Thread(target=self._serve, name="worker", daemon=True) for _ in range(workers)]
         self._threads.append(threading.Thread(target=self._watch, name="watchdog", daemon=True))
@@ -241,14 +257,18 @@ class Crew(Generic[Task, Result]):
             return None
         if isinstance(event, Exception):
             raise event
-        if event is None:
+        if event is _Signal.GONE:
             self._alive -= 1
             if not self._alive:
                 raise UnfitError(
                     "the worker processes die as they start: there may be too little memory for them; "
                     "try a smaller --workers, or --workers 0"
                 )
-        return event
+        return None if isinstance(event, _Signal) else event
+
+    def wake(self) -> None:
+        """Ends a wait for an event; from any thread."""
+        self._events.put(_Signal.WAKE)
 
     def close(self) -> None:
         """Kills the workers."""
@@ -261,6 +281,8 @@ class Crew(Generic[Task, Result]):
         deadline = time.monotonic() + END_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if self._slots is not None and not any(thread.is_alive() for thread in self._threads):
+            self._slots.close()
 
     def _serve(self) -> None:
         """Runs in the thread of each worker."""
@@ -276,7 +298,7 @@ class Crew(Generic[Task, Result]):
                         if worker is None:
                             self._tasks.put(task)
                             break
-                    worker.send(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), self._limit)
+                    worker.send(task, self._limit)
                     sent.append(task)
                 if worker is None or not sent:
                     break
@@ -285,7 +307,7 @@ class Crew(Generic[Task, Result]):
                 while sent and isinstance(result, Loss) and worker.gone:
                     self._tasks.put(sent.popleft())  # it was not begun
                 self._events.put((task, result))
-            self._events.put(None)
+            self._events.put(_Signal.GONE)
         except Exception as error:
             self._events.put(error)
         finally:
@@ -322,14 +344,14 @@ class Crew(Generic[Task, Result]):
             if number and self._ended.wait(START_AGAIN_SECONDS * 2 ** (number - 1)):
                 return None
             try:
-                worker = WorkerProcess(self._order.quiet)
+                worker = WorkerProcess(self._order.quiet, self._slots)
             except OSError:  # too little memory, or too many processes or open files
                 continue
             with self._lock:
                 self._workers.append(worker)
             answer = None
             if not self._ended.is_set():
-                worker.send(order, START_SECONDS)
+                worker.send_order(order, START_SECONDS)
                 answer = worker.receive()
             if answer is None:
                 self._end(worker)

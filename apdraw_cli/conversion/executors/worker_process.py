@@ -3,14 +3,15 @@
 import contextlib
 import math
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from apdraw_cli.conversion.executors.shared_slots import Envelope, Slot, Slots, message, read_answer
 from apdraw_cli.conversion.executors.worker import Answer, Order, ending_signals
 
 SETTINGS: Final = {
@@ -31,6 +32,7 @@ class WorkerProcess:
 
     Args:
         quiet: keep what it writes on standard error from the terminal.
+        slots: memory that it shares; None if there is none.
 
     Raises:
         OSError: it cannot be started.
@@ -39,9 +41,10 @@ class WorkerProcess:
         overdue: it was killed since it did not answer in time.
     """
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, slots: Slots | None) -> None:
         # The path comes first of all, so that no module of the current folder is taken for one of Python's.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from {Order.__module__} import main; main()"
+        fd = None if slots is None else slots.fd
+        program = f"import sys; sys.path[:] = {sys.path!r}; from {Order.__module__} import main; main({fd})"
         with _blocked(ending_signals()):
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
@@ -49,7 +52,10 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else None,
                 env={**os.environ, **SETTINGS},
+                pass_fds=() if fd is None else (fd,),
             )
+        self._slots = slots
+        self._lent: deque[Slot | None] = deque()
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("a worker without pipes")
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -65,30 +71,32 @@ class WorkerProcess:
         """Whether it can be asked nothing more."""
         return self._lost or self.overdue or self._process.poll() is not None
 
-    def send(self, message: bytes, limit: float) -> None:
-        """Sends a message, which is answered after those sent before; a loss shows when the answer is waited for.
+    def send_order(self, order: bytes, limit: float) -> None:
+        """Sends the pickle of an `Order`, as `send` sends a task."""
+        self._send(bytes(Envelope()) + order, None, limit)
+
+    def send(self, task: Any, limit: float) -> None:
+        """Sends a task, which is answered after those sent before; a loss shows when the answer is waited for.
 
         Args:
-            message: a pickle.
+            task: what the order's function is called with; can be pickled.
             limit: seconds that its answer may take once those before it are there.
         """
-        with self._lock:
-            self._limit = limit
-            if not self._unanswered:
-                self._seconds_left = limit
-            self._unanswered += 1
-        with contextlib.suppress(OSError):
-            self._stdin.write(message)
-            self._stdin.flush()
+        if self._slots is None:
+            self._send(message(task), None, limit)
+        else:
+            slot = self._slots.lend()
+            self._send(self._slots.task(task, slot), slot, limit)
 
     def receive(self) -> Answer | None:
         """Waits for the next answer; None if it dies first, or is killed since that is late."""
         try:
-            answer: Answer = pickle.load(self._stdout)
+            answer: Answer = read_answer(self._stdout, self._lent[0])
         except Exception:  # half an answer may fail to be read in many ways
             self._lost = True
             self.kill()
             return None
+        self._lent.popleft()
         with self._lock:
             self._unanswered -= 1
             self._seconds_left = self._limit
@@ -103,6 +111,17 @@ class WorkerProcess:
                     self.overdue = True
                     self.kill()
 
+    def _send(self, message: bytes, slot: Slot | None, limit: float) -> None:
+        with self._lock:
+            self._limit = limit
+            if not self._unanswered:
+                self._seconds_left = limit
+            self._unanswered += 1
+        self._lent.append(slot)
+        with contextlib.suppress(OSError):
+            self._stdin.write(message)
+            self._stdin.flush()
+
     def kill(self) -> None:
         """Kills the process; it may be dead already."""
         with contextlib.suppress(OSError):
@@ -116,6 +135,7 @@ class WorkerProcess:
                 pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
+            self._lent.clear()  # it writes there no more
 
 
 @contextlib.contextmanager

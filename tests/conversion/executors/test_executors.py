@@ -1,5 +1,8 @@
 """All executors do the same: what the plain one does, photo after photo."""
 
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.serial import SerialExecutor
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
+from apdraw_cli.conversion.pipeline import Drawn, PhotoReader, encode_pages
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
@@ -155,6 +159,63 @@ def test_it_stops_when_it_is_asked_to(make: Make, tmp_path: Path) -> None:
     executor.close()
     assert 0 < done < 30
     assert len(list((tmp_path / "out").glob("*.png"))) == done
+
+
+def no_encoding(*arguments: Any) -> Any:
+    raise AssertionError("pages were encoded here")
+
+
+def test_workers_encode_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apdraw_cli.conversion.executors.local.encode_pages", no_encoding)
+    found = outcomes(local_with_a_worker(tmp_path / "out", FakeEngine(seconds=0.1)), steps(tmp_path / "photos"))
+    assert sorted(name for name, outcome in found.items() if outcome[0] == "done") == ["one.png", "two.png"]
+
+
+def dies_encoding(task: Any) -> Any:
+    """Does what workers do, but dies where it is to encode the page of `two.png`."""
+    if isinstance(task, Drawn) and task.step.source.drawing == "two":
+        os.kill(os.getpid(), signal.SIGKILL)
+    reader = PhotoReader(fake_extractor, RECIPE)
+    return encode_pages(task, RECIPE) if isinstance(task, Drawn) else reader.read(task)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
+def test_drawings_that_kill_who_encodes_them_cost_only_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apdraw_cli.conversion.executors.local._Work", lambda reader: dies_encoding)
+    found = outcomes(local_with_a_worker(tmp_path / "out", FakeEngine()), steps(tmp_path / "photos"))
+    assert found["two.png"][5] == (
+        "worker_died",
+        "it killed the process that encoded it, perhaps for want of memory",
+    )
+    assert found["one.png"][0] == "done"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.png"]
+
+
+class SetsWhenItDraws(FakeEngine):
+    """Ends the conversion as soon as it has drawn."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__(batch_size=1)
+        self._stop = stop
+
+    def draw(self, batch: Any) -> Any:
+        drawings = super().draw(batch)
+        self._stop.set()
+        return drawings
+
+
+@pytest.mark.parametrize("make", [local, local_with_a_worker], ids=lambda make: make.__name__)
+def test_what_is_drawn_when_it_stops_is_written(make: Make, tmp_path: Path) -> None:
+    photos = [save_photo(tmp_path / "photos" / f"{n}.png") for n in range(9)]
+    planned = [Step(Source(str(p), str(p.parent), p.name, p.stem), p.name, "options") for p in photos]
+    stop = threading.Event()
+    engine = SetsWhenItDraws(stop)
+    events = list(make(tmp_path / "out", engine).outcomes(iter(planned), stop.is_set))
+    done = [event.outputs[0] for event in events if isinstance(event, Outcome)]
+    assert 0 < len(done) == sum(engine.batches) < 9
+    assert sorted(done) == sorted(path.name for path in (tmp_path / "out").iterdir())
 
 
 @every_executor

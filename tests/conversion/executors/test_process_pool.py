@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pool_tasks import (
     asleep,
@@ -21,17 +22,20 @@ from pool_tasks import (
     dies_at_first,
     double,
     ends_it,
+    fails,
     fine,
     frozen,
+    half_a_second,
     half_sent,
     killed_once,
     leave_a_trace,
     pid_after_a_while,
+    pixels,
     takes_long,
     unfit,
 )
 
-from apdraw_cli.conversion.executors import process_pool
+from apdraw_cli.conversion.executors import process_pool, shared_slots
 from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, WorkerPool
 from engines.errors import UnfitError
 
@@ -180,6 +184,29 @@ def test_after_twenty_losses_of_workers_within_the_send_all_tasks_are_done(
     tried = {number: (tmp_path / str(number)).read_text().count("tried") for number in range(0, 60, 3)}
     assert tried == dict.fromkeys(tried, 2)  # the first answer of each was lost, though a part of it was sent
     assert longest < 2 * limit + 60  # both tries, and workers that start on a busy machine
+
+
+def test_the_time_of_a_task_begins_when_the_one_before_is_done() -> None:
+    pool = WorkerPool(half_a_second, fine, 1, never, limit=0.9)
+    assert dict(pool.results(iter(range(5)))) == {n: n for n in range(5)}
+
+
+def test_an_error_costs_its_task_and_no_worker(tmp_path: Path) -> None:
+    pool = WorkerPool(fails, partial(leave_a_trace, tmp_path), 1, never)
+    assert dict(pool.results(iter([1, -2, 3, 4]))) == {1: 2, -2: Loss.DIED, 3: 6, 4: 8}
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "pipes"])
+def test_arrays_come_as_they_were_and_stay_so(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    if not shared:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    rows = [1, 5, 900, 3, 2000, 1000, *range(10, 20)]  # of which one is too large for a slot
+    monkeypatch.setattr(shared_slots, "SLOTS", 4)  # fewer than arrays that are kept
+    kept = list(WorkerPool(pixels, fine, 2, never).results(iter(rows)))
+    assert sorted(count for count, _ in kept) == sorted(rows)
+    for count, found in kept:
+        for array, expected in zip(found, pixels(count), strict=True):
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_tasks_are_taken_up_as_they_are_needed() -> None:
