@@ -1,6 +1,7 @@
 """A graph with the generator's inputs and output that needs no training, and portraits to draw with it."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +36,26 @@ def make_batch() -> Callable[..., PortraitBatch]:
     """Portraits of noise, each different; the same seed gives the same ones."""
 
     def make(count: int, seed: int = 0) -> PortraitBatch:
-        rng = np.random.default_rng(seed)
-        photo = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-        landmarks = rng.integers(100, 400, (count, 5, 2)).astype(np.float32)
-        mask = np.where(rng.random((count, SIZE, SIZE)) < 0.5, 255, 0).astype(np.uint8)
-        return PortraitBatch(photo, landmarks, mask)
+        made = _noise(count, seed)
+        return PortraitBatch(made.photo.copy(), made.landmarks.copy(), made.mask.copy())
 
     return make
 
 
+@lru_cache(maxsize=32)
+def _noise(count: int, seed: int) -> PortraitBatch:
+    rng = np.random.default_rng(seed)
+    photo = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+    landmarks = rng.integers(100, 400, (count, 5, 2)).astype(np.float32)
+    mask = np.where(rng.random((count, SIZE, SIZE)) < 0.5, 255, 0).astype(np.uint8)
+    return PortraitBatch(photo, landmarks, mask)
+
+
 def _expected_drawing(batch: PortraitBatch) -> Image:
     """What the tiny graph draws: half the mean colour where the mask is, plus a quarter of the first x."""
-    grey = batch.photo.astype(np.float32).mean(axis=3) * (batch.mask / np.float32(255))
+    # By channels, many times as fast as the mean over the last axis, and the same.
+    red, green, blue = (batch.photo[..., channel].astype(np.float32) for channel in range(3))
+    grey = (red + green + blue) / 3 * (batch.mask / np.float32(255))
     return np.round(grey / 2 + batch.landmarks[:, 0, 0, None, None] / 4).astype(np.uint8)
 
 
@@ -90,16 +99,13 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
         ]
         if half:  # a convolution in half precision that adds nothing
             nodes[-2:-2] = [
-                helper.make_node("Cast", [photo[0]], ["half_colours"], to=TensorProto.FLOAT16),
-                helper.make_node("Transpose", ["half_colours"], ["planes"], perm=[0, 3, 1, 2]),
-                helper.make_node("Conv", ["planes", "nothing"], ["no_plane"]),
-                helper.make_node("Squeeze", ["no_plane", "channel"], ["no_half_levels"]),
+                helper.make_node("Cast", ["landmarks"], ["half_landmarks"], to=TensorProto.FLOAT16),
+                helper.make_node("Conv", ["half_landmarks", "nothing"], ["no_half_levels"]),
                 helper.make_node("Cast", ["no_half_levels"], ["no_levels"], to=TensorProto.FLOAT),
                 helper.make_node("Add", ["levels", "no_levels"], ["all_levels"]),
             ]
             nodes[-2].input[:] = ["all_levels"]
-            constants.append(helper.make_tensor("nothing", TensorProto.FLOAT16, [1, 3, 1, 1], np.zeros(3, np.float16)))
-            constants.append(helper.make_tensor("channel", TensorProto.INT64, [1], [1]))
+            constants.append(helper.make_tensor("nothing", TensorProto.FLOAT16, [1, 5, 2], np.zeros(10, np.float16)))
         inputs = [photo, LANDMARKS, MASK]
         if extra_input:
             inputs.append(("style", TensorProto.FLOAT, ["batch", 1]))
