@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -77,35 +78,53 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+LIBRARIES = (
+    *("train.export.to_onnx", "train.export.int8", "train.author_weights", "onnxscript.optimizer"),
+    *("onnxruntime.quantization", "openvino", "torch.utils.tensorboard", "torchmetrics"),
+)
+"""Instead of an export and an import, which take long: what libraries send home they send when they are loaded."""
+
+RUN = """
+    import importlib, json, sys, time
+    from apdraw_cli.__main__ import main
+
+    commands, libraries = map(json.loads, sys.argv[1:])
+    codes = {}
+    for name, arguments in commands.items():
+        sys.argv = ["apdraw", *arguments]
+        try:
+            codes[name] = main()
+        except SystemExit as ended:
+            codes[name] = ended.code
+        sys.stderr.write(f"{name} ended with {codes[name]}\\n")
+    for library in libraries:
+        importlib.import_module(library)
+    time.sleep(2)
+    print(json.dumps(codes))
+"""
+"""Runs commands in one process, where what they import together is imported once."""
+
+
 def test_no_command_looks_anything_up_or_leaves_a_file_at_home(
-    name: str, folder: Path, tmp_path: Path, brightness_model: Path
+    folder: Path, tmp_path: Path, brightness_model: Path
 ) -> None:
-    if name == "build-engine" and importlib.util.find_spec("tensorrt_rtx") is None:
-        pytest.skip("needs TensorRT for RTX")
-    arguments = [argument.format(out=tmp_path / "out", onnx=brightness_model) for argument in COMMANDS[name]]
-    check(folder, tmp_path, "-m", "apdraw_cli.app", *arguments)
-
-
-def test_what_export_and_import_load_is_silent_too(folder: Path, tmp_path: Path) -> None:
-    """Instead of an export, which takes long: what libraries send home they send when they are loaded."""
-    libraries = "onnxscript.optimizer, onnxruntime.quantization, openvino, torch.utils.tensorboard, torchmetrics"
-    program = f"import train.export.to_onnx, train.export.int8, train.author_weights, {libraries}, time; time.sleep(2)"
-    check(folder, tmp_path, "-c", program)
-
-
-def check(folder: Path, scratch: Path, *arguments: str) -> None:
-    home, looked_up = scratch / "home", scratch / "looked_up"
+    commands = {
+        name: [argument.format(out=tmp_path / f"out-{name}", onnx=brightness_model) for argument in arguments]
+        for name, arguments in COMMANDS.items()
+        if name != "build-engine" or importlib.util.find_spec("tensorrt_rtx") is not None
+    }
+    home, looked_up = tmp_path / "home", tmp_path / "looked_up"
     home.mkdir()
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", textwrap.dedent(RUN), json.dumps(commands), json.dumps(LIBRARIES)],
         cwd=folder,
         env=environment(folder, home, looked_up),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(commands, 0), done.stderr
     assert [*home.rglob("*")] == []
     assert not looked_up.exists(), looked_up.read_text()
 
