@@ -292,7 +292,7 @@ class Crew(Generic[Task, Result]):
             worker = self._start()
             while worker is not None:
                 while len(sent) < SENT_AHEAD and (task := self._next(wait=not sent)) is not None:
-                    if worker.gone and not sent:
+                    if not sent and worker.gone:
                         self._end(worker)
                         worker = self._start()
                         if worker is None:
