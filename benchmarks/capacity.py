@@ -3,8 +3,8 @@
     python -m benchmarks.capacity PHOTO ... [--cores 8 16 64] [--cards L4 "RTX 4090"] [--processes 2]
         [--model M.fp16.onnx] [--check]
 
-What a photo costs is measured here: its preparation in a worker process, its way through the main process, and, where
-the CPU draws, drawing. How fast a GPU draws is computed from the kernels of its engine (`benchmarks.kernels`).
+What a photo costs is measured here: in worker processes, on its way through the main process, and, where the CPU draws,
+drawing. How fast a GPU draws is computed from the kernels of its engine (`benchmarks.kernels`).
 `--check` converts the photos with 1 and 2 workers, and compares. docs/capacity.md tells how to read it.
 """
 
@@ -42,9 +42,9 @@ class Costs:
     """What a photo with one face costs, in seconds of processor time where nothing else is said.
 
     Attributes:
-        prepare: in a worker process.
+        prepare: in worker processes: preparing it and encoding its pages.
         main: in the main process, its drawing left out.
-        wait: that a worker waits between two photos while its portraits are taken over; no processor time.
+        wait: that a worker waits for its next task; no processor time.
         draw: drawing on the CPU; 0 where GPUs draw.
     """
 
