@@ -52,7 +52,7 @@ LONGEST_READING: Final = 600.0
 _log = logging.getLogger(f"apdraw.{__name__}")
 
 
-class Listener(Protocol):
+class TrainListener(Protocol):
     """Hears how a run goes; on the first process only."""
 
     def begun(self, step: int, steps: int) -> None:
@@ -63,7 +63,7 @@ class Listener(Protocol):
 
 
 def train(
-    inputs: Inputs, run: Path, options: TrainOptions, *, resume: bool = False, listener: Listener | None = None
+    inputs: Inputs, run: Path, options: TrainOptions, *, resume: bool = False, listener: TrainListener | None = None
 ) -> Path | None:
     """Runs a stage.
 

@@ -29,7 +29,7 @@ SEEN_SIZE: Final = SIZE // 2
 WIDTHS: Final = (16, 32, 48, 64, 64)
 
 
-class Segmenter(nn.Module):
+class SegmenterNetwork(nn.Module):
     """Labels portraits at a quarter of their size.
 
     Five levels with three convolutions each after the first, and skips that are added.
@@ -62,7 +62,7 @@ class Segmenter(nn.Module):
 class SegmenterGraph(nn.Module):
     """The exported graph: `photo` uint8 [B, 256, 256, 3] RGB to `probabilities` float32 [B, 128, 128, 3]."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: SegmenterNetwork) -> None:
         super().__init__()
         self.segmenter = segmenter
 
@@ -73,12 +73,12 @@ class SegmenterGraph(nn.Module):
         return probabilities
 
 
-def train(dataset: Path, *, steps: int, batch_size: int, seed: int, log_every: int = 100) -> Segmenter:
+def train(dataset: Path, *, steps: int, batch_size: int, seed: int, log_every: int = 100) -> SegmenterNetwork:
     """Trains on the portraits of the split `train`."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     photos, labels = load(dataset, "train", SEEN_SIZE)
-    segmenter = Segmenter().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    segmenter = SegmenterNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)  # type: ignore[no-untyped-call]
     mean = torch.optim.swa_utils.AveragedModel(segmenter, multi_avg_fn=average, use_buffers=True)
     optimiser = torch.optim.AdamW(segmenter.parameters(), lr=3e-3, weight_decay=1e-3)
@@ -100,7 +100,7 @@ def train(dataset: Path, *, steps: int, batch_size: int, seed: int, log_every: i
         if step % log_every == 0:
             print(json.dumps({"step": step, "loss": round(float(loss.detach()), 4)}), flush=True)  # noqa: T201
     kept = mean.module.eval()
-    assert isinstance(kept, Segmenter)
+    assert isinstance(kept, SegmenterNetwork)
     return kept
 
 
@@ -129,7 +129,7 @@ def person_iou(predicted: Image, truth: Image) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
-def evaluate(segmenter: Segmenter, dataset: Path) -> dict[str, float]:
+def evaluate(segmenter: SegmenterNetwork, dataset: Path) -> dict[str, float]:
     """Mean and worst IoU of the person on the split `val`, at full size."""
     graph = SegmenterGraph(segmenter).eval()
     photos, labels = load(dataset, "val", SIZE)
@@ -147,7 +147,7 @@ def evaluate(segmenter: Segmenter, dataset: Path) -> dict[str, float]:
     }
 
 
-def export(segmenter: Segmenter, path: Path) -> None:
+def export(segmenter: SegmenterNetwork, path: Path) -> None:
     """Writes the graph as one ONNX file with a dynamic batch."""
     export_small(SegmenterGraph(segmenter), SEEN_SIZE, ("probabilities",), path)
 

@@ -13,7 +13,7 @@ from apdraw_cli import __version__
 from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import LeftOut, PrepareOptions, PrepareResult, count_reasons
 from apdraw_cli.datasets.pairing import NOT_THERE, Pairing, Task, pair, read_splits, split_of, with_both_splits
-from apdraw_cli.datasets.records import Record, Records
+from apdraw_cli.datasets.records import PairRecord, Records
 from engines.cpu import usable_cores
 from engines.errors import UsageError
 from train.data.layout import FOLDERS, LINES, MESHES
@@ -21,11 +21,11 @@ from train.data.layout import FOLDERS, LINES, MESHES
 MOST_SECONDS: Final = 600.0
 """A photo that takes a worker longer, twice, is left out."""
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is told how many of how many photos are done."""
 
 
-def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
+def prepare(options: PrepareOptions, progress: ProgressCallback) -> PrepareResult:
     """Aligns photos, segments them, and brings drawings into the same frame; only what is missing or has changed.
 
     Written below the data set's folder: `photos/NAME.png`, `drawings/NAME.png`, `landmarks/NAME.txt`, `masks/NAME.png`
@@ -96,7 +96,7 @@ def prepare(options: PrepareOptions, progress: Progress) -> PrepareResult:
     return result
 
 
-def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Iterator[Record]:
+def _made(options: PrepareOptions, tasks: list[Task], progress: ProgressCallback) -> Iterator[PairRecord]:
     """Makes portraits, and yields their records as they are finished."""
     if not tasks:
         return
@@ -111,9 +111,9 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: Progress) -> Ite
     progress(0, len(tasks))
     if workers == 0:
         preparer.check()
-        results: Iterable[tuple[Task, Record | Loss]] = ((task, preparer.prepare(task)) for task in tasks)
+        results: Iterable[tuple[Task, PairRecord | Loss]] = ((task, preparer.prepare(task)) for task in tasks)
     else:
-        pool: WorkerPool[Task, Record] = WorkerPool(
+        pool: WorkerPool[Task, PairRecord] = WorkerPool(
             preparer.prepare, preparer.check, workers, lambda: False, limit=MOST_SECONDS
         )
         results = pool.results(iter(tasks))
@@ -161,15 +161,15 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _absent(splits: dict[str, str], sources: set[str]) -> list[Record]:
-    return [Record(name, None, left_out=NOT_THERE) for name in splits if name not in sources]
+def _absent(splits: dict[str, str], sources: set[str]) -> list[PairRecord]:
+    return [PairRecord(name, None, left_out=NOT_THERE) for name in splits if name not in sources]
 
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _file(record: Record) -> str:
+def _file(record: PairRecord) -> str:
     """What a record is about, in the user's folders."""
     return record.source or record.drawing or record.name
 
@@ -177,7 +177,7 @@ def _file(record: Record) -> str:
 def _result(
     options: PrepareOptions,
     pairing: Pairing,
-    records: list[Record],
+    records: list[PairRecord],
     kept: int,
     sheet: Path | None,
     *,

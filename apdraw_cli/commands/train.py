@@ -12,7 +12,7 @@ from engines.installed import pip_install
 from engines.machine_faults import machine_fault
 
 if TYPE_CHECKING:
-    from train.loop import Listener
+    from train.loop import TrainListener
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def train(
     start: Path | None = None,
     lines: Path | None = None,
     resume: bool = False,
-    listener: "Listener | None" = None,
+    listener: "TrainListener | None" = None,
 ) -> TrainResult:
     """Trains a stage; see `train.loop.train`.
 

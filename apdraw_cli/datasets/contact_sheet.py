@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from apdraw_cli.conversion.formats.mark import exif_mark
-from apdraw_cli.datasets.records import Record, write
+from apdraw_cli.datasets.records import PairRecord, write
 from engines.errors import UnfitError
 from engines.portrait import MASK_THRESHOLD, Image
 from engines.regular_files import open_regular
@@ -24,7 +24,7 @@ COLUMNS: Final = 4
 MASK_COLOUR: Final = (230, 60, 40)
 
 
-def write_contact_sheet(dataset: Path, records: Sequence[Record]) -> Path:
+def write_contact_sheet(dataset: Path, records: Sequence[PairRecord]) -> Path:
     """Shows photo, drawing and mask of up to 48 portraits, always the same ones of the same names.
 
     A drawing's agreement with its photo follows its name; `moved` marks one that was registered.
@@ -63,7 +63,7 @@ def _open(path: Path, mode: str) -> Image:
         raise UnfitError(f"cannot read {path} of an earlier run: remove it, and start again") from error
 
 
-def _label(record: Record) -> str:
+def _label(record: PairRecord) -> str:
     parts = [shortened(record.name)]
     if record.agreement is not None:
         parts.append(f"{record.agreement:.2f}")

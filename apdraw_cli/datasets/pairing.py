@@ -15,7 +15,7 @@ from typing import Final
 from apdraw_cli.conversion.drawing_names import LONGEST_NAME, fitting
 from apdraw_cli.conversion.kinds import HEAD, is_picture
 from apdraw_cli.conversion.sources import EXTENSIONS
-from apdraw_cli.datasets.records import Record
+from apdraw_cli.datasets.records import PairRecord
 from engines.errors import UsageError
 from engines.regular_files import open_regular, read_regular
 
@@ -59,7 +59,7 @@ class Pairing:
     """
 
     tasks: tuple[Task, ...]
-    left_out: tuple[Record, ...]
+    left_out: tuple[PairRecord, ...]
     unread: tuple[str, ...]
 
 
@@ -89,12 +89,12 @@ def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str)
         key = _key(photo)
         found = by_name.get(key, [])
         if key in seen:
-            left_out.append(Record(photo.name, photo.name, left_out=SAME_NAME))
+            left_out.append(PairRecord(photo.name, photo.name, left_out=SAME_NAME))
         elif drawings and not found:
-            left_out.append(Record(photo.stem, photo.name, left_out=NO_DRAWING))
+            left_out.append(PairRecord(photo.stem, photo.name, left_out=NO_DRAWING))
         elif len(found) > 1:
             detail = ", ".join(path.name for path in found)
-            left_out.append(Record(photo.stem, photo.name, left_out=SEVERAL_DRAWINGS, detail=detail))
+            left_out.append(PairRecord(photo.stem, photo.name, left_out=SEVERAL_DRAWINGS, detail=detail))
         else:
             drawing = found[0] if found else None
             label_map = label_maps.get(key, labels / f"{photo.stem}.png") if labels else None
@@ -103,7 +103,7 @@ def pair(photos: Path, drawings: Path | None, labels: Path | None, options: str)
         seen.add(key)
     for key, paths in by_name.items():
         if key not in seen:
-            left_out += [Record(path.name, None, drawing=path.name, left_out=NO_PHOTO) for path in paths]
+            left_out += [PairRecord(path.name, None, drawing=path.name, left_out=NO_PHOTO) for path in paths]
     unread = tuple(sorted(path.name for path in photos.iterdir() if path.is_dir() and not path.name.startswith(".")))
     return Pairing(tuple(tasks), tuple(left_out), unread)
 
@@ -118,7 +118,7 @@ def portrait_name(photo: Path) -> str:
     return fitting(photo.stem, LONGEST_NAME - len(".png"), photo.name)
 
 
-def with_both_splits(records: Sequence[Record]) -> list[Record]:
+def with_both_splits(records: Sequence[PairRecord]) -> list[PairRecord]:
     """Records of which, where there are two portraits or more, at least one is in each split.
 
     A few photos may all be for training by their names: then the portrait goes to validation that comes first in an

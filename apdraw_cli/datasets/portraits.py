@@ -16,7 +16,7 @@ from apdraw_cli.conversion.plan import TRANSIENT_CODES
 from apdraw_cli.datasets.meshes import read_meshes
 from apdraw_cli.datasets.options import Npr
 from apdraw_cli.datasets.pairing import Task
-from apdraw_cli.datasets.records import Record, write
+from apdraw_cli.datasets.records import PairRecord, write
 from apdraw_cli.datasets.registration import register, warp_drawing
 from apdraw_cli.faces.align import Transform, apply, inside_photo, similarity, warp_labels, warp_photo
 from apdraw_cli.faces.detect import Detector
@@ -92,7 +92,7 @@ class PortraitPreparer:
         except Exception as error:
             raise UnfitError(f"the face detector cannot be used: {error}; see apdraw doctor") from error
 
-    def prepare(self, task: Task) -> Record:
+    def prepare(self, task: Task) -> PairRecord:
         """Writes one portrait's files. What is wrong with photo or drawing is part of the record.
 
         Raises:
@@ -111,7 +111,7 @@ class PortraitPreparer:
                 return replace(record, left_out=NO_MEMORY)
             return replace(record, left_out=INTERNAL, detail=in_one_line(error))
 
-    def _prepare(self, task: Task, record: Record) -> Record:
+    def _prepare(self, task: Task, record: PairRecord) -> PairRecord:
         data = read(task.photo)
         if is_drawing(io.BytesIO(data)):
             return replace(record, left_out=OWN_DRAWING)
@@ -192,9 +192,9 @@ class PortraitPreparer:
         write(self.dataset, files)
 
 
-def blank(task: Task) -> Record:
+def blank(task: Task) -> PairRecord:
     """The record of a portrait that is not made yet."""
-    return Record(task.name, task.photo.name, drawing=task.drawing.name if task.drawing else None)
+    return PairRecord(task.name, task.photo.name, drawing=task.drawing.name if task.drawing else None)
 
 
 def has_round_frame(photo: Image) -> bool:

@@ -31,7 +31,7 @@ JOURNAL: Final = "journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Record:
+class PairRecord:
     """What became of a photo, or of a drawing without one. The fields are those of a line of the index.
 
     Attributes:
@@ -166,7 +166,7 @@ class Records:
     ) -> None:
         self._opened.close()
 
-    def known(self, name: str, fingerprint: str) -> Record | None:
+    def known(self, name: str, fingerprint: str) -> PairRecord | None:
         """The record of a portrait that was made, or refused, from the same files before."""
         record = self._known.get(name)
         if record is None or record.fingerprint != fingerprint:
@@ -176,7 +176,7 @@ class Records:
         whole = all(_has_content(file_of(self._dataset, folder, name)) for folder in self._folders)
         return record if whole else None
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PairRecord) -> None:
         """Notes what became of a photo, so that a killed run need not do it again.
 
         Raises:
@@ -189,7 +189,7 @@ class Records:
                 f"cannot write into {self._unfinished} ({error.strerror}): make room, and start again"
             ) from error
 
-    def finish(self, records: Sequence[Record]) -> None:
+    def finish(self, records: Sequence[PairRecord]) -> None:
         """Writes the index, then removes the files of earlier runs that do not belong to it.
 
         Raises:
@@ -218,7 +218,7 @@ class Records:
             raise UnfitError(f"cannot remove {path} of an earlier run ({error.strerror}): remove it") from error
 
 
-def _read(path: Path) -> Iterator[Record]:
+def _read(path: Path) -> Iterator[PairRecord]:
     try:
         yield from filter(None, (_record(line) for _, line in read_journal(path)))
     except FileNotFoundError:
@@ -227,10 +227,10 @@ def _read(path: Path) -> Iterator[Record]:
         raise UsageError(f"cannot read {path} ({error.strerror}): name another folder for the data set") from error
 
 
-def _record(line: dict[str, Any]) -> Record | None:
+def _record(line: dict[str, Any]) -> PairRecord | None:
     """The record in a line; None for one that is not ours."""
     try:
-        record = Record(**{key: value for key, value in line.items() if key in _FIELDS})
+        record = PairRecord(**{key: value for key, value in line.items() if key in _FIELDS})
     except TypeError:
         return None
     optional = (record.split, record.left_out, record.detail, record.drawing, record.fingerprint, record.source)
@@ -241,10 +241,10 @@ def _record(line: dict[str, Any]) -> Record | None:
     return record if flags and number else None
 
 
-_FIELDS: Final = frozenset(field.name for field in dataclasses.fields(Record))
+_FIELDS: Final = frozenset(field.name for field in dataclasses.fields(PairRecord))
 
 
-def _line(record: Record) -> bytes:
+def _line(record: PairRecord) -> bytes:
     return (json.dumps(dataclasses.asdict(record)) + "\n").encode("ascii")
 
 

@@ -18,7 +18,7 @@ from engines.options import BuildOptions
 from engines.portrait import Image
 from engines.regular_files import read_regular
 from engines.tensorrt import cuda
-from engines.tensorrt.compile import STEPS, Plan, Progress, Settings, compile_graph, inspect
+from engines.tensorrt.compile import STEPS, Plan, ProgressCallback, Settings, compile_graph, inspect
 from engines.tensorrt.cuda import Gpu, find_gpus
 from engines.tensorrt.library import MODULES, flavor_for, import_library, install_command, is_installed
 from engines.tensorrt.sidecar import Sidecar, runtime_cache_path, sidecar_path, this_platform, write_sidecar
@@ -29,7 +29,7 @@ def build_engine(
     onnx: Path,
     out: Path,
     options: BuildOptions,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
 ) -> Sidecar:
     """Builds an engine and writes it with its sidecar and the drawings that it is tried by.
@@ -189,7 +189,7 @@ class _Compiling:
     device: int
     inspects: bool
 
-    def done(self, progress: Progress, stop: threading.Event | None) -> tuple[Plan, dict[str, int]]:
+    def done(self, progress: ProgressCallback, stop: threading.Event | None) -> tuple[Plan, dict[str, int]]:
         """Builds, and returns the engine and the data types in it, as `inspect` counts them."""
         result: Future[tuple[Plan, dict[str, int]] | None] = Future()
         cancelled = threading.Event()
@@ -218,7 +218,7 @@ class _Compiling:
         progress(STEPS, STEPS)
         return built
 
-    def _work(self, progress: Progress, cancelled: threading.Event) -> tuple[Plan, dict[str, int]] | None:
+    def _work(self, progress: ProgressCallback, cancelled: threading.Event) -> tuple[Plan, dict[str, int]] | None:
         if self.device:
             cuda.call("cudaSetDevice", self.device)  # holds for this thread, in which GPU 0 is current at first
         plan = compile_graph(self.library, self.onnx, self.settings, progress, cancelled)

@@ -18,7 +18,7 @@ from engines.regular_files import read_regular
 from engines.signature import INPUTS, Port, check_signature
 from engines.tensorrt.library import log_of
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Told how many steps of how many are done; called from other threads too, one at a time."""
 
 STEPS: Final = 100
@@ -64,7 +64,7 @@ class Plan:
 
 
 def compile_graph(
-    library: Any, onnx: Path, settings: Settings, progress: Progress, cancelled: threading.Event
+    library: Any, onnx: Path, settings: Settings, progress: ProgressCallback, cancelled: threading.Event
 ) -> Plan | None:
     """Compiles a graph.
 
@@ -218,7 +218,7 @@ def _checked(result: Any, log: Any, what: str) -> Any:
     return result
 
 
-def _new_monitor(library: Any, progress: Progress, cancelled: threading.Event) -> Any:
+def _new_monitor(library: Any, progress: ProgressCallback, cancelled: threading.Event) -> Any:
     """An `IProgressMonitor` for a build; TensorRT calls it from several threads."""
 
     class Monitor(library.IProgressMonitor):  # type: ignore[misc]

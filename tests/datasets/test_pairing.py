@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from apdraw_cli.datasets.pairing import split_of, with_both_splits
-from apdraw_cli.datasets.records import Record
+from apdraw_cli.datasets.records import PairRecord
 
 
 def test_a_small_set_has_portraits_of_both_splits() -> None:
     names = [name for name in map(str, range(100)) if split_of(name) == "train"]
-    records = [Record(name, f"{name}.jpg", split="train") for name in names[:9]]
-    records.append(Record("bad", "bad.jpg", split="train", left_out="no face"))
+    records = [PairRecord(name, f"{name}.jpg", split="train") for name in names[:9]]
+    records.append(PairRecord("bad", "bad.jpg", split="train", left_out="no face"))
     for some in (records, [replace(record, split="val") for record in records]):
         given = some[0].split
         found = with_both_splits(some)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apdraw_cli.conversion.formats.png import encode_picture
-from apdraw_cli.datasets.records import JOURNAL, UNFINISHED, Record, Records, write
+from apdraw_cli.datasets.records import JOURNAL, UNFINISHED, PairRecord, Records, write
 from engines.errors import DatasetError, UsageError
 from engines.landmarks_file import format_landmarks
 from engines.portrait import TEMPLATE
@@ -81,7 +81,7 @@ def test_whatever_a_data_set_holds(
                 for inner in FOLDERS
             }
             write(dataset, files)
-            record = Record("a", "a.jpg", split="train", fingerprint="f", written=True)
+            record = PairRecord("a", "a.jpg", split="train", fingerprint="f", written=True)
             records.add(record)
             records.finish([record])
         assert users(folder) == before

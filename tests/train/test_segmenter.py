@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engines.errors import DatasetError
 from engines.portrait import SIZE
 from train import segmenter
-from train.segmenter import SEEN_SIZE, Segmenter, SegmenterGraph, evaluate, export, load, person_iou
+from train.segmenter import SEEN_SIZE, SegmenterGraph, SegmenterNetwork, evaluate, export, load, person_iou
 
 LEFT_OUT = {"4": "round frame", "5": "no face"}
 
@@ -51,7 +51,7 @@ def test_the_graph_gives_probabilities_at_a_quarter_of_the_portrait() -> None:
     torch.manual_seed(0)
     photo = torch.randint(0, 256, (2, SEEN_SIZE, SEEN_SIZE, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        probabilities = SegmenterGraph(Segmenter()).eval()(photo)
+        probabilities = SegmenterGraph(SegmenterNetwork()).eval()(photo)
     assert probabilities.shape == (2, SIZE // 4, SIZE // 4, 3)
     torch.testing.assert_close(probabilities.sum(dim=3), torch.ones(2, SIZE // 4, SIZE // 4))
 
@@ -110,7 +110,7 @@ def test_labels_move_with_the_photo(dataset: Path) -> None:
 def test_the_written_file_computes_what_torch_does(dataset: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network = Segmenter().eval()
+    network = SegmenterNetwork().eval()
     export(network, tmp_path / "segmenter.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "segmenter.onnx", providers=["CPUExecutionProvider"])
     photos = np.stack(load(dataset, "train", SEEN_SIZE)[0][:3])
