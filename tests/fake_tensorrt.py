@@ -8,6 +8,7 @@ import enum
 import functools
 import importlib.machinery
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from engines.model_info import read_metadata, sha256
 from engines.portrait import SIZE
 from engines.synthetic import synthetic_portraits
 from engines.tensorrt.sidecar import Sidecar, this_platform, write_sidecar
-from engines.tensorrt.trial import PORTRAITS, write_reference
+from engines.tensorrt.trial import PORTRAITS, reference_path, write_reference
 
 
 class Severity(enum.Enum):
@@ -350,14 +351,19 @@ def write_engine(path: Path, onnx: Path, **changes: Any) -> Path:
         "options": {},
         "model": {"format": "apdraw-generator", "format_version": "1", **metadata},
     }
-    write_reference(path, _drawn(onnx.read_bytes()))
+    reference_path(path).write_bytes(_reference(onnx.read_bytes()))
     write_sidecar(path, Sidecar(**{**values, **changes}))
     return path
 
 
 @functools.cache
-def _drawn(onnx: bytes) -> np.ndarray:
+def _reference(onnx: bytes) -> bytes:
+    """What a build leaves beside an engine of this graph."""
     try:
-        return onnxruntime.InferenceSession(onnx).run(None, synthetic_portraits(PORTRAITS).inputs())[0]
+        drawings = onnxruntime.InferenceSession(onnx).run(None, synthetic_portraits(PORTRAITS).inputs())[0]
     except Exception:  # of a graph that is no generator
-        return np.zeros((PORTRAITS, SIZE, SIZE), np.uint8)
+        drawings = np.zeros((PORTRAITS, SIZE, SIZE), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Path(folder) / "any.engine"
+        write_reference(engine, drawings)
+        return reference_path(engine).read_bytes()
