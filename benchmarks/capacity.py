@@ -68,7 +68,7 @@ def capacity(costs: Costs, cores: int, workers: int, gpus: float | None = None, 
     Args:
         costs: of a photo.
         cores: of the processor, all at one speed.
-        workers: processes that prepare photos.
+        workers: processes that prepare photos and encode drawings.
         gpus: portraits a second of all GPUs together; None where the CPU draws.
         processes: that draw a shard each.
     """

@@ -259,11 +259,15 @@ class RunOptions:
         panel="Drawing",
     )
     workers: int | None = option(
-        None, "Processes that prepare photos. 0: none.", min=0, shown="what suits the machine", panel="Drawing"
+        None,
+        "Processes that prepare photos and encode drawings. 0: none.",
+        min=0,
+        shown="what suits the machine",
+        panel="Drawing",
     )
     time_limit: float = option(
         120.0,
-        "Give a photo up that takes longer to read, twice. 0: never. Without workers, no photo is given up.",
+        "Give a photo up that takes longer to read or encode, twice. 0: never. Without workers, no photo is given up.",
         metavar="SECONDS",
         min=0,
         panel="Drawing",

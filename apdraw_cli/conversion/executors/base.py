@@ -20,7 +20,7 @@ class EngineReady:
 
     Attributes:
         engine: what draws.
-        workers: number of processes that prepare photos; 0 if this process does.
+        workers: number of processes that prepare photos and encode drawings; 0 if this process does.
     """
 
     engine: "Engine"
