@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYTHONWARNINGS", "error")
 
 import gc
+import importlib.util
 import json
 import math
 import shutil
@@ -16,7 +17,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -62,6 +63,26 @@ def interruptible() -> None:
     """A background job of a shell ignores Ctrl-C, and so would every process that the tests start from one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_onnxruntime() -> Iterator[None]:
+    """Its threads spin while they wait for each other, which takes half of the time where the cores are busy."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        yield
+        return
+    from onnxruntime import InferenceSession, SessionOptions
+
+    opened = InferenceSession.__init__
+
+    def open_with_one(self: InferenceSession, model: Any, sess_options: Any = None, *more: Any, **options: Any) -> None:
+        sess_options = sess_options or SessionOptions()
+        sess_options.intra_op_num_threads = sess_options.intra_op_num_threads or 1
+        opened(self, model, sess_options, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InferenceSession, "__init__", open_with_one)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ def export_small(
     Raises:
         ModelError: the exporter gave nothing.
     """
-    with quiet_exporter():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             network.eval(),
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),

@@ -159,12 +159,12 @@ def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> Non
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = synthetic_portraits(3).inputs()
+    with torch.inference_mode():
+        wanted = graph(*(torch.from_numpy(array) for array in inputs.values())).numpy()
     for count in (1, 3):
-        inputs = synthetic_portraits(count).inputs()
-        found: Image = session.run([OUTPUT.name], inputs)[0]
-        with torch.inference_mode():
-            wanted = graph(*(torch.from_numpy(array) for array in inputs.values())).numpy()
-        difference = int(np.abs(found.astype(np.int16) - wanted).max())
+        found: Image = session.run([OUTPUT.name], {name: array[:count] for name, array in inputs.items()})[0]
+        difference = int(np.abs(found.astype(np.int16) - wanted[:count]).max())
         if difference > tolerance:
             raise ModelError(
                 f"nothing was written: ONNX Runtime's drawings of {count} differ from torch's by up to "
@@ -182,7 +182,7 @@ def _traced(graph: DrawingGraph) -> Any:
     import onnxscript.optimizer
 
     portraits = synthetic_portraits(TRACED_BATCH).inputs()
-    with quiet_exporter():
+    with quiet_exporter(), torch.no_grad():  # which takes a tenth of the time off
         try:
             program = torch.onnx.export(
                 settled(graph),
