@@ -242,7 +242,10 @@ def bucket(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 def test_the_commands_on_models_run(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, generators: Generators
 ) -> None:
-    """One after the other, on two photos, on which networks two channels wide are trained for a step."""
+    """One after the other, on two photos, on which networks two channels wide are trained for a step.
+
+    What was drawn or written by the very same line before is not made again.
+    """
     folder = terminal.folder
     for name in ("photos", "few", "drawings"):
         (folder / name).mkdir()
@@ -258,10 +261,13 @@ def test_the_commands_on_models_run(
     generators.patch(monkeypatch)
     monkeypatch.setattr(int8, "LARGEST_SHARE", 1.0)  # drawings of fresh weights hang on every bit
     torch.set_num_threads(1)
-    threads = cv2.getNumThreads()
+    threads, done = cv2.getNumThreads(), set[str]()
     with joblib.parallel_config(backend="threading"):  # processes, in tests/train/test_redraw.py, take long to start
         for name in RUN_TOGETHER:
             for line in lines_of(ROOT / "docs" / name):
+                if line in done:
+                    continue
+                done.add(line)
                 if run := re.match(r"apdraw train (?!.*--resume).*--output (\w+)", line):
                     shutil.rmtree(folder / run[1], ignore_errors=True)  # of another way that the page tells
                 terminal.run(line)

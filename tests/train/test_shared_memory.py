@@ -77,7 +77,8 @@ def test_what_ends_training_is_one_line(error: Exception, told: str) -> None:
         raise error
 
 
-def test_a_stuck_process_that_reads_is_told() -> None:
+def test_a_stuck_process_that_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # until it is ended
     with pytest.raises(TrainingError, match="is stuck"), told_in_one_line(4, 1):
         next(iter(torch.utils.data.DataLoader(Stuck(), num_workers=1, timeout=1)))
 

@@ -37,7 +37,8 @@ class Discriminators(nn.Module):
             Logits for each 70 x 70 patch, over 0 for an artist's: `whole` [B, 1, 62, 62], and by the names of
             `LocalParts` [B, 1, h / 8 - 2, w / 8 - 2] where there are local discriminators.
         """
-        pair = torch.cat((photo, drawing), dim=1)
+        # In the order that convolutions want; else each of them would make a copy, and another for its gradient.
+        pair = torch.cat((photo, drawing), dim=1).contiguous(memory_format=torch.channels_last)
         logits = {"whole": self.whole(pair)}
         if self.parts:
             logits |= {name: self.parts[name](part) for name, part in regions.parts(pair)._asdict().items()}
