@@ -25,6 +25,7 @@ from conversion_fakes import (
 )
 from PIL import Image as Pillow
 from PIL import ImageOps
+from typer.testing import CliRunner
 
 from apdraw_cli import __version__, app
 from apdraw_cli.cli.convert import show
@@ -342,6 +343,12 @@ def apdraw(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def told_here(*arguments: str | Path) -> tuple[int, str]:
+    """The exit code and output of a command that is run in this process."""
+    result = CliRunner().invoke(app.app, [*map(str, arguments)], prog_name="apdraw")
+    return result.exit_code, result.stdout
+
+
 @needs_segmenter
 def test_a_folder_of_good_and_broken_photos(tmp_path: Path, brightness_model: Path) -> None:
     folder = tmp_path / "photos"
@@ -369,9 +376,9 @@ def test_a_folder_of_good_and_broken_photos(tmp_path: Path, brightness_model: Pa
     (folder / "closed.png").chmod(0)
     closed = not os.access(folder / "closed.png", os.R_OK)  # the superuser reads everything
 
-    result = apdraw("convert", folder, "--faces", "all", "--model", brightness_model, "--json", "--workers", "1")
-    summary = json.loads(result.stdout)
-    assert result.returncode == summary["exit_code"] == 1
+    code, told = told_here("convert", folder, "--faces", "all", "--model", brightness_model, "--json", "--workers", "1")
+    summary = json.loads(told)
+    assert code == summary["exit_code"] == 1
     assert {failure["source"]: failure["code"] for failure in summary["failures"]} == {
         "cut.jpg": "truncated",
         "dot.png": "no_face",
@@ -391,7 +398,7 @@ def test_a_folder_of_good_and_broken_photos(tmp_path: Path, brightness_model: Pa
     assert upright.shape == (SIZE, SIZE)
     assert np.abs(upright - turned).mean() < 8
 
-    again = json.loads(apdraw("convert", folder, "--faces", "all", "--model", brightness_model, "--json").stdout)
+    again = json.loads(told_here("convert", folder, "--faces", "all", "--model", brightness_model, "--json")[1])
     assert again["skipped"] == summary["done"]
     assert (again["done"], again["engine"]) == (0, None)
     assert again["seconds"] < summary["seconds"] / 4
@@ -403,9 +410,9 @@ def test_aligned_portraits_with_landmarks_beside_them(tmp_path: Path, brightness
     Pillow.new("RGB", (SIZE, SIZE), "grey").save(tmp_path / "photos" / "p.png")
     Pillow.new("RGB", (SIZE, SIZE + 1), "grey").save(tmp_path / "photos" / "q.png")
     (tmp_path / "photos" / "p.txt").write_text("201 247\n311 247\n256 312\n207 371\n305 371\n")
-    result = apdraw("convert", tmp_path / "photos", "--aligned", "--model", brightness_model, "--json")
-    summary = json.loads(result.stdout)
-    assert (summary["done"], result.returncode) == (1, 1)
+    code, told = told_here("convert", tmp_path / "photos", "--aligned", "--model", brightness_model, "--json")
+    summary = json.loads(told)
+    assert (summary["done"], code) == (1, 1)
     assert [failure["code"] for failure in summary["failures"]] == ["not_aligned"]
     (line,) = [line for line in manifest_lines(tmp_path / "photos-drawings") if line["status"] == "done"]
     assert line["faces"][0]["landmarks"][0] == [201, 247]
@@ -430,10 +437,9 @@ def through(*arguments: str, given: bytes = b"", folder: Path | None = None) -> 
 
 
 @needs_segmenter
-@needs_model
-def test_a_picture_goes_through_a_pipe(tmp_path: Path) -> None:
+def test_a_picture_goes_through_a_pipe(tmp_path: Path, brightness_model: Path) -> None:
     photo = (SAMPLES / "grace_hopper.jpg").read_bytes()
-    piped = through("-", "-o", "-", "--size", "300", given=photo, folder=tmp_path)
+    piped = through("-", "-o", "-", "--size", "300", "--model", str(brightness_model), given=photo, folder=tmp_path)
     assert (piped.returncode, piped.stderr) == (0, b"")
     with Pillow.open(io.BytesIO(piped.stdout)) as drawing:
         assert (drawing.format, drawing.size) == ("PNG", (300, 300))
@@ -464,13 +470,16 @@ def test_a_picture_of_a_pipe_becomes_a_file(
     assert here("- -o mine.jpg", photo, tmp_path, monkeypatch) == 1
 
 
-def test_a_pipe_without_a_face_fails_in_a_line(tmp_path: Path) -> None:
+def test_a_pipe_without_a_face_fails_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     white = io.BytesIO()
     Pillow.new("RGB", (64, 64), "white").save(white, "PNG")
-    failed = through("-", "-o", "-", given=white.getvalue(), folder=tmp_path)
-    assert (failed.returncode, failed.stdout) == (1, b"")
-    assert failed.stderr.startswith(b"apdraw: error: no face")
-    assert failed.stderr.count(b"\n") == 1
+    assert here("- -o -", white.getvalue(), tmp_path, monkeypatch) == 1
+    printed = capsysbinary.readouterr()
+    assert printed.out == b""
+    assert printed.err.startswith(b"apdraw: error: no face")
+    assert printed.err.count(b"\n") == 1
 
 
 @pytest.mark.parametrize(
