@@ -280,14 +280,3 @@ def test_doctor_names_every_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     for engine in ENGINES:
         assert engine in result.stdout
     assert f"apdraw {apdraw_cli.__version__}" in result.stdout
-
-
-def test_doctor_as_json() -> None:
-    """Everything is tried: no part has a stand-in."""
-    result = doctor("--json")
-    diagnosis = json.loads(result.stdout)
-    assert diagnosis["version"] == apdraw_cli.__version__
-    assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
-    assert all({"name", "version", "state", "remedy", "optional"} == row.keys() for row in diagnosis["parts"])
-    assert result.exit_code == (0 if diagnosis["trouble"] is None else 3)
-    assert diagnosis["trouble"] is not None or diagnosis["sample"]["state"].startswith("drawn on ")

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_fakes import make_dataset
 
+import apdraw_cli
 from engines import offline
+from engines.select import ENGINES
 from train.model_file import save_generator
 from train.networks import Generator, GeneratorConfig
 
@@ -66,7 +69,7 @@ def environment(folder: Path, home: Path, looked_up: Path) -> dict[str, str]:
 TINY_RUN = ("--width", "2", "--set", "discriminator-width=2", "--batch-size", "1", "--steps", "1", "--device", "cpu")
 
 COMMANDS = {
-    "doctor": ("doctor",),  # which imports all there is, and draws in OpenVINO
+    "doctor": ("doctor", "--json"),  # which imports all there is, and draws in OpenVINO
     "convert": ("convert", "photos", "-o", "{out}", "--workers", "1", "--engine", "onnxruntime"),
     "prepare": ("prepare", "photos", "{out}", "--drawings", "drawings", "--workers", "1"),
     "train": ("train", "dataset", "--stage", "pretrain", "-o", "{out}", "--set", "workers=1", *TINY_RUN),
@@ -85,35 +88,38 @@ LIBRARIES = (
 """Instead of an export and an import, which take long: what libraries send home they send when they are loaded."""
 
 RUN = """
-    import importlib, json, sys, time
+    import contextlib, importlib, io, json, sys, time
     from apdraw_cli.__main__ import main
 
     commands, libraries = map(json.loads, sys.argv[1:])
-    codes = {}
+    found = {}
     for name, arguments in commands.items():
         sys.argv = ["apdraw", *arguments]
-        try:
-            codes[name] = main()
-        except SystemExit as ended:
-            codes[name] = ended.code
-        sys.stderr.write(f"{name} ended with {codes[name]}\\n")
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            try:
+                code = main()
+            except SystemExit as ended:
+                code = ended.code
+        found[name] = code, told.getvalue()
+        sys.stderr.write(f"{name} ended with {code}\\n")
     for library in libraries:
         importlib.import_module(library)
     time.sleep(2)
-    print(json.dumps(codes))
+    print(json.dumps(found))
 """
 """Runs commands in one process, where what they import together is imported once."""
 
 
-def test_no_command_looks_anything_up_or_leaves_a_file_at_home(
-    folder: Path, tmp_path: Path, brightness_model: Path
-) -> None:
+@pytest.fixture(scope="module")
+def ran(folder: Path, tmp_path_factory: pytest.TempPathFactory, brightness_model: Path) -> dict[str, Any]:
+    """Exit codes and outputs of all commands, what is in the home folder then, and what was looked up."""
+    scratch = tmp_path_factory.mktemp("ran")
     commands = {
-        name: [argument.format(out=tmp_path / f"out-{name}", onnx=brightness_model) for argument in arguments]
+        name: [argument.format(out=scratch / f"out-{name}", onnx=brightness_model) for argument in arguments]
         for name, arguments in COMMANDS.items()
         if name != "build-engine" or importlib.util.find_spec("tensorrt_rtx") is not None
     }
-    home, looked_up = tmp_path / "home", tmp_path / "looked_up"
+    home, looked_up = scratch / "home", scratch / "looked_up"
     home.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(RUN), json.dumps(commands), json.dumps(LIBRARIES)],
@@ -124,9 +130,28 @@ def test_no_command_looks_anything_up_or_leaves_a_file_at_home(
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(commands, 0), done.stderr
-    assert [*home.rglob("*")] == []
-    assert not looked_up.exists(), looked_up.read_text()
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {name: code for name, (code, _) in found.items()} == dict.fromkeys(commands, 0), done.stderr
+    return {
+        "told": {name: text for name, (_, text) in found.items()},
+        "left": [*home.rglob("*")],
+        "looked up": looked_up.read_text() if looked_up.exists() else "",
+    }
+
+
+def test_no_command_looks_anything_up_or_leaves_a_file_at_home(ran: dict[str, Any]) -> None:
+    assert ran["left"] == []
+    assert ran["looked up"] == ""
+
+
+def test_doctor_tells_of_this_machine(ran: dict[str, Any]) -> None:
+    """Everything is tried: no part has a stand-in."""
+    diagnosis = json.loads(ran["told"]["doctor"])
+    assert diagnosis["version"] == apdraw_cli.__version__
+    assert [row["name"] for row in diagnosis["engines"]] == list(ENGINES)
+    assert all({"name", "version", "state", "remedy", "optional"} == row.keys() for row in diagnosis["parts"])
+    assert diagnosis["trouble"] is None  # for its exit code was 0
+    assert diagnosis["sample"]["state"].startswith("drawn on ")
 
 
 ASK = """
