@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,28 +250,42 @@ def started_together(script: str, dataset: str, out: str) -> None:
     subprocess.run([sys.executable, script, dataset, out, "2", "1"], check=True, capture_output=True)
 
 
-def started_on_two_machines(script: str, dataset: str, out: str) -> None:
+def started_by_torchrun(script: str, dataset: str, out: str) -> None:
     """A torchrun for each of two machines, which are both this one."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    first = ["--master-addr", "127.0.0.1", "--master-port", free_port()]
+    run_side_by_side([[*launcher, "--node-rank", rank, *first, script, dataset, out, "1", "1"] for rank in "01"])
+
+
+def started_on_two_machines(script: str, dataset: str, out: str) -> None:
+    """The same without torchrun itself, which takes long to start: with the variables that it sets."""
+    world = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2"}
+    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "none"}
+    run_side_by_side(
+        [[sys.executable, script, dataset, out, "1", "1"]] * 2,
+        [{**world, "RANK": rank, "GROUP_RANK": rank} for rank in "01"],
+    )
+
+
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    first = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
-    machines = [
-        subprocess.Popen(
-            [*launcher, "--node-rank", rank, *first, script, dataset, out, "1", "1"],
-            stderr=subprocess.PIPE,
-        )
-        for rank in "01"
+        return str(free.getsockname()[1])
+
+
+def run_side_by_side(commands: list[list[str]], variables: Sequence[dict[str, str]] = ({}, {})) -> None:
+    processes = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | more)
+        for command, more in zip(commands, variables, strict=True)
     ]
     try:
-        for machine in machines:
-            errors = machine.communicate(timeout=300)[1]
-            assert machine.returncode == 0, errors.decode()
+        for process in processes:
+            errors = process.communicate(timeout=300)[1]
+            assert process.returncode == 0, errors.decode()
     finally:
-        for machine in machines:
-            with machine:  # which closes its pipe
-                machine.kill()
+        for process in processes:
+            with process:  # which closes its pipe
+                process.kill()
 
 
 DDP_SCRIPT = str(Path(__file__).with_name("ddp_gradients.py"))
@@ -285,7 +299,11 @@ def gradients_of_one(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactor
     return dict(torch.load(out, weights_only=True))
 
 
-@pytest.mark.parametrize("start", [started_together, started_on_two_machines], ids=lambda start: start.__name__)
+@pytest.mark.parametrize(
+    "start",
+    [started_together, started_on_two_machines, pytest.param(started_by_torchrun, marks=pytest.mark.slow)],
+    ids=lambda start: start.__name__,
+)
 def test_two_processes_have_the_gradients_of_one(
     tiny_dataset: Path,
     gradients_of_one: dict[str, torch.Tensor],
