@@ -12,7 +12,9 @@ import torch
 from generators import Inputs, make_inputs
 from torch import Tensor
 
+from engines.portrait import SIZE
 from train.networks import Generator
+from train.npr.face_parsing import FACE, PERSON
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,3 +57,13 @@ def golden(shared: Path) -> Golden:
         pictures[:, :1, :, 512:],  # a grey drawing: its three channels are alike
         {name: torch.from_numpy(outputs[name]) for name in outputs.files},
     )
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    """Of a portrait: background, person and face."""
+    labels = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.ellipse(labels, (256, 560), (230, 150), 0, 0, 360, PERSON, -1)
+    cv2.ellipse(labels, (256, 280), (150, 200), 0, 0, 360, PERSON, -1)
+    cv2.ellipse(labels, (256, 300), (120, 150), 0, 0, 360, FACE, -1)
+    return labels
