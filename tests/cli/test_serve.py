@@ -57,7 +57,7 @@ def test_it_draws_until_it_is_asked_to_end(name: str, program: tuple[str, ...]) 
 def test_a_port_that_is_taken_is_told_of_in_a_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = begin("--port", str(port))
+        process = begin("--port", str(port), program=FAKE)
         _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert err.count("\n") == 1

@@ -147,7 +147,7 @@ def test_twenty_kills_of_the_whole_group_at_random(photos: Path, tmp_path: Path)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_a_worker_lost_at_random_costs_no_photo(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
-    process = begin(photos, out, seconds=0.2)
+    process = begin(photos, out, seconds=0.1, TIME_LIMIT="2")
     wait_for_lines(out, 4)
     for worker in workers_of(process):
         os.kill(worker, number)
