@@ -186,10 +186,10 @@ def test_training_repeats_itself(
     portrait: npt.NDArray[np.uint8], meshes: Meshes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = Data([portrait] * 2, meshes[:2])
-    trained = train(data, steps=2, batch_size=4, seed=0, log_every=2)
+    trained = train(data, steps=2, batch_size=2, seed=0, log_every=2)
     line = json.loads(capsys.readouterr().out)
     assert (line["step"], np.isfinite(line["face"])) == (2, True)
-    again = train(data, steps=2, batch_size=4, seed=0)
+    again = train(data, steps=2, batch_size=2, seed=0)
     assert np.array_equal(predict(trained, portrait)[0], predict(again, portrait)[0])
     errors = evaluate(trained, data)
     assert set(errors) == {"portraits", "all", "irises", "lids", "brows", "nose", "lips", "oval"}

@@ -204,8 +204,9 @@ def test_a_generator_that_overflows_is_not_exported_in_half(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_precisions_that_the_model_file_tells_are_kept(tmp_path, monkeypatch, half_graph):
+def test_precisions_that_the_model_file_tells_are_kept(tmp_path, monkeypatch, generators, half_graph):
     generator, _, _ = half_graph
+    generators.patch(monkeypatch)
     monkeypatch.setattr(export_module, "_traced", lambda graph: onnx.load(half_graph[1]))
     path = tmp_path / "model.onnx"
     export_onnx(generator, path, ABOUT | {"precisions": "bf16"}, precision="fp16")
