@@ -15,7 +15,7 @@ PACKAGES = ("apdraw_cli", "train", "engines")
 ON_USE = """
     cloudpickle contourpy cuda distributed fsspec joblib lightning_fabric onnx onnxruntime onnxscript openvino
     pillow_heif pydyf retinaface rich s3fs safetensors starlette tensorboard tensorrt tensorrt_rtx torch
-    torch_fidelity torchvision tqdm uvicorn
+    torch_fidelity torchmetrics torchvision tqdm uvicorn
 """
 """Libraries that are slow to import, or may be missing: `apdraw_cli` and `engines` import them where they use them."""
 

@@ -11,7 +11,7 @@ from apdraw_cli.commands.convert import generator_engine
 from apdraw_cli.commands.drawings_elsewhere import folder_drawer
 from apdraw_cli.commands.options import EvaluateOptions
 from engines.atomic_files import replacing
-from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError
+from engines.errors import ExitCode, FeaturesError, UnfitError, UsageError, first_line
 from engines.installed import pip_install
 
 if TYPE_CHECKING:
@@ -81,11 +81,18 @@ def evaluate(options: EvaluateOptions, progress: Callable[[int, int], None]) -> 
         UnfitError: a package is missing, the model cannot be used, or FID was asked for and cannot be had.
     """
     try:
+        import torchmetrics  # noqa: F401
+
         from train.data.pairs import PortraitPairs
         from train.evaluation.evaluate import FID_SAMPLES, PAPER_FID, sheet_of
         from train.evaluation.evaluate import evaluate as run
     except ImportError as error:
         raise UnfitError(f"evaluating needs {error.name}; install it with: {pip_install('train')}") from error
+    except RuntimeError as error:  # torchmetrics loads torchvision where there is one
+        raise UnfitError(
+            f"torchmetrics cannot be loaded ({first_line(error)}); "
+            "if there is a torchvision made for another torch, remove it or install both anew"
+        ) from error
     pairs = PortraitPairs(options.dataset, options.measure.split)
     engine = None if options.model.is_dir() else generator_engine(options.engine, options.model)
     draw = folder_drawer(options.model, pairs.names) if engine is None else _engine_drawer(engine)

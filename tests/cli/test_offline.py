@@ -83,7 +83,7 @@ COMMANDS = {
 
 LIBRARIES = (
     *("train.export.to_onnx", "train.export.int8", "train.author_weights", "onnxscript.optimizer"),
-    *("onnxruntime.quantization", "openvino", "torch.utils.tensorboard"),
+    *("onnxruntime.quantization", "openvino", "torch.utils.tensorboard", "torchmetrics"),
 )
 """Instead of an export and an import, which take long: what libraries send home they send when they are loaded."""
 
