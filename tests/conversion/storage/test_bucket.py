@@ -390,7 +390,7 @@ def test_a_server_that_throttles_is_asked_again(desk: Desk, server: str) -> None
     pause = ExponentialBackoff.delay_amount
     with Proxy(server, seconds=0.01, throttled=3) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        patch.setattr(ExponentialBackoff, "delay_amount", lambda *context: pause(*context) / 10)
+        patch.setattr(ExponentialBackoff, "delay_amount", lambda *context: pause(*context) / 100)
         fresh()
         began = time.monotonic()
         result = desk.convert(FakeEngine(), sources=(f"s3://{name}/photos",), output=f"s3://{name}/drawn")
