@@ -5,7 +5,8 @@
 Photos go the whole way of `apdraw convert`, from worker processes to files, but the engine only copies a batch and
 hands out drawings that were made before. With PHOTOs they are prepared for real, which shows what the cores can feed.
 Without, workers hand out a portrait that was made before, as many more cores would, and what shows is the process that
-all photos pass through. The first fifth of the photos, while workers start, is not counted.
+all photos pass through. The first fifth of the photos, while workers start, and the last, while they end, are not
+counted.
 """
 
 import argparse
@@ -132,10 +133,10 @@ def _drawing() -> Image:
 
 
 class _Watch(Silent):
-    """Notes clock and processor time when a fifth of the photos is through, and when all are."""
+    """Notes clock and processor time when a fifth of the photos is through, and when a fifth is left."""
 
     def __init__(self, count: int) -> None:
-        self._first, self._last = max(1, count // 5), count
+        self._first, self._last = max(1, count // 5), count - count // 5
         self._settled = 0
         self.marks: list[tuple[int, float, float, float]] = []
 

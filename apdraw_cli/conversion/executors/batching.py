@@ -61,11 +61,10 @@ class DrawingThreads(Generic[Step]):
         self._deliver = deliver
         self._failed = failed
         self._stopped = stopped
-        self._finished = threading.Event()
         self._lock = threading.Lock()
         # One batch for each thread is ready while it draws another.
         room = max(1, engine.batch_size) * max(1, engine.concurrency) * 2
-        self._waiting: queue.Queue[tuple[PendingPhoto[Step], int]] = queue.Queue(room)
+        self._waiting: queue.Queue[tuple[PendingPhoto[Step], int] | None] = queue.Queue(room)
         self._threads = [
             threading.Thread(target=self._run, name=f"draw-{number}", daemon=True)
             for number in range(max(1, engine.concurrency))
@@ -76,39 +75,46 @@ class DrawingThreads(Generic[Step]):
     def put(self, photo: PendingPhoto[Step]) -> None:
         """Hands in a photo; waits while enough portraits are waiting."""
         for index in range(len(photo.drawings)):
-            while not self._stopped():
-                try:
-                    self._waiting.put((photo, index), timeout=POLL_SECONDS)
-                    break
-                except queue.Full:
-                    continue
+            self._hand_in((photo, index))
 
     def finish(self) -> None:
         """Waits until everything handed in is drawn, or the threads were stopped."""
-        self._finished.set()
+        for _ in self._threads:
+            self._hand_in(None)
         for thread in self._threads:
             thread.join()
 
+    def _hand_in(self, portrait: tuple[PendingPhoto[Step], int] | None) -> None:
+        """Puts a portrait into the queue, or an end for one thread."""
+        while not self._stopped():
+            try:
+                self._waiting.put(portrait, timeout=POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
     def _run(self) -> None:
+        ended = False
         try:
-            while not self._stopped():
-                batch = self._next_batch()
+            while not ended and not self._stopped():
+                batch, ended = self._next_batch()
                 if batch:
                     self._draw(batch)
-                elif self._finished.is_set() and self._waiting.empty():
-                    return
         except Exception as error:
             self._failed(error)
 
-    def _next_batch(self) -> list[tuple[PendingPhoto[Step], int]]:
-        """Up to a batch of portraits; fewer, or none, if they are slow to come."""
+    def _next_batch(self) -> tuple[list[tuple[PendingPhoto[Step], int]], bool]:
+        """Up to a batch of portraits; fewer, or none, if they are slow to come. And whether it is the last."""
         batch: list[tuple[PendingPhoto[Step], int]] = []
         while len(batch) < self._engine.batch_size:
             try:
-                batch.append(self._waiting.get(timeout=FILL_SECONDS))
+                portrait = self._waiting.get(timeout=FILL_SECONDS)
             except queue.Empty:
                 break
-        return batch
+            if portrait is None:
+                return batch, True
+            batch.append(portrait)
+        return batch, False
 
     def _draw(self, batch: list[tuple[PendingPhoto[Step], int]]) -> None:
         start = time.perf_counter()
