@@ -267,7 +267,7 @@ class RunOptions:
     )
     time_limit: float = option(
         120.0,
-        "Give a photo up that takes longer to read or encode, twice. 0: never. Without workers, no photo is given up.",
+        "Give up a photo that twice takes longer than this to read or encode. 0: never, as without workers.",
         metavar="SECONDS",
         min=0,
         panel="Drawing",

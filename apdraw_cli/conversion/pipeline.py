@@ -175,7 +175,7 @@ def draw_prepared(prepared: Prepared, engine: Engine) -> list[Image]:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPhoto:
     """A photo after the second station.
 
     Attributes:
@@ -206,13 +206,13 @@ class Pages:
     seconds: Seconds
 
 
-def encode_pages(drawn: Drawn, recipe: Recipe) -> Pages | Outcome:
+def encode_pages(drawn: DrawnPhoto, recipe: Recipe) -> Pages | Outcome:
     """The third station: from drawings to the content of files."""
     return _encode(drawn.step, dict(drawn.seconds), drawn, recipe)
 
 
 @station
-def _encode(step: Step, seconds: Seconds, drawn: Drawn, recipe: Recipe) -> Pages:
+def _encode(step: Step, seconds: Seconds, drawn: DrawnPhoto, recipe: Recipe) -> Pages:
     file_format = FORMATS[recipe.format]
     pages = render(drawn.drawings, drawn.prepared, recipe)
     with timed(seconds, "encode"):
@@ -229,13 +229,13 @@ def _encode(step: Step, seconds: Seconds, drawn: Drawn, recipe: Recipe) -> Pages
     return Pages(files, seconds)
 
 
-def write_pages(drawn: Drawn, pages: Pages, output: Storage) -> Outcome:
+def write_pages(drawn: DrawnPhoto, pages: Pages, output: Storage) -> Outcome:
     """The last station: from the content of files to files in the output folder."""
     return _write(drawn.step, pages.seconds, drawn, pages, output)
 
 
 @station
-def _write(step: Step, seconds: Seconds, drawn: Drawn, pages: Pages, output: Storage) -> Outcome:
+def _write(step: Step, seconds: Seconds, drawn: DrawnPhoto, pages: Pages, output: Storage) -> Outcome:
     with timed(seconds, "write"):
         write_files(output, pages.files)
         remove_files(output, [old for old in step.replaced if old not in pages.files])
@@ -264,6 +264,6 @@ def convert_photo(step: Step, reader: PhotoReader, engine: Engine, output: Stora
         return prepared
     with timed(seconds, "draw"):
         drawings = draw_prepared(prepared, engine)
-    drawn = Drawn(step, prepared, drawings, engine.name, seconds)
+    drawn = DrawnPhoto(step, prepared, drawings, engine.name, seconds)
     pages = encode_pages(drawn, reader.recipe)
     return pages if isinstance(pages, Outcome) else write_pages(drawn, pages, output)

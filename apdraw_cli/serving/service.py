@@ -128,7 +128,7 @@ class DrawingService:
         reader = PhotoReader(open_extractor, recipe)
         number = suitable_workers(self.engine.device) if workers is None else workers
         self._crew: Crew[_Task, Prepared | PhotoError] = Crew(
-            Order(_Reading(reader), reader.check, quiet=True), max(1, number), time_limit or float("inf")
+            Order(_Reading(reader), reader.check, quiet=True), max(1, number), time_limit or float("inf"), sent=1
         )
         self._threads: DrawingThreads[int] = DrawingThreads(self.engine, self._deliver, self._fail, self._ended.is_set)
         self._collector = threading.Thread(target=self._collect, name="collect", daemon=True)

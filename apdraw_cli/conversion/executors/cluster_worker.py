@@ -46,8 +46,9 @@ class Order:
         engine: what draws.
         open_engine: opens it.
         open_extractor: opens the face extractor.
-        workers: processes that prepare photos, beside each worker of the cluster; None for what suits its machine.
-        time_limit: seconds that one of these may take to read a photo.
+        workers: processes that prepare photos and encode pages, beside each worker of the cluster; None for what suits
+            its machine.
+        time_limit: seconds that one of these may take for either.
     """
 
     version: str

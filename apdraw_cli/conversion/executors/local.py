@@ -2,19 +2,19 @@
 
     who                            takes                      and hands on, waiting while that is full
     -----------------------------  -------------------------  -------------------------------------------------------
-    feeding thread, 1              drawings, else steps       both, to workers: TASKS_PER_WORKER for each
-    worker processes, `workers`    a step: its photo's file   portraits, to the feeding thread
-                                   drawings of a photo        content of files, to the feeding thread
-    feeding thread                 portraits of a photo       portraits, to drawing threads: two batches for each
-                                   content of files           content of files, to writing threads: two for each
-    drawing threads,               a batch of portraits       drawings of a photo, to the feeding thread
+    feeding thread, 1              a step, or a drawn photo   it, to workers: TASKS_PER_WORKER for each
+    worker processes, `workers`    a step                     portraits of its photo, to the feeding thread
+                                   a drawn photo              its encoded pages, to the feeding thread
+    feeding thread                 portraits of a photo       them, to drawing threads: two batches for each
+                                   encoded pages              them, to writing threads: two photos for each
+    drawing threads,               a batch of portraits       a drawn photo, to the feeding thread; never waiting
       `engine.concurrency`
-    writing threads, WRITERS       content of files           the photo's outcome, to the caller: BACKLOG outcomes
+    writing threads, WRITERS       encoded pages              the photo's outcome, to the caller: BACKLOG outcomes
     caller of `outcomes`           outcomes
 
 Outcomes of photos without portraits, and of steps that the plan has settled, go from the feeding thread to the caller
-at once. Drawings go to workers before further steps, so that every queue is bounded, and memory does not grow with the
-number of photos, whatever is slowest.
+at once. No step is taken while drawn photos wait, so that memory does not grow with the number of photos, whatever is
+slowest. Without worker processes a thread prepares photos, and the writing threads encode, too.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.pipeline import Drawn, Pages, PhotoReader, encode_pages, failed, write_pages
+from apdraw_cli.conversion.pipeline import DrawnPhoto, Pages, PhotoReader, encode_pages, failed, write_pages
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.portraits import Extractor, Prepared
 from apdraw_cli.conversion.recipe import Recipe
@@ -57,7 +57,7 @@ BACKLOG: Final = 1000
 WAIT_SECONDS: Final = 0.5
 """How often the caller is told that nothing happens."""
 
-Task = Step | Drawn
+Task = Step | DrawnPhoto
 Result = Prepared | Pages | Outcome
 Pool = WorkerPool[Task, Result] | ThisProcess[Task, Result]
 Tell = Callable[[Event], None]
@@ -70,7 +70,7 @@ class _Work:
     reader: PhotoReader
 
     def __call__(self, task: Task) -> Result:
-        if isinstance(task, Drawn):
+        if isinstance(task, DrawnPhoto):
             return encode_pages(task, self.reader.recipe)
         return self.reader.read(task)
 
@@ -102,7 +102,7 @@ class LocalExecutor:
         open_engine: opens the engine; is called when there is a photo to draw. May raise EngineError.
         open_extractor: opens the face extractor, in the workers; can be pickled.
         workers: number of processes, 0 for none, None for what suits engine and machine.
-        time_limit: seconds that a worker may take to read a photo; 0 for any.
+        time_limit: seconds that a worker may take to prepare a photo, or to encode its pages; 0 for any.
         debug: let through what libraries print in workers, and print tracebacks of errors in this program.
     """
 
@@ -124,6 +124,7 @@ class LocalExecutor:
         self._time_limit = time_limit
         self._debug = debug
         self._engine: Engine | None = None
+        self._drawing: _Drawing | None = None
 
     def outcomes(self, steps: Iterator[Step | None], stopped: Callable[[], bool]) -> Iterator[Event]:
         """Draws photos; see `apdraw_cli.conversion.executors.base.Executor`.
@@ -167,7 +168,7 @@ class LocalExecutor:
         error: ApdrawError | None = None
         opened = contextlib.ExitStack()
         try:
-            to_draw = opened.enter_context(contextlib.closing(read_ahead(_unsettled(steps, halt, events.put))))
+            to_draw = opened.enter_context(contextlib.closing(read_ahead(self._unsettled(steps, halt, events.put))))
             first, more = _first(to_draw)
             if first:
                 self._draw(first, to_draw, halt, events.put, more=more)
@@ -182,8 +183,21 @@ class LocalExecutor:
                 machine_fault(failure) or f"an error in apdraw, please report it: {failure!r}; see --debug"
             )
         finally:
+            self._drawing = None
             opened.close()
             events.put(_End(error))
+
+    def _unsettled(self, steps: Iterator[Step | None], halt: _Halt, tell: Tell) -> Iterator[Step | None]:
+        """The steps that are to be drawn; tells what the others came to, and lets what is drawn go before them."""
+        for step in steps:
+            if halt():
+                return
+            if step is None or step.settled is None:
+                yield step
+                continue
+            tell(step.settled)
+            if self._drawing is not None and self._drawing.has_work:
+                yield None
 
     def _draw(self, first: list[Step], rest: Iterator[Step | None], halt: _Halt, tell: Tell, *, more: bool) -> None:
         with contextlib.ExitStack() as opened:
@@ -195,7 +209,8 @@ class LocalExecutor:
                 workers = suitable_workers(engine.device)
                 pool = self._start_pool(workers, halt, opened)
             tell(EngineReady(engine, workers))
-            _Drawing(engine, self._reader.recipe, self._output, pool, halt, tell).draw(chain(first, rest))
+            self._drawing = _Drawing(engine, self._reader.recipe, self._output, pool, halt, tell)
+            self._drawing.draw(chain(first, rest))
 
     def _expected_workers(self, *, few: bool) -> int:
         """The number of workers, as far as it can be told before the engine is open."""
@@ -243,13 +258,20 @@ class _Drawing:
         self._halt = halt
         self._tell = tell
         self._failure: Exception | None = None
+        self._disk_failed = False
+        self._workers_encode = isinstance(pool, WorkerPool)
         self._undrawn = 0
-        self._drawn: queue.SimpleQueue[Drawn] = queue.SimpleQueue()
-        self._at_workers: dict[int, Drawn] = {}
+        self._drawn: queue.SimpleQueue[DrawnPhoto] = queue.SimpleQueue()
+        self._at_workers: dict[int, DrawnPhoto] = {}
         writers = REMOTE_WRITERS if output.flat else WRITERS
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="write")
-        self._room = threading.BoundedSemaphore(2 * writers)
+        self._room = threading.BoundedSemaphore(max(2 * writers, engine.batch_size * engine.concurrency))
         self._threads = DrawingThreads(engine, self._hand_back, self._fail, halt)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to do that goes before further steps."""
+        return not self._drawn.empty() or (isinstance(self._pool, WorkerPool) and self._pool.has_result)
 
     def draw(self, steps: Iterator[Step | None]) -> None:
         """Returns when all photos have their outcome, or it was ended early; what is drawn by then is written.
@@ -259,7 +281,7 @@ class _Drawing:
         """
         try:
             for task, result in self._pool.results(self._tasks(steps)):
-                if isinstance(task, Drawn):
+                if isinstance(task, DrawnPhoto):
                     self._encoded(task, result)
                 else:
                     self._read(task, result)
@@ -276,7 +298,7 @@ class _Drawing:
     def _tasks(self, steps: Iterator[Step | None]) -> Iterator[Task | None]:
         """What workers are to do next: None while there is nothing, but will be."""
         ended = False
-        while not ended or self._undrawn:
+        while not ended or (self._undrawn and self._workers_encode):
             with contextlib.suppress(queue.Empty):
                 drawn = self._drawn.get_nowait()
                 self._undrawn -= 1
@@ -290,6 +312,8 @@ class _Drawing:
                 step = next(steps)
             except StopIteration:
                 ended = True
+                continue
+            if step is None and not self._drawn.empty():
                 continue
             self._undrawn += step is not None
             yield step
@@ -307,16 +331,19 @@ class _Drawing:
         """Takes a photo that is drawn, from a drawing thread."""
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         drawings = [drawing for drawing in photo.drawings if drawing is not None]
-        self._drawn.put(Drawn(photo.step, photo.prepared.without_photos(), drawings, self._engine.name, seconds))
-        self._pool.wake()
+        drawn = DrawnPhoto(photo.step, photo.prepared.without_photos(), drawings, self._engine.name, seconds)
+        if isinstance(self._pool, WorkerPool):
+            self._drawn.put(drawn)
+            self._pool.wake()
+        else:
+            self._hand_to_writer(drawn)
 
-    def _encoded(self, drawn: Drawn, result: Result | Loss) -> None:
+    def _encoded(self, drawn: DrawnPhoto, result: Result | Loss) -> None:
         """Takes what has become of a photo's drawings."""
         del self._at_workers[id(drawn)]
         match result:
             case Pages():
-                self._room.acquire()
-                self._writers.submit(self._write, drawn, result)
+                self._hand_to_writer(drawn, result)
             case Outcome():
                 self._tell(result)
             case Loss():
@@ -329,15 +356,21 @@ class _Drawing:
             while True:
                 rest.append(self._drawn.get_nowait())
         for drawn in rest:
-            self._room.acquire()
-            self._writers.submit(self._write, drawn)
+            self._hand_to_writer(drawn)
 
-    def _write(self, drawn: Drawn, pages: Pages | None = None) -> None:
-        """Runs in the writing threads."""
+    def _hand_to_writer(self, drawn: DrawnPhoto, pages: Pages | None = None) -> None:
+        self._room.acquire()
+        self._writers.submit(self._write, drawn, pages)
+
+    def _write(self, drawn: DrawnPhoto, pages: Pages | None = None) -> None:
+        """Runs in the writing threads; encodes what nobody has."""
         try:
+            if self._disk_failed:
+                return
             found = pages or encode_pages(drawn, self._recipe)
             outcome = found if isinstance(found, Outcome) else write_pages(drawn, found, self._output)
         except ApdrawError as error:
+            self._disk_failed = True
             self._fail(error)
         else:
             self._tell(outcome)
@@ -362,17 +395,6 @@ def _first(steps: Iterator[Step | None]) -> tuple[list[Step], bool]:
         else:
             time.sleep(POLL_SECONDS)
     return first, False
-
-
-def _unsettled(steps: Iterator[Step | None], halt: _Halt, tell: Tell) -> Iterator[Step | None]:
-    """The steps that are to be drawn; tells what the others came to."""
-    for step in steps:
-        if halt():
-            return
-        if step is None or step.settled is None:
-            yield step
-        else:
-            tell(step.settled)
 
 
 def _lost(step: Step, loss: Loss, verb: Literal["read", "encode"]) -> Outcome:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS
-from apdraw_cli.conversion.executors.shared_slots import Slots
+from apdraw_cli.conversion.executors.shared_slots import SLOTS, Slots
 from apdraw_cli.conversion.executors.worker import Order
 from apdraw_cli.conversion.executors.worker_process import END_SECONDS, WorkerProcess
 from engines.errors import ApdrawError, UnfitError
@@ -29,7 +29,7 @@ MOST_WORKERS: Final = 32
 TASKS_PER_WORKER: Final = 3
 """Tasks handed out for each worker, those that it works on included."""
 
-SENT_AHEAD: Final = 2
+SENT: Final = 2
 """Tasks sent to a worker, the one that it works on included, so that it need not wait for the next."""
 
 START_SECONDS: Final = 300.0
@@ -106,6 +106,12 @@ class WorkerPool(Generic[Task, Result]):
         if crew is not None:
             crew.close()
 
+    @property
+    def has_result(self) -> bool:
+        """Whether there is something that `results` would yield at once."""
+        crew = self._working
+        return crew is not None and crew.has_event
+
     def wake(self) -> None:
         """Lets `results` ask for tasks at once, where it waits since there was none; from any thread."""
         crew = self._working
@@ -173,6 +179,7 @@ class WorkerPool(Generic[Task, Result]):
                     crew.put(task)
                     continue
                 in_hand -= 1
+                late[:] = [each for each in late if each is not task]
                 if result is Loss.DIED:
                     suspects.append(task)
                     withdrawn = crew.withdraw()
@@ -213,11 +220,14 @@ class Crew(Generic[Task, Result]):
         order: what they are to do.
         workers: number of processes.
         limit: seconds that a task may take.
+        sent: tasks sent to each worker at once; all but the first wait there, whatever becomes of it.
     """
 
-    def __init__(self, order: Order, workers: int, limit: float) -> None:
+    def __init__(self, order: Order, workers: int, limit: float, sent: int = SENT) -> None:
         self._order = order
         self._limit = limit
+        self._sent = sent
+        self._idle = 0
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[tuple[Task, Result | Loss] | Exception | _Signal] = queue.SimpleQueue()
         self._ended = threading.Event()
@@ -225,7 +235,7 @@ class Crew(Generic[Task, Result]):
         self._workers: list[WorkerProcess] = []
         self._slots: Slots | None = None
         with contextlib.suppress(OSError):
-            self._slots = Slots()
+            self._slots = Slots(SLOTS + 2 * SENT * workers)
         self._alive = workers
         self._threads = [threading.Thread(target=self._serve, name="worker", daemon=True) for _ in range(workers)]
         self._threads.append(threading.Thread(target=self._watch, name="watchdog", daemon=True))
@@ -237,7 +247,7 @@ class Crew(Generic[Task, Result]):
         self._tasks.put(task)
 
     def withdraw(self) -> list[Task]:
-        """Takes back the tasks that no worker has begun."""
+        """Takes back the tasks that were sent to no worker."""
         tasks = []
         with contextlib.suppress(queue.Empty):
             while (task := self._tasks.get_nowait()) is not None:
@@ -266,6 +276,11 @@ class Crew(Generic[Task, Result]):
                 )
         return None if isinstance(event, _Signal) else event
 
+    @property
+    def has_event(self) -> bool:
+        """Whether `event` would not wait."""
+        return not self._events.empty()
+
     def wake(self) -> None:
         """Ends a wait for an event; from any thread."""
         self._events.put(_Signal.WAKE)
@@ -291,20 +306,24 @@ class Crew(Generic[Task, Result]):
         try:
             worker = self._start()
             while worker is not None:
-                while len(sent) < SENT_AHEAD and (task := self._next(wait=not sent)) is not None:
+                while len(sent) < self._sent and (task := self._next(wait=not sent)) is not None:
                     if not sent and worker.gone:
                         self._end(worker)
                         worker = self._start()
                         if worker is None:
                             self._tasks.put(task)
                             break
-                    worker.send(task, self._limit)
+                    try:
+                        worker.send(task, self._limit)
+                    except MemoryError:
+                        self._events.put((task, Loss.DIED))
+                        continue
                     sent.append(task)
                 if worker is None or not sent:
                     break
                 task = sent.popleft()
                 result = self._result(worker)
-                while sent and isinstance(result, Loss) and worker.gone:
+                while sent and worker.gone and (isinstance(result, Loss) or worker.overdue):
                     self._tasks.put(sent.popleft())  # it was not begun
                 self._events.put((task, result))
             self._events.put(_Signal.GONE)
@@ -315,13 +334,20 @@ class Crew(Generic[Task, Result]):
                 self._end(worker)
 
     def _next(self, *, wait: bool) -> Task | None:
-        """A task that nobody has taken; None if all is ended, or there is none."""
+        """A task that nobody has taken; None if all is ended. Without a wait, None too where idle workers take it."""
         if self._ended.is_set():
             return None
+        with self._lock:
+            if not wait and self._tasks.qsize() <= self._idle:
+                return None
+            self._idle += wait
         try:
             return self._tasks.get(block=wait)
         except queue.Empty:
             return None
+        finally:
+            with self._lock:
+                self._idle -= wait
 
     def _result(self, worker: WorkerProcess) -> Result | Loss:
         """What the first task comes to that was sent and has no result yet."""

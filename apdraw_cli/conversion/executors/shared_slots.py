@@ -24,7 +24,7 @@ SLOT_BYTES: Final = 2**20 + 2**16
 """Room for a portrait: 512 x 512 pixels of four bytes, photo and mask."""
 
 SLOTS: Final = 128
-"""As many as are in hand at once with a GPU; memory is taken up as they are used."""
+"""As many as wait for an engine, are drawn by it and wait to be encoded; memory is taken up as they are used."""
 
 SMALL: Final = 4096
 """Arrays of fewer bytes go through the pipe."""
@@ -35,6 +35,9 @@ Memory = npt.NDArray[np.uint8]
 
 Place = tuple[int, int]
 """Where an array begins and ends in the memory, in bytes."""
+
+Message = tuple[bytes, bytes]
+"""An envelope and a pickle."""
 
 NO_SLOT: Final = -1
 
@@ -74,13 +77,16 @@ class Envelope:
     @classmethod
     def read(cls, pipe: IO[bytes]) -> "Envelope":
         """Reads one; raises EOFError at the end of the pipe."""
-        slot, count = _HEAD.unpack(_whole(pipe, _HEAD.size))
-        places = list(_PLACE.iter_unpack(_whole(pipe, count * _PLACE.size)))
+        slot, count = _HEAD.unpack(_bytes_of(pipe, _HEAD.size))
+        places = list(_PLACE.iter_unpack(_bytes_of(pipe, count * _PLACE.size)))
         return cls(places, None if slot == NO_SLOT else slot)
 
 
 class Slots:
     """The slots, in the parent.
+
+    Args:
+        count: their number.
 
     Raises:
         OSError: this system has no such memory.
@@ -89,18 +95,18 @@ class Slots:
         fd: file descriptor of the memory, for workers to inherit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         if not hasattr(os, "memfd_create"):
             raise OSError("this system has no memory files")
-        self._file = FileIO(os.memfd_create("apdraw"), "r+")
+        self._file = FileIO(_no_standard_stream(os.memfd_create("apdraw")), "r+")
         self.fd = self._file.fileno()
         try:
-            self._file.truncate(SLOTS * SLOT_BYTES)
+            self._file.truncate(count * SLOT_BYTES)
             self._memory = np.frombuffer(mmap.mmap(self.fd, 0), np.uint8)
         except (OSError, ValueError) as error:
             self._file.close()
             raise OSError(f"no memory can be shared: {error}") from error
-        self._free = deque(range(0, SLOTS * SLOT_BYTES, SLOT_BYTES))
+        self._free = deque(range(0, count * SLOT_BYTES, SLOT_BYTES))
 
     def lend(self) -> Slot | None:
         """A free slot; None if there is none."""
@@ -112,8 +118,8 @@ class Slots:
         weakref.finalize(memory, self._free.append, start).atexit = False
         return Slot(start, memory)
 
-    def task(self, task: Any, slot: Slot | None) -> bytes:
-        """A task with its envelope; large arrays are in the memory already, or are copied into the slot lent."""
+    def task(self, task: Any, slot: Slot | None) -> Message:
+        """A task; large arrays are in the memory already, or are copied into the slot lent."""
         first = _address(self._memory)
         copies = _Copies(slot)
 
@@ -125,7 +131,7 @@ class Slots:
 
         body, places = _pickled(task, place)
         free = slot is not None and not copies.made  # an answer must not overwrite what it is made of
-        return bytes(Envelope(places, slot.start if slot is not None and free else None)) + body
+        return bytes(Envelope(places, slot.start if slot is not None and free else None)), body
 
     def close(self) -> None:
         """Closes the file, once no worker will be started any more; what is lent stays usable."""
@@ -146,11 +152,11 @@ class WorkerSlots:
         """The large arrays of a message."""
         return [self._memory[start:end] for start, end in places]
 
-    def answer(self, answer: Any, slot: int) -> bytes:
-        """An answer with its envelope; large arrays are copied into a slot."""
+    def answer(self, answer: Any, slot: int) -> Message:
+        """An answer; large arrays are copied into a slot."""
         copies = _Copies(Slot(slot, self._memory[slot : slot + SLOT_BYTES]))
         body, places = _pickled(answer, copies.place)
-        return bytes(Envelope(places)) + body
+        return bytes(Envelope(places)), body
 
 
 class _Copies:
@@ -175,9 +181,9 @@ class _Copies:
         return self._slot.start + start, self._slot.start + end
 
 
-def message(content: Any) -> bytes:
-    """Anything with its envelope, where there is no memory."""
-    return bytes(Envelope()) + pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+def whole(content: Any) -> Message:
+    """A message that needs no memory."""
+    return bytes(Envelope()), pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
 
 
 def read_answer(pipe: IO[bytes], slot: Slot | None) -> Any:
@@ -201,7 +207,19 @@ def _pickled(content: Any, place: Callable[[Memory], Place | None]) -> tuple[byt
     return pickle.dumps(content, pickle.HIGHEST_PROTOCOL, buffer_callback=stays), places
 
 
-def _whole(pipe: IO[bytes], count: int) -> bytes:
+def _no_standard_stream(fd: int) -> int:
+    """The same file under a number that no standard stream of a new process has, where one is closed here."""
+    import fcntl
+
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def _bytes_of(pipe: IO[bytes], count: int) -> bytes:
     found = pipe.read(count)
     if len(found) < count:
         raise EOFError

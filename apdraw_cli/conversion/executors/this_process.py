@@ -3,6 +3,7 @@
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -34,7 +35,6 @@ class ThisProcess(Generic[Task, Result]):
         self._check = check
         self._stopped = stopped
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._checked: Future[None] | None = None
 
@@ -62,17 +62,12 @@ class ThisProcess(Generic[Task, Result]):
             if self._stopped():
                 return
             if task is None:
-                self._woken.wait(POLL_SECONDS)
-                self._woken.clear()
+                time.sleep(POLL_SECONDS)
                 continue
             result = self._call(partial(self._function, task))
             if not self._wait(result):
                 return
             yield task, result.result()
-
-    def wake(self) -> None:
-        """Lets `results` ask for a task at once, where it waits since there was none; from any thread."""
-        self._woken.set()
 
     def close(self) -> None:
         """Waits a little for what still runs."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from apdraw_cli.conversion.executors.malloc import keep_freed_memory
-from apdraw_cli.conversion.executors.shared_slots import Envelope, WorkerSlots, message
+from apdraw_cli.conversion.executors.shared_slots import Envelope, Message, WorkerSlots, whole
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,22 @@ def _receive(messages: BinaryIO, slots: WorkerSlots | None, waiting: "queue.Simp
         os._exit(1)
 
 
-def _called(slots: WorkerSlots | None, slot: int | None, function: Callable[..., Any], *arguments: Any) -> bytes:
+def _called(slots: WorkerSlots | None, slot: int | None, function: Callable[..., Any], *arguments: Any) -> Message:
     """What to send of a call."""
     try:
         answer = Answer(function(*arguments))
-        return message(answer) if slots is None or slot is None else slots.answer(answer, slot)
+        return whole(answer) if slots is None or slot is None else slots.answer(answer, slot)
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))  # some errors can be written, but not read
-            return message(Answer(error=error))
+            return whole(Answer(error=error))
         except Exception:
-            return message(Answer(error=RuntimeError(repr(error))))
+            return whole(Answer(error=RuntimeError(repr(error))))
 
 
-def _send(answers: BinaryIO, message: bytes) -> None:
+def _send(answers: BinaryIO, message: Message) -> None:
     try:
-        answers.write(message)
+        answers.writelines(message)
         answers.flush()
     except BrokenPipeError:
         sys.exit(1)

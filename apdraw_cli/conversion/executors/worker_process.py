@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from apdraw_cli.conversion.executors.shared_slots import Envelope, Slot, Slots, message, read_answer
+from apdraw_cli.conversion.executors.shared_slots import Envelope, Message, Slot, Slots, read_answer, whole
 from apdraw_cli.conversion.executors.worker import Answer, Order, ending_signals
 
 SETTINGS: Final = {
@@ -73,7 +73,7 @@ class WorkerProcess:
 
     def send_order(self, order: bytes, limit: float) -> None:
         """Sends the pickle of an `Order`, as `send` sends a task."""
-        self._send(bytes(Envelope()) + order, None, limit)
+        self._send((bytes(Envelope()), order), None, limit)
 
     def send(self, task: Any, limit: float) -> None:
         """Sends a task, which is answered after those sent before; a loss shows when the answer is waited for.
@@ -81,9 +81,12 @@ class WorkerProcess:
         Args:
             task: what the order's function is called with; can be pickled.
             limit: seconds that its answer may take once those before it are there.
+
+        Raises:
+            MemoryError: there is too little memory to pickle it; nothing was sent.
         """
         if self._slots is None:
-            self._send(message(task), None, limit)
+            self._send(whole(task), None, limit)
         else:
             slot = self._slots.lend()
             self._send(self._slots.task(task, slot), slot, limit)
@@ -111,7 +114,7 @@ class WorkerProcess:
                     self.overdue = True
                     self.kill()
 
-    def _send(self, message: bytes, slot: Slot | None, limit: float) -> None:
+    def _send(self, message: Message, slot: Slot | None, limit: float) -> None:
         with self._lock:
             self._limit = limit
             if not self._unanswered:
@@ -119,7 +122,7 @@ class WorkerProcess:
             self._unanswered += 1
         self._lent.append(slot)
         with contextlib.suppress(OSError):
-            self._stdin.write(message)
+            self._stdin.writelines(message)
             self._stdin.flush()
 
     def kill(self) -> None:

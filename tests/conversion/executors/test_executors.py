@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.serial import SerialExecutor
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.outcome import Outcome
-from apdraw_cli.conversion.pipeline import Drawn, PhotoReader, encode_pages
+from apdraw_cli.conversion.pipeline import DrawnPhoto, PhotoReader, encode_pages
 from apdraw_cli.conversion.plan import Step
 from apdraw_cli.conversion.recipe import Recipe
 from apdraw_cli.conversion.sources import Source
@@ -96,7 +97,7 @@ def told(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def outcomes(executor: Executor, planned: list[Step]) -> dict[str, tuple[Any, ...]]:
+def outcomes(executor: Executor, planned: Iterable[Step]) -> dict[str, tuple[Any, ...]]:
     events = list(executor.outcomes(iter(planned), never))
     executor.close()
     return {event.source.name: told(event) for event in events if isinstance(event, Outcome)}
@@ -171,12 +172,30 @@ def test_workers_encode_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(name for name, outcome in found.items() if outcome[0] == "done") == ["one.png", "two.png"]
 
 
+def test_what_is_drawn_is_written_before_a_long_plan_is_through(tmp_path: Path) -> None:
+    *planned, skipped = steps(tmp_path / "photos")
+    written = 0
+
+    def plan() -> Iterator[Step]:
+        nonlocal written
+        yield from planned
+        deadline = time.monotonic() + 30
+        while written < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            written = len(list((tmp_path / "out").glob("*.png")))
+            yield skipped
+
+    found = outcomes(local_with_a_worker(tmp_path / "out", FakeEngine()), plan())
+    assert found["gone.png"][0] == "skipped"
+    assert written == 3
+
+
 def dies_encoding(task: Any) -> Any:
     """Does what workers do, but dies where it is to encode the page of `two.png`."""
-    if isinstance(task, Drawn) and task.step.source.drawing == "two":
+    if isinstance(task, DrawnPhoto) and task.step.source.drawing == "two":
         os.kill(os.getpid(), signal.SIGKILL)
     reader = PhotoReader(fake_extractor, RECIPE)
-    return encode_pages(task, RECIPE) if isinstance(task, Drawn) else reader.read(task)
+    return encode_pages(task, RECIPE) if isinstance(task, DrawnPhoto) else reader.read(task)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")

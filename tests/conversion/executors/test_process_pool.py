@@ -35,7 +35,7 @@ from pool_tasks import (
     unfit,
 )
 
-from apdraw_cli.conversion.executors import process_pool, shared_slots
+from apdraw_cli.conversion.executors import process_pool
 from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, WorkerPool
 from engines.errors import UnfitError
 
@@ -191,6 +191,32 @@ def test_the_time_of_a_task_begins_when_the_one_before_is_done() -> None:
     assert dict(pool.results(iter(range(5)))) == {n: n for n in range(5)}
 
 
+def test_tasks_are_shared_out_before_any_is_sent_ahead(tmp_path: Path) -> None:
+    pool = WorkerPool(half_a_second, partial(leave_a_trace, tmp_path), 3, never)
+    pool.start()
+    wait_for_files(tmp_path, 3)
+    time.sleep(0.5)  # their checks are answered
+    start = time.monotonic()
+    assert dict(pool.results(iter(range(3)))) == {n: n for n in range(3)}
+    assert time.monotonic() - start < 0.95
+
+
+def test_a_task_that_cannot_be_sent_for_want_of_memory_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    send, refused = process_pool.WorkerProcess.send, []
+
+    def short_of_memory(self: Any, task: Any, limit: float) -> None:
+        if task < 0 or (task == 2 and not refused):
+            refused.append(task)
+            raise MemoryError
+        send(self, task, limit)
+
+    monkeypatch.setattr(process_pool.WorkerProcess, "send", short_of_memory)
+    numbers = [1, 2, -3, 4]
+    results = dict(WorkerPool(double, fine, 1, never).results(iter(numbers)))
+    assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
+    assert sorted(refused) == [-3, -3, 2]
+
+
 def test_an_error_costs_its_task_and_no_worker(tmp_path: Path) -> None:
     pool = WorkerPool(fails, partial(leave_a_trace, tmp_path), 1, never)
     assert dict(pool.results(iter([1, -2, 3, 4]))) == {1: 2, -2: Loss.DIED, 3: 6, 4: 8}
@@ -201,7 +227,7 @@ def test_arrays_come_as_they_were_and_stay_so(monkeypatch: pytest.MonkeyPatch, s
     if not shared:
         monkeypatch.delattr(os, "memfd_create", raising=False)
     rows = [1, 5, 900, 3, 2000, 1000, *range(10, 20)]  # of which one is too large for a slot
-    monkeypatch.setattr(shared_slots, "SLOTS", 4)  # fewer than arrays that are kept
+    monkeypatch.setattr(process_pool, "SLOTS", 1)  # fewer than arrays that are kept
     kept = list(WorkerPool(pixels, fine, 2, never).results(iter(rows)))
     assert sorted(count for count, _ in kept) == sorted(rows)
     for count, found in kept:
