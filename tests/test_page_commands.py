@@ -50,7 +50,7 @@ SHORTER: Final = {
     r"apdraw train (?!.*--resume)": "--steps 1 --width 2 --set discriminator-width=2 --set detector-width=2 "
     "--batch-size 1 --set workers=0",
     r"apdraw export (?!.*--precision)": "--precision fp32",  # half precision is tried for minutes
-    r"apdraw convert .*--workers 7": "--workers 0",
+    r"apdraw convert .*--workers 15": "--workers 0",
 }
 """What is said besides, of commands that would take long."""
 
@@ -238,6 +238,7 @@ def bucket(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     running.stop()
 
 
+@pytest.mark.slow  # each command has quicker tests in tests/cli, and tests/test_docs.py parses every line
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
 def test_the_commands_on_models_run(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, generators: Generators
