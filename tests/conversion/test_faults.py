@@ -221,7 +221,7 @@ def test_little_memory_costs_the_large_photos_until_there_is_more(
 ) -> None:
     shutil.copy(large_photo, photos)
     out = tmp_path / "out"
-    result = ended(begin(photos, out, workers=workers, limit=("RLIMIT_AS", 400_000_000), TIME_LIMIT="300"))
+    result = ended(begin(photos, out, workers=workers, limit=("RLIMIT_AS", 600_000_000), TIME_LIMIT="300"))
     assert [(each["source"], each["code"]) for each in result["failures"]] == [("large.png", "out_of_memory")]
     assert (result["exit_code"], result["done"]) == (1, PHOTOS)
     rest = run(photos, out)

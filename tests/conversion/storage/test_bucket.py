@@ -43,6 +43,7 @@ def server() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "someone")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fresh()  # of the server before, where tests of this file are run in two parts
         yield f"http://{host}:{port}"
     running.stop()
 
