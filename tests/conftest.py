@@ -91,6 +91,12 @@ def no_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apdraw_cli.progress.LINE_SECONDS", math.inf)
 
 
+@pytest.fixture(autouse=True)
+def batches_are_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read for a test is read at once: whoever waits longer for another portrait waits in vain."""
+    monkeypatch.setattr("apdraw_cli.conversion.executors.batching.FILL_SECONDS", 0.005)
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three synthetic portraits to train on, with drawings and line maps."""

@@ -100,7 +100,8 @@ def _made(options: PrepareOptions, tasks: list[Task], progress: ProgressCallback
     """Makes portraits, and yields their records as they are finished."""
     if not tasks:
         return
-    from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, Loss, WorkerPool
+    from apdraw_cli.conversion.executors.crew import Loss
+    from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, WorkerPool
     from apdraw_cli.datasets.portraits import TOO_SLOW, WORKER_DIED, PortraitPreparer, blank
 
     pairs = options.pairs

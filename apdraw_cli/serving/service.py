@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
+from apdraw_cli.conversion.executors.crew import Crew, Loss
 from apdraw_cli.conversion.executors.local import suitable_workers
-from apdraw_cli.conversion.executors.process_pool import Crew, Loss
 from apdraw_cli.conversion.executors.worker import Order
 from apdraw_cli.conversion.options import FaceOptions
 from apdraw_cli.conversion.pipeline import PhotoReader, reason_of

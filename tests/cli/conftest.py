@@ -4,14 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from apdraw_cli.conversion.executors import batching
 from engines.portrait import SIZE
-
-
-@pytest.fixture(autouse=True)
-def batches_are_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in tests of conversions."""
-    monkeypatch.setattr(batching, "FILL_SECONDS", 0.005)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ from typing import Final, Literal
 
 from apdraw_cli.conversion.executors.base import POLL_SECONDS, EngineReady, Event
 from apdraw_cli.conversion.executors.batching import DrawingThreads, PendingPhoto
-from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, Loss, WorkerPool
+from apdraw_cli.conversion.executors.crew import Loss
+from apdraw_cli.conversion.executors.process_pool import FEW_PHOTOS, MOST_WORKERS, WorkerPool
 from apdraw_cli.conversion.executors.read_ahead import read_ahead
 from apdraw_cli.conversion.executors.this_process import ThisProcess
 from apdraw_cli.conversion.options import FaceOptions
@@ -259,7 +260,7 @@ class _Drawing:
         self._tell = tell
         self._failure: Exception | None = None
         self._disk_failed = False
-        self._workers_encode = isinstance(pool, WorkerPool)
+        self._encoders = pool if isinstance(pool, WorkerPool) else None
         self._undrawn = 0
         self._drawn: queue.SimpleQueue[DrawnPhoto] = queue.SimpleQueue()
         self._at_workers: dict[int, DrawnPhoto] = {}
@@ -271,7 +272,7 @@ class _Drawing:
     @property
     def has_work(self) -> bool:
         """Whether there is something to do that goes before further steps."""
-        return not self._drawn.empty() or (isinstance(self._pool, WorkerPool) and self._pool.has_result)
+        return not self._drawn.empty() or (self._encoders is not None and self._encoders.has_result)
 
     def draw(self, steps: Iterator[Step | None]) -> None:
         """Returns when all photos have their outcome, or it was ended early; what is drawn by then is written.
@@ -289,16 +290,18 @@ class _Drawing:
             self._halt.ended.set()
             raise
         finally:
-            self._threads.finish()
-            self._encode_the_rest()
-            self._writers.shutdown(wait=True)
+            try:
+                self._threads.finish()
+                self._encode_the_rest()
+            finally:  # what was handed to the writing threads is told of, whatever else fails
+                self._writers.shutdown(wait=True)
         if self._failure is not None:
             raise self._failure
 
     def _tasks(self, steps: Iterator[Step | None]) -> Iterator[Task | None]:
         """What workers are to do next: None while there is nothing, but will be."""
         ended = False
-        while not ended or (self._undrawn and self._workers_encode):
+        while not ended or (self._undrawn and self._encoders is not None):
             with contextlib.suppress(queue.Empty):
                 drawn = self._drawn.get_nowait()
                 self._undrawn -= 1
@@ -332,11 +335,11 @@ class _Drawing:
         seconds = {**photo.prepared.seconds, "draw": photo.draw_seconds}
         drawings = [drawing for drawing in photo.drawings if drawing is not None]
         drawn = DrawnPhoto(photo.step, photo.prepared.without_photos(), drawings, self._engine.name, seconds)
-        if isinstance(self._pool, WorkerPool):
-            self._drawn.put(drawn)
-            self._pool.wake()
-        else:
+        if self._encoders is None:
             self._hand_to_writer(drawn)
+        else:
+            self._drawn.put(drawn)
+            self._encoders.wake()
 
     def _encoded(self, drawn: DrawnPhoto, result: Result | Loss) -> None:
         """Takes what has become of a photo's drawings."""

@@ -4,6 +4,8 @@ The parent lends a slot with each message. Of what is sent, arrays of `SMALL` by
 out-of-band buffers of pickle's protocol 5) and the rest through a pipe. The arrays of an answer lie in the slot itself:
 it is free again once nothing refers to them, and until then they can be sent to any worker without being copied. Where
 there is no slot, or no room in it, arrays go through the pipe.
+
+It is no `multiprocessing.shared_memory`: that lies in /dev/shm, of which containers have 64 MB.
 """
 
 import mmap

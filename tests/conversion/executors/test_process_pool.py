@@ -35,8 +35,9 @@ from pool_tasks import (
     unfit,
 )
 
-from apdraw_cli.conversion.executors import process_pool
-from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, Loss, WorkerPool
+from apdraw_cli.conversion.executors import crew
+from apdraw_cli.conversion.executors.crew import Loss
+from apdraw_cli.conversion.executors.process_pool import TASKS_PER_WORKER, WorkerPool
 from engines.errors import UnfitError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes with signals")
@@ -49,7 +50,7 @@ def never() -> bool:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that died as they started are started again without a wait that a test would notice."""
-    monkeypatch.setattr(process_pool, "START_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(crew, "START_AGAIN_SECONDS", 0.01)
 
 
 def wait_for_files(folder: Path, count: int) -> list[Path]:
@@ -202,7 +203,7 @@ def test_tasks_are_shared_out_before_any_is_sent_ahead(tmp_path: Path) -> None:
 
 
 def test_a_task_that_cannot_be_sent_for_want_of_memory_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    send, refused = process_pool.WorkerProcess.send, []
+    send, refused = crew.WorkerProcess.send, []
 
     def short_of_memory(self: Any, task: Any, limit: float) -> None:
         if task < 0 or (task == 2 and not refused):
@@ -210,7 +211,7 @@ def test_a_task_that_cannot_be_sent_for_want_of_memory_is_tried_alone(monkeypatc
             raise MemoryError
         send(self, task, limit)
 
-    monkeypatch.setattr(process_pool.WorkerProcess, "send", short_of_memory)
+    monkeypatch.setattr(crew.WorkerProcess, "send", short_of_memory)
     numbers = [1, 2, -3, 4]
     results = dict(WorkerPool(double, fine, 1, never).results(iter(numbers)))
     assert results == {n: Loss.DIED if n < 0 else 2 * n for n in numbers}
@@ -227,7 +228,7 @@ def test_arrays_come_as_they_were_and_stay_so(monkeypatch: pytest.MonkeyPatch, s
     if not shared:
         monkeypatch.delattr(os, "memfd_create", raising=False)
     rows = [1, 5, 900, 3, 2000, 1000, *range(10, 20)]  # of which one is too large for a slot
-    monkeypatch.setattr(process_pool, "SLOTS", 1)  # fewer than arrays that are kept
+    monkeypatch.setattr(crew, "SLOTS", 1)  # fewer than arrays that are kept
     kept = list(WorkerPool(pixels, fine, 2, never).results(iter(rows)))
     assert sorted(count for count, _ in kept) == sorted(rows)
     for count, found in kept:
