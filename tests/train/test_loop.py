@@ -11,13 +11,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forking import Forked, Forking
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
@@ -42,6 +44,10 @@ TINY = resolve(
 )
 
 
+GLOBAL = replace(TINY, local_networks=False)
+"""A sixth of the work, where the test is of the loop and not of what it trains."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_portrait_shown() -> Iterator[None]:
     """Most runs here are of a step or two, of which pictures of several portraits would be half."""
@@ -50,8 +56,8 @@ def one_portrait_shown() -> Iterator[None]:
         yield
 
 
-def run_tiny(dataset: Path, run: Path, resume: bool = False, **changes: Any) -> Path:
-    result = loop.train(Inputs(dataset), run, replace(TINY, **changes), resume=resume)
+def run_tiny(dataset: Path, run: Path, resume: bool = False, options: TrainOptions = TINY, **changes: Any) -> Path:
+    result = loop.train(Inputs(dataset), run, replace(options, **changes), resume=resume)
     assert result is not None
     return result
 
@@ -83,6 +89,14 @@ def unbroken(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run
 
 
+@pytest.fixture(scope="module")
+def unbroken_global(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a step without local networks."""
+    run = tmp_path_factory.mktemp("runs") / "global"
+    run_tiny(tiny_dataset, run, options=GLOBAL, steps=1)
+    return run
+
+
 def test_a_run_leaves_what_it_should(unbroken: Path) -> None:
     generator, metadata = load_generator(unbroken / "generator.safetensors")
     assert generator.config.width == 2
@@ -105,7 +119,7 @@ def test_one_pair_is_learnt(tiny_dataset: Path) -> None:
     options = replace(TINY, dropout=False, lr=2e-3)
     stage = AdversarialStage(make_fabric(options), options)
     batch = default_collate([PortraitPairs(tiny_dataset, "train")[0]])
-    losses = [float(stage.step(batch)["G_L1"]) for _ in range(5)]
+    losses = [float(stage.step(batch)["G_L1"]) for _ in range(4)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -131,15 +145,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(
 
 
 def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -> None:
-    options = {"ema_decay": 0.5, "steps": 3, "save_every": 2}
+    options = replace(GLOBAL, ema_decay=0.5, save_every=2)
     run, whole = tmp_path / "run", tmp_path / "whole"
-    result = run_tiny(tiny_dataset, run, **options)
+    result = run_tiny(tiny_dataset, run, options=options)
     shutil.copytree(run, whole)
     result.unlink()
     checkpoints(run)[-1].unlink()  # as if it had died after step 2, with metrics up to step 3
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 4, "torn')
-    assert run_tiny(tiny_dataset, run, resume=True, **options) == result
+    assert run_tiny(tiny_dataset, run, resume=True, options=options) == result
     assert_same_weights(whole / result.name, result)
     curves = [
         [{k: v for k, v in line.items() if k != "images_per_second"} for line in read_metrics(folder)]
@@ -149,22 +163,24 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -
     assert [line["step"] for line in curves[1]] == [1, 2, 3]
 
 
+STEPS = 10
 LONG = resolve(
-    {"stage": "pretrain", "steps": 4, "width": 2, "device": "cpu"}
-    | {"discriminator_width": 2, "save_every": 1, "log_every": 1, "picture_every": 4, "workers": 1}
+    {"stage": "pretrain", "steps": STEPS, "width": 2, "local_networks": False, "device": "cpu"}
+    | {"discriminator_width": 2, "save_every": 1, "log_every": 1, "picture_every": STEPS, "workers": 1}
 )
 
 
-def command(dataset: Path, run: Path, *more: str) -> list[str]:
-    """A run of `LONG` in a process of its own."""
-    options = ["--stage", "pretrain", "--steps", "4", "--width", "2", "--device", "cpu"]
-    for option in ("discriminator-width=2", "save-every=1", "log-every=1", "picture-every=4", "workers=1"):
+def arguments(dataset: Path, run: Path, *more: str) -> list[str]:
+    """Of `apdraw` for a run of `LONG`."""
+    options = ["--stage", "pretrain", "--steps", str(STEPS), "--width", "2", "--device", "cpu"]
+    for option in ("discriminator-width=2", "local-networks=false", "save-every=1", "log-every=1", "workers=1"):
         options += ["--set", option]
-    return [sys.executable, "-m", "apdraw_cli", "train", str(dataset), "--output", str(run), *options, *more]
+    options += ["--set", f"picture-every={STEPS}"]
+    return ["train", str(dataset), "--output", str(run), *options, *more]
 
 
 def finish(dataset: Path, run: Path) -> None:
-    """What `command` does, in this process, from the newest checkpoint on where there is one."""
+    """What such a run does, in this process, from the newest checkpoint on where there is one."""
     result = loop.train(Inputs(dataset), run, LONG, resume=bool(checkpoints(run)))
     assert result is not None
 
@@ -176,7 +192,13 @@ def long_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run
 
 
-def wait_for(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
+@pytest.fixture(scope="module")
+def forking() -> Iterator[Forking]:
+    with closing(Forking()) as forking:
+        yield forking
+
+
+def wait_for(run: Path, process: subprocess.Popen[bytes] | Forked, count: int) -> None:
     """Until the run has written `count` lines of metrics, or ended."""
     limit = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < limit:
@@ -188,12 +210,12 @@ def wait_for(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(
-    tiny_dataset: Path, long_run: Path, tmp_path: Path, kills: int
+    tiny_dataset: Path, long_run: Path, forking: Forking, tmp_path: Path, kills: int
 ) -> None:
     run, rng, resume = tmp_path / "run", random.Random(0), []
     for kill in range(kills):
-        process = subprocess.Popen(command(tiny_dataset, run, *resume), stderr=subprocess.DEVNULL)
-        wait_for(run, process, 1 + kill * 3 // kills)
+        process = forking.start(["apdraw_cli", *arguments(tiny_dataset, run, *resume)], tmp_path / "said")
+        wait_for(run, process, 1 + kill * (STEPS - 1) // kills)
         time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.wait()
@@ -201,7 +223,7 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(
     finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
     steps = [line["step"] for line in read_metrics(run)]
-    assert steps == [1, 2, 3, 4]
+    assert steps == list(range(1, STEPS + 1))
     assert not list((run / "checkpoints").glob(".*"))
 
 
@@ -210,7 +232,7 @@ def test_asked_to_stop_with_all_its_processes_it_saves_first(
 ) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        command(tiny_dataset, run, "--set", "save-every=100"),
+        [sys.executable, "-m", "apdraw_cli", *arguments(tiny_dataset, run, "--set", "save-every=100")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -222,12 +244,19 @@ def test_asked_to_stop_with_all_its_processes_it_saves_first(
     assert b"go on with the same command and --resume" in said
     assert b"Traceback" not in errors
     step = load_checkpoint(run)["step"]
-    assert 1 <= step < 4
+    assert 1 <= step < STEPS
     finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
 
 
-def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp_path: Path) -> None:
+def ask_until(limit: float, session: int) -> None:
+    """Asks for the processes of a session; raises ProcessLookupError where there is none any more."""
+    while time.time() < limit:
+        os.killpg(session, 0)
+        time.sleep(0.01)
+
+
+def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, forking: Forking, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     (copy / "drawings" / "1.png").write_bytes(b"no picture")
@@ -235,36 +264,36 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp
     index = [json.loads(line) for line in (copy / "index.jsonl").read_text().splitlines()]
     index[0]["split"] = "val"
     (copy / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in index))
-    done = subprocess.run(command(copy, tmp_path / "run"), capture_output=True, timeout=120)
-    ended = time.time()
-    assert done.returncode == 2
-    assert b"drawings/1.png" in done.stderr
-    assert done.stderr.count(b"apdraw: error") == 1
-    assert b"Traceback" not in done.stderr
-    began = (tmp_path / "run" / "config.toml").stat().st_mtime  # written once all is imported
-    assert ended - began < GRACE_SECONDS
+    run = tmp_path / "run"
+    process = forking.start(["apdraw_cli", *arguments(copy, run)], tmp_path / "said")
+    assert process.wait() == 2
+    began = (run / "config.toml").stat().st_mtime  # written once all is imported
+    with pytest.raises(ProcessLookupError):
+        ask_until(began + GRACE_SECONDS, process.pid)
+    errors = process.errors()
+    assert "drawings/1.png" in errors
+    assert errors.count("apdraw: error") == 1
+    assert "Traceback" not in errors
 
 
-def started_together(script: str, dataset: str, out: str) -> None:
+def started_together(script: str, dataset: str, out: str, forking: Forking) -> None:
     """Two processes that the first one starts."""
     subprocess.run([sys.executable, script, dataset, out, "2", "1"], check=True, capture_output=True)
 
 
-def started_by_torchrun(script: str, dataset: str, out: str) -> None:
+def started_by_torchrun(script: str, dataset: str, out: str, forking: Forking) -> None:
     """A torchrun for each of two machines, which are both this one."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    first = ["--master-addr", "127.0.0.1", "--master-port", free_port()]
-    run_side_by_side([[*launcher, "--node-rank", rank, *first, script, dataset, out, "1", "1"] for rank in "01"])
+    first = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", free_port()]
+    commands = [["torch.distributed.run", "--node-rank", rank, *first, script, dataset, out, "1", "1"] for rank in "01"]
+    run_side_by_side(commands, [{}, {}], Path(out), forking)
 
 
-def started_on_two_machines(script: str, dataset: str, out: str) -> None:
+def started_on_two_machines(script: str, dataset: str, out: str, forking: Forking) -> None:
     """The same without torchrun itself, which takes long to start: with the variables that it sets."""
     world = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2"}
     world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "none"}
-    run_side_by_side(
-        [[sys.executable, script, dataset, out, "1", "1"]] * 2,
-        [{**world, "RANK": rank, "GROUP_RANK": rank} for rank in "01"],
-    )
+    variables = [{**world, "RANK": rank, "GROUP_RANK": rank} for rank in "01"]
+    run_side_by_side([[script, dataset, out, "1", "1"]] * 2, variables, Path(out), forking)
 
 
 def free_port() -> str:
@@ -273,19 +302,17 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def run_side_by_side(commands: list[list[str]], variables: Sequence[dict[str, str]] = ({}, {})) -> None:
+def run_side_by_side(commands: list[list[str]], variables: list[dict[str, str]], out: Path, forking: Forking) -> None:
     processes = [
-        subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | more)
-        for command, more in zip(commands, variables, strict=True)
+        forking.start(command, out.with_suffix(f".{rank}"), more)
+        for rank, (command, more) in enumerate(zip(commands, variables, strict=True))
     ]
     try:
         for process in processes:
-            errors = process.communicate(timeout=300)[1]
-            assert process.returncode == 0, errors.decode()
+            assert process.wait(300) == 0, process.errors()
     finally:
         for process in processes:
-            with process:  # which closes its pipe
-                process.kill()
+            process.kill()
 
 
 DDP_SCRIPT = str(Path(__file__).with_name("ddp_gradients.py"))
@@ -307,11 +334,12 @@ def gradients_of_one(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactor
 def test_two_processes_have_the_gradients_of_one(
     tiny_dataset: Path,
     gradients_of_one: dict[str, torch.Tensor],
+    forking: Forking,
     tmp_path: Path,
-    start: Callable[[str, str, str], None],
+    start: Callable[[str, str, str, Forking], None],
 ) -> None:
     out = str(tmp_path / "two.pt")
-    start(DDP_SCRIPT, str(tiny_dataset), out)
+    start(DDP_SCRIPT, str(tiny_dataset), out, forking)
     one, two = gradients_of_one, torch.load(out, weights_only=True)
     assert one.keys() == two.keys()
     for name, gradient in one.items():
@@ -322,15 +350,12 @@ def test_two_processes_have_the_gradients_of_one(
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_and_draws(
-    tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path, preset: str
+    tiny_dataset: Path, unbroken: Path, unbroken_global: Path, auxiliary: Path, tmp_path: Path, preset: str
 ) -> None:
     options = resolve(
         {"preset": preset, "steps": 1, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
     )
-    start = unbroken if options.pretrained else None
-    if options.pretrained and options.local_networks != TINY.local_networks:
-        start = tmp_path / "pre"
-        run_tiny(tiny_dataset, start, steps=1, local_networks=options.local_networks)
+    start = (unbroken if options.local_networks else unbroken_global) if options.pretrained else None
     lines = auxiliary if options.distance_weight else None
     result = loop.train(Inputs(tiny_dataset, start, lines), tmp_path / "run", options)
     assert result is not None
@@ -425,10 +450,10 @@ def test_frozen_norms_are_measured_once_and_survive_a_stop(tiny_dataset: Path, u
 
 
 def test_formal_training_goes_on_with_the_line_detectors_it_began_with(
-    tiny_dataset: Path, unbroken: Path, auxiliary: Path, tmp_path: Path
+    tiny_dataset: Path, unbroken_global: Path, auxiliary: Path, tmp_path: Path
 ) -> None:
-    options = replace(TINY, stage="formal", distance_weight=0.1, steps=2)
-    whole = loop.train(Inputs(tiny_dataset, unbroken, auxiliary), tmp_path / "whole", options)
+    options = replace(GLOBAL, stage="formal", distance_weight=0.1, steps=2)
+    whole = loop.train(Inputs(tiny_dataset, unbroken_global, auxiliary), tmp_path / "whole", options)
     run = copy_of_one_step(tmp_path / "whole", tmp_path / "run")
     resumed = loop.train(Inputs(tiny_dataset), run, options, resume=True)
     assert whole is not None
@@ -492,7 +517,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
 
     monkeypatch.setattr(AdversarialStage, "step", spoilt)
     with pytest.raises(TrainingError, match=r"G_L1 is nan at step 2; .*step-00000001.pt is kept: lower --lr"):
-        run_tiny(tiny_dataset, tmp_path / "run")
+        run_tiny(tiny_dataset, tmp_path / "run", options=GLOBAL)
     assert load_checkpoint(tmp_path / "run")["step"] == 1
 
 
@@ -502,13 +527,13 @@ def test_an_unreadable_pair_is_named(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
-    run_tiny(copy, tmp_path / "run", steps=1)
+    run_tiny(copy, tmp_path / "run", options=GLOBAL, steps=1)
     for name in ("0", "1", "2"):
         (copy / "drawings" / f"{name}.png").write_bytes(b"no picture")
     # The examples are read first; here they are not what is looked at.
     monkeypatch.setattr(loop, "_example", lambda fabric, shown: None)
     with pytest.raises(DatasetError, match=r"drawings.[012]\.png") as raised:
-        run_tiny(copy, tmp_path / "run", resume=True, workers=workers, picture_every=100, steps=9)
+        run_tiny(copy, tmp_path / "run", True, GLOBAL, workers=workers, picture_every=100, steps=9)
     assert "\n" not in str(raised.value)
     assert load_checkpoint(tmp_path / "run")["step"] == 1
 
@@ -525,7 +550,7 @@ def test_a_full_disk_is_told_and_loses_no_checkpoint(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(CheckpointError, match="No space left on device; earlier checkpoints are kept"):
-        run_tiny(tiny_dataset, tmp_path / "run")
+        run_tiny(tiny_dataset, tmp_path / "run", options=GLOBAL)
     assert load_checkpoint(tmp_path / "run")["step"] == 1
 
 
@@ -542,7 +567,7 @@ def test_stopped_at_the_very_last_step_it_is_done(tiny_dataset: Path, tmp_path: 
 
         return Asker()
 
-    options = replace(TINY, steps=2)
+    options = replace(GLOBAL, steps=2)
     with pytest.raises(Interrupted, match="stopped at step 1"):
         loop.train(Inputs(tiny_dataset), tmp_path / "run", options, listener=stop_at(1))
     assert load_checkpoint(tmp_path / "run")["step"] == 1
