@@ -26,6 +26,7 @@ import torch
 from conversion_fakes import save_photo
 from generators import Generators, author_states, timid_generator
 from pages import PAGES, ROOT, shell_lines
+from s3_server import s3_server
 
 from apdraw_cli import app
 from engines.select import shipped_model
@@ -221,21 +222,11 @@ def test_the_commands_of_a_page_run(page: Path, terminal: Terminal, request: pyt
 
 
 @pytest.fixture
-def bucket(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bucket(terminal: Terminal) -> Iterator[Any]:
     """A server of S3 that lines of a page find."""
     s3fs = pytest.importorskip("s3fs")
-    moto = pytest.importorskip("moto.server")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "any")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()  # of other servers
-    yield s3fs.S3FileSystem(use_listings_cache=False)
-    s3fs.S3FileSystem.clear_instance_cache()
-    running.stop()
+    with s3_server():
+        yield s3fs.S3FileSystem(use_listings_cache=False)
 
 
 @pytest.mark.slow  # each command has quicker tests in tests/cli, and tests/test_docs.py parses every line

@@ -24,6 +24,7 @@ from conversion_fakes import (
     manifest_lines,
     save_photo,
 )
+from s3_server import access, s3_server
 
 from apdraw_cli.commands.convert import convert
 from apdraw_cli.conversion.executors import cluster
@@ -60,12 +61,7 @@ class Cluster:
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port_of_s3 = free.getsockname()[1]
-        self.access = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port_of_s3}",
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "a-key-that-nobody-may-read",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+        self.access = access(f"http://127.0.0.1:{self.port_of_s3}")
         self.file = folder / "scheduler.json"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
@@ -302,26 +298,16 @@ def test_it_stops_when_asked(desk: Desk, machines: Cluster) -> None:
 
 
 def test_a_bucket_is_drawn_on_a_cluster(desk: Desk, machines: Cluster) -> None:
-    moto = pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=machines.port_of_s3, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in machines.access.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        try:
-            s3fs.S3FileSystem().mkdir("studio")
-            fill(desk)
-            photos = open_storage("s3://studio/photos")
-            for path in desk.photos.rglob("*.png"):
-                photos.write({path.relative_to(desk.photos).as_posix(): path.read_bytes()})
-            result = drawn(desk, machines, sources=("s3://studio/photos",), output="s3://studio/drawings")
-            there = open_storage("s3://studio/drawings")
-            found = {name: there.read(name, 10**6) for name, _ in there.keys()}  # noqa: SIM118
-        finally:
-            server.stop()
-            s3fs.S3FileSystem.clear_instance_cache()
+    with s3_server(machines.port_of_s3):
+        s3fs.S3FileSystem().mkdir("studio")
+        fill(desk)
+        photos = open_storage("s3://studio/photos")
+        for path in desk.photos.rglob("*.png"):
+            photos.write({path.relative_to(desk.photos).as_posix(): path.read_bytes()})
+        result = drawn(desk, machines, sources=("s3://studio/photos",), output="s3://studio/drawings")
+        there = open_storage("s3://studio/drawings")
+        found = {name: there.read(name, 10**6) for name, _ in there.keys()}  # noqa: SIM118
     assert (result.done, result.no_face, result.error) == (11, 1, None)
     desk.convert()
     assert {name: data for name, data in found.items() if name.endswith(".png")} == files(desk.out)

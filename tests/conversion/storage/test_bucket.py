@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conversion_fakes import Desk, FakeEngine, codes, engine_opener, fake_extractor, no_engine, save_photo
+from s3_server import SECRET, forget_servers, s3_server
 
 from apdraw_cli import app
 from apdraw_cli.commands import convert as commands
@@ -27,25 +28,12 @@ from apdraw_cli.conversion.storage import Storage, bucket, open_storage, place
 from apdraw_cli.conversion.storage.bucket import BucketStorage
 from engines.errors import OptionsError, UsageError
 
-SECRET = "a-key-that-nobody-may-read"
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """An S3 server; everything that asks for one in the environment finds it."""
-    pytest.importorskip("s3fs")
-    moto = pytest.importorskip("moto.server")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "someone")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fresh()  # of the server before, where tests of this file are run in two parts
-        yield f"http://{host}:{port}"
-    running.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -177,16 +165,6 @@ def test_changes_are_drawn_and_orphans_pruned(desk: Desk, root: str) -> None:
     result = desk.convert(prune=True, **said)
     assert (result.done, result.skipped, result.pruned) == (2, 7, 1)
     assert "a/b/p2.png" not in drawings(f"{root}/drawn")
-
-
-def fresh() -> None:
-    """Forgets which server was used."""
-    import s3fs
-
-    from apdraw_cli.conversion import sources
-
-    sources._opened.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_what_is_not_ours_is_not_replaced(desk: Desk, root: str) -> None:
@@ -392,11 +370,11 @@ def test_a_server_that_throttles_is_asked_again(desk: Desk, server: str) -> None
     with Proxy(server, seconds=0.01, throttled=3) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.address)
         patch.setattr(ExponentialBackoff, "delay_amount", lambda *context: pause(*context) / 100)
-        fresh()
+        forget_servers()
         began = time.monotonic()
         result = desk.convert(FakeEngine(), sources=(f"s3://{name}/photos",), output=f"s3://{name}/drawn")
         took = time.monotonic() - began
-    fresh()
+    forget_servers()
     assert (result.done, result.no_face, result.failed, result.error) == (10, 1, 1, None)
     assert proxy.throttled_requests > 10
     assert len(drawings(f"s3://{name}/drawn")) == 10
