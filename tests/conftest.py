@@ -41,6 +41,10 @@ def _shared() -> Path:
     return folder
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is loaded by now stays loaded: no collection need look through it
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material beside the repository; a test that needs it is skipped without it."""

@@ -1,6 +1,7 @@
 """What may import what. Sources are read, not run: imports inside functions count too."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +83,14 @@ def imports_below(node: ast.AST, *, on_top: bool = True) -> Iterator[Import]:
 
 
 SOURCES = {module_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-IMPORTS = {module: list(imports_below(ast.parse(path.read_text(encoding="utf-8")))) for module, path in SOURCES.items()}
+
+
+@functools.cache
+def imports() -> dict[str, list[Import]]:
+    """What each module imports."""
+    return {
+        module: list(imports_below(ast.parse(path.read_text(encoding="utf-8")))) for module, path in SOURCES.items()
+    }
 
 
 def lies_in(name: str, package: str) -> bool:
@@ -99,8 +107,8 @@ def own_module(name: str) -> str | None:
 def loaded_on_top() -> dict[str, set[str]]:
     """What each module imports when it is imported itself: modules of ours, and the names of libraries."""
     return {
-        module: {own_module(one.name) or one.name.partition(".")[0] for one in imports if one.on_top}
-        for module, imports in IMPORTS.items()
+        module: {own_module(one.name) or one.name.partition(".")[0] for one in found if one.on_top}
+        for module, found in imports().items()
     }
 
 
@@ -119,8 +127,8 @@ def ways_from(module: str, loaded: dict[str, set[str]]) -> dict[str, list[str]]:
 
 def test_the_sources_are_read() -> None:
     assert {"apdraw_cli.app", "engines.portrait", "train.loop"} <= SOURCES.keys()
-    assert Import("typer", True) in IMPORTS["apdraw_cli.app"]
-    assert any(one.name.startswith("torch") and not one.on_top for one in IMPORTS["engines.torch_engine"])
+    assert Import("typer", True) in imports()["apdraw_cli.app"]
+    assert any(one.name.startswith("torch") and not one.on_top for one in imports()["engines.torch_engine"])
 
 
 @pytest.mark.parametrize("package", WALLS)
@@ -131,7 +139,7 @@ def test_arrows_point_one_way(package: str) -> None:
     breaches = [
         f"{module} imports {one.name}"
         for module in modules
-        for one in IMPORTS[module]
+        for one in imports()[module]
         if any(lies_in(one.name, name) for name in barred.split())
         and not any(lies_in(one.name, name) for name in allowed.split())
     ]

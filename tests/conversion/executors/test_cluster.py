@@ -1,6 +1,7 @@
 """Photos are drawn on a cluster of Dask: a scheduler and workers that are processes of their own, on this machine."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -35,7 +36,7 @@ from apdraw_cli.conversion.storage import open_storage
 from engines.errors import UnfitError, UsageError
 from engines.options import EngineOptions
 
-pytest.importorskip("distributed")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs dask.distributed")
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
