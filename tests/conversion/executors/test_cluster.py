@@ -69,17 +69,17 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def start_again(self) -> None:
-        """Starts another scheduler, and workers that know it."""
+        """Starts another scheduler, and a worker that knows it."""
         for worker in self.workers:
             worker.kill()
             worker.wait()
         self.scheduler = self.start_scheduler()
-        self.mend()
+        self.mend(1)
 
-    def mend(self) -> None:
-        """Has two workers, however many tests before have killed."""
+    def mend(self, least: int = 2) -> None:
+        """Has so many workers, however many tests before have killed."""
         self.workers = [worker for worker in self.workers if worker.poll() is None]
-        while len(self.workers) < 2:
+        while len(self.workers) < least:
             self.start_worker()
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
@@ -125,7 +125,7 @@ def wait_until(true: Any, seconds: float = 60.0) -> None:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler, which tests leave alone."""
+    """A scheduler. Tests that kill workers, or it, come last: to start others takes long."""
     started = Cluster(tmp_path_factory.mktemp("cluster"))
     yield started
     started.stop()
@@ -190,14 +190,6 @@ def test_a_cluster_draws_what_one_machine_draws(desk: Desk, machines: Cluster, t
     assert (again.done, again.skipped, again.remembered) == (0, 11, 1)
 
 
-def test_what_a_lost_worker_had_is_done_elsewhere(desk: Desk, machines: Cluster) -> None:
-    fill(desk, 14)
-    result = drawn(desk, machines, slow_engine, Kills(machines.workers[0], after=3))
-    assert (result.done, result.no_face, result.failed, result.error) == (14, 1, 0, None)
-    assert len(told(desk.out)) == 15
-    assert len(files(desk.out)) == 14
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a path that means another file in each process")
 def test_workers_without_the_model_are_sent_it_once(
     desk: Desk, machines: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -215,33 +207,6 @@ def test_workers_without_the_model_are_sent_it_once(
         assert path.parent.name == hashlib.sha256(b"a model").hexdigest()
     assert drawn(desk, machines, existing="overwrite", **said).done == 11
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in machines.folder.rglob("own.onnx")}.items()
-
-
-def test_a_photo_that_kills_workers_is_given_up_after_two(desk: Desk, machines: Cluster) -> None:
-    fill(desk, 5)
-    machines.start_worker()
-    save_photo(desk.photos / "a" / "p1x.png", mark=CRASHES)
-    result = drawn(desk, machines)
-    assert (result.done, result.no_face, result.failed, result.error) == (5, 1, 1, None)
-    assert [(failure.source, failure.code) for failure in result.failures if failure.code != "no_face"] == [
-        ("a/p1x.png", "worker_died")
-    ]
-    assert [worker.poll() for worker in machines.workers].count(-signal.SIGKILL) == 2
-    assert told(desk.out)["a/p1x.png"]["status"] == "failed"
-
-
-def test_when_the_scheduler_is_lost_the_same_command_goes_on(desk: Desk, machines: Cluster) -> None:
-    fill(desk, 14)
-    result = drawn(desk, machines, slow_engine, Kills(machines.scheduler, after=3))
-    assert result.exit_code == 3
-    assert result.error is not None
-    assert "is lost; what is drawn is kept" in result.error
-    assert "\n" not in result.error
-    assert 1 <= result.done < 14
-    machines.start_again()
-    rest = drawn(desk, machines, slow_engine)
-    assert (rest.done + result.done, rest.error, rest.exit_code) == (14, None, 1)
-    assert len(told(desk.out)) == 15
 
 
 def test_no_scheduler_is_told_in_a_line(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +277,42 @@ def test_a_bucket_is_drawn_on_a_cluster(desk: Desk, machines: Cluster) -> None:
     assert (result.done, result.no_face, result.error) == (11, 1, None)
     desk.convert()
     assert {name: data for name, data in found.items() if name.endswith(".png")} == files(desk.out)
+
+
+def test_a_photo_that_kills_workers_is_given_up_after_two(desk: Desk, machines: Cluster) -> None:
+    fill(desk, 5)
+    machines.start_worker()
+    save_photo(desk.photos / "a" / "p1x.png", mark=CRASHES)
+    result = drawn(desk, machines)
+    assert (result.done, result.no_face, result.failed, result.error) == (5, 1, 1, None)
+    assert [(failure.source, failure.code) for failure in result.failures if failure.code != "no_face"] == [
+        ("a/p1x.png", "worker_died")
+    ]
+    assert [worker.poll() for worker in machines.workers].count(-signal.SIGKILL) == 2
+    assert told(desk.out)["a/p1x.png"]["status"] == "failed"
+
+
+def test_what_a_lost_worker_had_is_done_elsewhere(desk: Desk, machines: Cluster) -> None:
+    fill(desk, 14)
+    result = drawn(desk, machines, slow_engine, Kills(machines.workers[0], after=3))
+    assert (result.done, result.no_face, result.failed, result.error) == (14, 1, 0, None)
+    assert len(told(desk.out)) == 15
+    assert len(files(desk.out)) == 14
+
+
+def test_when_the_scheduler_is_lost_the_same_command_goes_on(desk: Desk, lasting: Cluster) -> None:
+    fill(desk, 14)
+    lasting.mend(1)
+    result = drawn(desk, lasting, slow_engine, Kills(lasting.scheduler, after=3))
+    assert result.exit_code == 3
+    assert result.error is not None
+    assert "is lost; what is drawn is kept" in result.error
+    assert "\n" not in result.error
+    assert 1 <= result.done < 14
+    lasting.start_again()
+    rest = drawn(desk, lasting, slow_engine)
+    assert (rest.done + result.done, rest.error, rest.exit_code) == (14, None, 1)
+    assert len(told(desk.out)) == 15
 
 
 @pytest.mark.slow

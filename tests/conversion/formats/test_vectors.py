@@ -55,24 +55,32 @@ def rendered(name: str, data: bytes) -> Image:
         return np.array(page.render(scale=SIZE / page.get_width()).to_pil().convert("L").resize((SIZE, SIZE)))
 
 
+@pytest.fixture(scope="module")
+def files(drawings: list[Image]) -> dict[str, list[bytes]]:
+    """By the name of the format, the drawings as files, 10 cm wide."""
+    return {name: [encoded(name, drawing, "10cm") for drawing in drawings] for name in VECTORS}
+
+
 @pytest.mark.parametrize("name", VECTORS)
-def test_rendered_elsewhere_they_are_the_drawing(name: str, drawings: list[Image]) -> None:
-    for drawing in drawings:
-        assert ssim(rendered(name, encoded(name, drawing, "10cm")), drawing) >= LEAST_SSIM
+def test_rendered_elsewhere_they_are_the_drawing(
+    name: str, drawings: list[Image], files: dict[str, list[bytes]]
+) -> None:
+    for drawing, data in zip(drawings, files[name], strict=True):
+        assert ssim(rendered(name, data), drawing) >= LEAST_SSIM
 
 
-def test_few_nodes_follow_a_drawing(drawings: list[Image]) -> None:
-    for drawing in drawings:
-        assert 100 < encoded("svg", drawing).count(b"C") < 5000
+def test_few_nodes_follow_a_drawing(files: dict[str, list[bytes]]) -> None:
+    for data in files["svg"]:
+        assert 100 < data.count(b"C") < 5000
 
 
 SUBPATH = re.compile(r"M{0} {0}(?:C{0} {0} {0} {0} {0} {0})+Z".format(r"-?\d+\.\d\d"))
 
 
-def test_an_svg_holds_only_what_programs_of_plotters_read(drawings: list[Image]) -> None:
+def test_an_svg_holds_only_what_programs_of_plotters_read(files: dict[str, list[bytes]]) -> None:
     """One filled path, whose parts are closed where they began, on the page of the viewBox."""
-    for drawing in drawings:
-        root = ElementTree.fromstring(encoded("svg", drawing, "10cm"))
+    for data in files["svg"]:
+        root = ElementTree.fromstring(data)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root.attrib == {"width": "100.000mm", "height": "100.000mm", "viewBox": "0 0 512 512"}
         (path,) = root
@@ -90,11 +98,13 @@ def test_an_svg_holds_only_what_programs_of_plotters_read(drawings: list[Image])
 
 
 @pytest.mark.slow
-def test_inkscape_opens_an_svg_at_its_size(drawings: list[Image], tmp_path: Path) -> None:
+def test_inkscape_opens_an_svg_at_its_size(
+    drawings: list[Image], files: dict[str, list[bytes]], tmp_path: Path
+) -> None:
     if (inkscape := shutil.which("inkscape")) is None:
         pytest.skip("needs inkscape")
     svg, png = tmp_path / "drawing.svg", tmp_path / "drawing.png"
-    svg.write_bytes(encoded("svg", drawings[0], "10cm"))
+    svg.write_bytes(files["svg"][0])
     export = ["--export-type=png", f"--export-filename={png}", "--export-dpi=130.048", "--export-background=white"]
     subprocess.run([inkscape, str(svg), *export], check=True, capture_output=True)
     with Pillow.open(png) as picture:
