@@ -29,6 +29,8 @@ COMPARED_SIZE: Final = SIZE // 2
 
 DIRECTIONS: Final = 4
 
+_PIXELS_IN_ROW: Final = 16
+
 Planes = npt.NDArray[np.float32]
 """float32 [COMPARED_SIZE, COMPARED_SIZE, DIRECTIONS]."""
 
@@ -173,11 +175,12 @@ def _planes(grey: npt.NDArray[np.float32]) -> Planes:
 
 def _weighted(planes: Planes) -> Planes:
     """Planes freed of their means and weighted towards the face, flat and of length 1: their product correlates."""
-    root = _root_of_face_weight()
-    flat = planes.reshape(-1, DIRECTIONS) * root
-    flat -= root * (root.T @ flat)
-    length = max(float(np.linalg.norm(flat)), 1e-9)
-    return np.asarray((flat / length).ravel(), np.float32)
+    root, rows = _roots_of_face_weight()
+    flat = planes.reshape(rows.shape) * rows
+    means = root.T @ flat.reshape(-1, DIRECTIONS)
+    flat -= rows * np.tile(means, _PIXELS_IN_ROW)
+    flat /= max(float(np.linalg.norm(flat)), 1e-9)
+    return flat.ravel()
 
 
 def _agreement(a: Planes, b: Planes) -> float:
@@ -186,11 +189,15 @@ def _agreement(a: Planes, b: Planes) -> float:
 
 
 @lru_cache(maxsize=1)
-def _root_of_face_weight() -> npt.NDArray[np.float32]:
-    """Square roots [COMPARED_SIZE ** 2, 1] of weights that fall off from the face and add up to 1."""
+def _roots_of_face_weight() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Square roots [COMPARED_SIZE ** 2, 1] of weights that fall off from the face and add up to 1.
+
+    Also each for all directions, in rows of `_PIXELS_IN_ROW` pixels, since numpy multiplies long rows faster.
+    """
     y, x = np.mgrid[0:COMPARED_SIZE, 0:COMPARED_SIZE] / np.float32(COMPARED_SIZE)
     weight = np.exp(-0.5 * (((x - 0.5) / 0.234) ** 2 + ((y - 0.586) / 0.293) ** 2)).reshape(-1, 1)
-    return np.asarray(np.sqrt(weight / weight.sum()), np.float32)
+    root = np.asarray(np.sqrt(weight / weight.sum()), np.float32)
+    return root, np.repeat(root, DIRECTIONS, axis=1).reshape(-1, _PIXELS_IN_ROW * DIRECTIONS)
 
 
 def _scaling(size: tuple[int, int], to: tuple[int, int]) -> Transform:
