@@ -79,16 +79,15 @@ def timid_generator() -> Generator:
 
 def author_states(generator: Generator) -> dict[str, dict[str, Tensor]]:
     """The weights of a generator by the networks and names of the authors' program."""
-    states = {}
+    states: dict[str, dict[str, Tensor]] = {}
     for key, name in NETWORKS.items():
         network = generator.get_submodule(name)
         names = fusion_names() if name == "fusion" else unet_names(len(network.up))
         theirs = {own: author for author, own in names.items()}
-        states[key] = {
-            f"{theirs[layer]}.{kind}": value.clone()
-            for layer, _, kind in (full.rpartition(".") for full in network.state_dict())
-            for value in [network.state_dict()[f"{layer}.{kind}"]]
-        }
+        states[key] = {}
+        for full, value in network.state_dict().items():
+            layer, _, kind = full.rpartition(".")
+            states[key][f"{theirs[layer]}.{kind}"] = value.clone()
     return states
 
 

@@ -39,8 +39,9 @@ def save_folder(folder, states, epoch="latest"):
 def assert_same(found, original):
     assert found.config == original.config
     assert not found.training
+    weights = found.state_dict()
     for name, value in original.state_dict().items():
-        assert torch.equal(found.state_dict()[name], value), name
+        assert torch.equal(weights[name], value), name
 
 
 def test_reads_the_golden_layout_s_names(golden):
