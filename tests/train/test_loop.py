@@ -278,7 +278,7 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, for
 
 def started_together(script: str, dataset: str, out: str, forking: Forking) -> None:
     """Two processes that the first one starts."""
-    subprocess.run([sys.executable, script, dataset, out, "2", "1"], check=True, capture_output=True)
+    run_side_by_side([[script, dataset, out, "2", "1"]], [{}], Path(out), forking)
 
 
 def started_by_torchrun(script: str, dataset: str, out: str, forking: Forking) -> None:
