@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
-from forking import Forked, Forking
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
@@ -192,16 +192,14 @@ def long_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run
 
 
-@pytest.fixture(scope="module")
-def forking() -> Iterator[Forking]:
-    with closing(Forking()) as forking:
-        yield forking
-
-
-def wait_for(run: Path, process: subprocess.Popen[bytes] | Forked, count: int) -> None:
+def wait_for(run: Path, process: subprocess.Popen[bytes] | BaseProcess, count: int) -> None:
     """Until the run has written `count` lines of metrics, or ended."""
+
+    def runs() -> bool:
+        return (process.exitcode if isinstance(process, BaseProcess) else process.poll()) is None
+
     limit = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < limit:
+    while runs() and time.monotonic() < limit:
         file = run / "metrics.jsonl"
         if file.exists() and len(file.read_bytes().splitlines()) >= count:
             return
@@ -210,15 +208,15 @@ def wait_for(run: Path, process: subprocess.Popen[bytes] | Forked, count: int) -
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(
-    tiny_dataset: Path, long_run: Path, forking: Forking, tmp_path: Path, kills: int
+    tiny_dataset: Path, long_run: Path, tmp_path: Path, kills: int
 ) -> None:
     run, rng, resume = tmp_path / "run", random.Random(0), []
     for kill in range(kills):
-        process = forking.start(["apdraw_cli", *arguments(tiny_dataset, run, *resume)], tmp_path / "said")
+        process = forked.start(["apdraw_cli", *arguments(tiny_dataset, run, *resume)], tmp_path / "said")
         wait_for(run, process, 1 + kill * (STEPS - 1) // kills)
         time.sleep(rng.uniform(0, 0.5))
         process.kill()
-        process.wait()
+        process.join()
         resume = ["--resume"] if checkpoints(run) else []
     finish(tiny_dataset, run)
     assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
@@ -256,7 +254,7 @@ def ask_until(limit: float, session: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, forking: Forking, tmp_path: Path) -> None:
+def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     (copy / "drawings" / "1.png").write_bytes(b"no picture")
@@ -265,35 +263,36 @@ def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, for
     index[0]["split"] = "val"
     (copy / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in index))
     run = tmp_path / "run"
-    process = forking.start(["apdraw_cli", *arguments(copy, run)], tmp_path / "said")
-    assert process.wait() == 2
+    process = forked.start(["apdraw_cli", *arguments(copy, run)], tmp_path / "said")
+    process.join(120)
+    assert process.exitcode == 2
     began = (run / "config.toml").stat().st_mtime  # written once all is imported
     with pytest.raises(ProcessLookupError):
         ask_until(began + GRACE_SECONDS, process.pid)
-    errors = process.errors()
+    errors = (tmp_path / "said.err").read_text()
     assert "drawings/1.png" in errors
     assert errors.count("apdraw: error") == 1
     assert "Traceback" not in errors
 
 
-def started_together(script: str, dataset: str, out: str, forking: Forking) -> None:
+def started_together(script: str, dataset: str, out: str) -> None:
     """Two processes that the first one starts."""
     run_side_by_side([[script, dataset, out, "2", "1"]], [{}], Path(out), forking)
 
 
-def started_by_torchrun(script: str, dataset: str, out: str, forking: Forking) -> None:
+def started_by_torchrun(script: str, dataset: str, out: str) -> None:
     """A torchrun for each of two machines, which are both this one."""
     first = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", free_port()]
     commands = [["torch.distributed.run", "--node-rank", rank, *first, script, dataset, out, "1", "1"] for rank in "01"]
-    run_side_by_side(commands, [{}, {}], Path(out), forking)
+    run_side_by_side(commands, [{}, {}], Path(out))
 
 
-def started_on_two_machines(script: str, dataset: str, out: str, forking: Forking) -> None:
+def started_on_two_machines(script: str, dataset: str, out: str) -> None:
     """The same without torchrun itself, which takes long to start: with the variables that it sets."""
     world = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2"}
     world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "none"}
     variables = [{**world, "RANK": rank, "GROUP_RANK": rank} for rank in "01"]
-    run_side_by_side([[script, dataset, out, "1", "1"]] * 2, variables, Path(out), forking)
+    run_side_by_side([[script, dataset, out, "1", "1"]] * 2, variables, Path(out))
 
 
 def free_port() -> str:
@@ -302,14 +301,16 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def run_side_by_side(commands: list[list[str]], variables: list[dict[str, str]], out: Path, forking: Forking) -> None:
+def run_side_by_side(commands: list[list[str]], variables: list[dict[str, str]], out: Path) -> None:
     processes = [
-        forking.start(command, out.with_suffix(f".{rank}"), more)
+        forked.start(command, out.with_suffix(f".{rank}"), more)
         for rank, (command, more) in enumerate(zip(commands, variables, strict=True))
     ]
     try:
         for process in processes:
-            assert process.wait(300) == 0, process.errors()
+            process.join(300)
+        errors = [path.read_text() for path in out.parent.glob("*.err")]
+        assert [process.exitcode for process in processes] == [0, 0], errors
     finally:
         for process in processes:
             process.kill()
@@ -334,12 +335,11 @@ def gradients_of_one(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactor
 def test_two_processes_have_the_gradients_of_one(
     tiny_dataset: Path,
     gradients_of_one: dict[str, torch.Tensor],
-    forking: Forking,
     tmp_path: Path,
-    start: Callable[[str, str, str, Forking], None],
+    start: Callable[[str, str, str], None],
 ) -> None:
     out = str(tmp_path / "two.pt")
-    start(DDP_SCRIPT, str(tiny_dataset), out, forking)
+    start(DDP_SCRIPT, str(tiny_dataset), out)
     one, two = gradients_of_one, torch.load(out, weights_only=True)
     assert one.keys() == two.keys()
     for name, gradient in one.items():
