@@ -25,6 +25,7 @@ def start(program: list[str], said: Path, variables: Mapping[str, str] | None = 
 
 
 def _run(program: list[str], said: Path, variables: Mapping[str, str]) -> None:
+    multiprocessing.set_start_method(None, force=True)  # the program's own processes are started as ever
     os.setsid()
     os.environ.update(variables)
     for number, suffix in ((1, "out"), (2, "err")):
