@@ -18,7 +18,7 @@ from engines.errors import ModelError
 from engines.portrait import Image, PortraitBatch
 from train.networks.generator import Generator
 from train.networks.graph import DrawingGraph
-from train.networks.norm import Norm
+from train.networks.norm import Norm, cast
 from train.networks.unet import UNet
 
 LARGEST_DIFFERENCE: Final = 2
@@ -238,7 +238,7 @@ class _Convolution(nn.Module):
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(x.to(self.convolution.weight.dtype)).to(self.outputs)  # type: ignore[no-any-return]
+        return cast(self.convolution(cast(x, self.convolution.weight.dtype)), self.outputs)
 
 
 class _OnePassNorm(nn.Module):
@@ -250,10 +250,10 @@ class _OnePassNorm(nn.Module):
         self.eps = norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        values = x.float()
+        values = cast(x, torch.float32)
         mean, square = values.mean((2, 3), keepdim=True), (values * values).mean((2, 3), keepdim=True)
         scale = torch.rsqrt(F.relu(square - mean * mean) + self.eps) * self.weight
-        return (values * scale + (self.bias - mean * scale)).to(x.dtype)
+        return cast(values * scale + (self.bias - mean * scale), x.dtype)
 
 
 def _fold_norms(network: nn.Module) -> None:

@@ -47,8 +47,8 @@ class Norm(nn.BatchNorm2d):
             photos = [F.batch_norm(photo, None, None, weight, bias, True, eps=self.eps) for photo in torch.split(x, 1)]
             return torch.cat(photos) if len(photos) > 1 else photos[0]
         # One operation in an exported graph, which every runtime has a kernel for.
-        values, scale, shift = (_cast(tensor, torch.float32) for tensor in (x, self.weight, self.bias))
-        return _cast(F.instance_norm(values, None, None, scale, shift, True, 0.0, self.eps), x.dtype)
+        values, scale, shift = (cast(tensor, torch.float32) for tensor in (x, self.weight, self.bias))
+        return cast(F.instance_norm(values, None, None, scale, shift, True, 0.0, self.eps), x.dtype)
 
 
 def photo_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -91,7 +91,7 @@ class _PhotoNorm(torch.autograd.Function):
         return found, both.sum((0, 2, 3)), alone.sum((0, 2, 3)), None
 
 
-def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """As `x.to(dtype)`, but nothing where it is: such casts would be a quarter of what an export traces."""
     return x if x.dtype == dtype else x.to(dtype)
 
