@@ -54,7 +54,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, ge
     )
     recorded = np.load(folder / "outputs.npz")["drawing"] * 127.5 + 127.5
     rounding = np.abs(np.rint(recorded) - recorded).mean()
-    others = synthetic_portraits(3)
+    others = synthetic_portraits(1)
     batch = PortraitBatch(*(np.concatenate(both) for both in zip(arrays(sample), arrays(others), strict=True)))
     with torch.inference_mode():
         wanted = DrawingGraph(generator)(*(torch.from_numpy(a) for a in arrays(batch))).numpy().astype(int)
@@ -63,7 +63,7 @@ def test_the_authors_model_is_imported_exported_and_draws_as_recorded(shared, ge
     with signal_stack_kept():
         compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     runtimes = [lambda inputs: session.run(["drawing"], inputs)[0], lambda inputs: compiled(inputs)["drawing"]]
-    for count in (1, 3, 4):
+    for count in (1, 2):
         inputs = PortraitBatch(*(a[:count] for a in arrays(batch))).inputs()
         for draw in runtimes:
             drawings = draw(inputs)

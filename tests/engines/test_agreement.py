@@ -41,13 +41,13 @@ def engines(pair):
 
 
 @pytest.fixture(scope="module")
-def four():
-    return synthetic_portraits(4, seed=3)
+def three():
+    return synthetic_portraits(3, seed=3)
 
 
 @pytest.fixture(scope="module")
-def drawn_by_torch(engines, four):
-    return engines["torch"].draw(four)
+def drawn_by_torch(engines, three):
+    return engines["torch"].draw(three)
 
 
 # With statistics of the photo and random weights a reduced precision changes single pixels by much.
@@ -58,10 +58,10 @@ def first(batch, count):
     return PortraitBatch(batch.photo[:count], batch.landmarks[:count], batch.mask[:count])
 
 
-@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("name", CPU_ENGINES)
-def test_all_engines_draw_the_same_alone_and_in_a_batch(engines, four, drawn_by_torch, name, count):
-    drawing = engines[name].draw(first(four, count))
+def test_all_engines_draw_the_same_alone_and_in_a_batch(engines, three, drawn_by_torch, name, count):
+    drawing = engines[name].draw(first(three, count))
     assert min(one.std() for one in drawing) > 5
     assert np.abs(drawing.astype(int) - drawn_by_torch[:count]).max() <= 1
 
@@ -84,21 +84,21 @@ def test_weights_retrained_after_the_export_are_noticed(pair, tmp_path):
 
 
 @running
-def test_openvino_in_bf16_keeps_every_region_in_its_place_or_refuses(pair, four, drawn_by_torch):
+def test_openvino_in_bf16_keeps_every_region_in_its_place_or_refuses(pair, three, drawn_by_torch):
     try:
         engine = open_engine(pair, engine="openvino", precision="bf16")
     except EngineError as error:
         pytest.skip(str(error))
     assert engine.precision == "bf16"
-    far = (np.abs(engine.draw(four).astype(int) - drawn_by_torch) > 48).mean()
+    far = (np.abs(engine.draw(three).astype(int) - drawn_by_torch) > 48).mean()
     assert far < 0.002
 
 
 @running
-def test_torch_in_bf16_is_close(pair, four, drawn_by_torch):
+def test_torch_in_bf16_is_close(pair, three, drawn_by_torch):
     engine = open_engine(pair, engine="torch", precision="bf16", load_module=load_module)
     assert engine.precision == "bf16"
-    drawing = engine.draw(first(four, 2))
+    drawing = engine.draw(first(three, 2))
     difference = np.abs(drawing.astype(int) - drawn_by_torch[:2])
     assert difference.max() > 1
     assert (difference > 48).mean() < 0.002

@@ -159,10 +159,10 @@ def verify(graph: DrawingGraph, model: bytes, tolerance: int = TOLERANCE) -> Non
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    inputs = synthetic_portraits(3).inputs()
+    inputs = synthetic_portraits(2).inputs()
     with torch.inference_mode():
         wanted = graph(*(torch.from_numpy(array) for array in inputs.values())).numpy()
-    for count in (1, 3):
+    for count in (1, 2):
         found: Image = session.run([OUTPUT.name], {name: array[:count] for name, array in inputs.items()})[0]
         difference = int(np.abs(found.astype(np.int16) - wanted[:count]).max())
         if difference > tolerance:

@@ -59,11 +59,11 @@ def assert_same_greys(found, wanted):
 @every_kind
 def test_torch_onnxruntime_and_openvino_draw_the_same(exported):
     generator, path = exported
-    portraits = synthetic_portraits(4, seed=1)
+    portraits = synthetic_portraits(3, seed=1)
     wanted = drawn_by_torch(generator, portraits)
     assert min(drawing.std() for drawing in wanted) > 5
     for draw in (onnxruntime_of(path), openvino_of(path)):
-        for count in (1, 3, 4):
+        for count in (1, 3):
             some = PortraitBatch(portraits.photo[:count], portraits.landmarks[:count], portraits.mask[:count])
             assert_same_greys(draw(some), wanted[:count])
 
