@@ -41,15 +41,6 @@ def _shared() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts tests that share exports first, which brings them into one process: the first export in one takes twice."""
-    items.sort(key=lambda item: "generators" not in getattr(item, "fixturenames", ()))
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()  # what is loaded by now stays loaded: no collection need look through it
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material beside the repository; a test that needs it is skipped without it."""

@@ -1,5 +1,6 @@
 """A server of S3 in this process (moto), which what asks for one in the environment finds."""
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,13 +21,12 @@ def s3_server(port: int = 0) -> Iterator[str]:
     """
     pytest.importorskip("s3fs")
     moto = pytest.importorskip("moto.server")
-    from moto.moto_api._internal.models import moto_api_backend
-
-    moto_api_backend.reset()  # buckets belong to the process, not to the server that made them
     running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
     try:
+        # Buckets belong to the process, not to the server that made them.
+        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in access(f"http://{host}:{port}").items():
                 patch.setenv(name, value)

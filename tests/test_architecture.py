@@ -50,6 +50,7 @@ SPANNING = """
     conversion/test_trust engines/tensorrt/test_library_names engines/tensorrt/test_machines
     engines/test_agreement engines/test_engines gpu/test_gpu test_architecture test_containers test_docs
     test_page_commands train/artist/test_parts train/networks/test_golden train/networks/test_networks
+    train/test_processes
 """
 """Tests of what several modules do together, or each of a kind."""
 

@@ -39,7 +39,7 @@ NOT_RUN: Final = {
     r"docker |mkdir -p ~/\.cache/apdraw": "needs a container engine; tests/test_containers.py checks what can be",
     r"apdraw build-engine |apdraw .*--model generator\.engine": "needs an NVIDIA GPU; tests/cli/test_build_engine.py",
     r"apdraw train .*--set devices=4": "needs four GPUs",
-    r"torchrun ": "needs two machines; tests/train/test_loop.py runs it as two processes",
+    r"torchrun ": "needs two machines; tests/train/test_processes.py runs it as two processes",
     r"srun |#!|#SBATCH": "needs Slurm; the shards of this page are run",
     r"dask |apdraw .*--cluster ": "needs machines; tests/conversion/executors/test_cluster.py runs it on this one",
     r"moto_server |export AWS_": "the test starts the server itself, at a free port",

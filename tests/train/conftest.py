@@ -1,6 +1,6 @@
 """Small generators with something to draw, and the authors' reference model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,14 @@ from train.npr.face_parsing import FACE, PERSON
 def one_thread() -> None:
     """Small networks gain nothing from threads, and lose much where the cores are busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def one_portrait_shown() -> Iterator[None]:
+    """Pictures of several portraits would be half of a run of a step or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.loop.SHOWN_PORTRAITS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,18 @@
 """Runs of every stage on a few synthetic portraits: they learn, leave what they should, and can be stopped anywhere."""
 
 import errno
-import json
-import os
-import random
-import runpy
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
+from training_runs import assert_same_weights
 
-from apdraw_cli.commands.train import plan
 from engines.errors import CheckpointError, DatasetError, OptionsError, TrainingError
 from train import loop
 from train.checkpoint import checkpoints, load_checkpoint
@@ -36,7 +25,7 @@ from train.options import PRESETS, TrainOptions, resolve
 from train.run_log import read_metrics
 from train.stages import AdversarialStage
 from train.starting_weights import Inputs
-from train.stop_signals import GRACE_SECONDS, Interrupted
+from train.stop_signals import Interrupted
 
 TINY = resolve(
     {"stage": "pretrain", "steps": 3, "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0}
@@ -48,12 +37,7 @@ GLOBAL = replace(TINY, local_networks=False)
 """A sixth of the work, where the test is of the loop and not of what it trains."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_portrait_shown() -> Iterator[None]:
-    """Most runs here are of a step or two, of which pictures of several portraits would be half."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "SHOWN_PORTRAITS", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_portrait_shown")
 
 
 def run_tiny(dataset: Path, run: Path, resume: bool = False, options: TrainOptions = TINY, **changes: Any) -> Path:
@@ -62,20 +46,9 @@ def run_tiny(dataset: Path, run: Path, resume: bool = False, options: TrainOptio
     return result
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path)
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    ours, theirs = weights(first), weights(second)
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
-
-
 def assert_nearly_same_weights(first: Path, second: Path) -> None:
     """After a step at a rate of almost nothing."""
-    ours, theirs = weights(first), weights(second)
+    ours, theirs = load_file(first), load_file(second)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, atol=1e-6, rtol=0)
@@ -141,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(
     assert first["step"] == 1
     name = "whole.down.0.conv.weight"
     other = run_tiny(tiny_dataset, tmp_path / "other", seed=1, steps=1)
-    assert not torch.equal(first["networks"]["generator"][name], weights(other)[name])
+    assert not torch.equal(first["networks"]["generator"][name], load_file(other)[name])
 
 
 def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -161,191 +134,6 @@ def test_a_resumed_run_is_the_unbroken_one(tiny_dataset: Path, tmp_path: Path) -
     ]
     assert curves[0] == curves[1]
     assert [line["step"] for line in curves[1]] == [1, 2, 3]
-
-
-STEPS = 10
-LONG = resolve(
-    {"stage": "pretrain", "steps": STEPS, "width": 2, "local_networks": False, "device": "cpu"}
-    | {"discriminator_width": 2, "save_every": 1, "log_every": 1, "picture_every": STEPS, "workers": 1}
-)
-
-
-def arguments(dataset: Path, run: Path, *more: str) -> list[str]:
-    """Of `apdraw` for a run of `LONG`."""
-    options = ["--stage", "pretrain", "--steps", str(STEPS), "--width", "2", "--device", "cpu"]
-    for option in ("discriminator-width=2", "local-networks=false", "save-every=1", "log-every=1", "workers=1"):
-        options += ["--set", option]
-    options += ["--set", f"picture-every={STEPS}"]
-    return ["train", str(dataset), "--output", str(run), *options, *more]
-
-
-def finish(dataset: Path, run: Path) -> None:
-    """What such a run does, in this process, from the newest checkpoint on where there is one."""
-    result = loop.train(Inputs(dataset), run, LONG, resume=bool(checkpoints(run)))
-    assert result is not None
-
-
-@pytest.fixture(scope="module")
-def long_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "long"
-    finish(tiny_dataset, run)
-    return run
-
-
-def wait_for(run: Path, process: subprocess.Popen[bytes] | BaseProcess, count: int) -> None:
-    """Until the run has written `count` lines of metrics, or ended."""
-
-    def runs() -> bool:
-        return (process.exitcode if isinstance(process, BaseProcess) else process.poll()) is None
-
-    limit = time.monotonic() + 120
-    while runs() and time.monotonic() < limit:
-        file = run / "metrics.jsonl"
-        if file.exists() and len(file.read_bytes().splitlines()) >= count:
-            return
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(
-    tiny_dataset: Path, long_run: Path, tmp_path: Path, kills: int
-) -> None:
-    run, rng, resume = tmp_path / "run", random.Random(0), []
-    for kill in range(kills):
-        process = forked.start(["apdraw_cli", *arguments(tiny_dataset, run, *resume)], tmp_path / "said")
-        wait_for(run, process, 1 + kill * (STEPS - 1) // kills)
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        process.join()
-        resume = ["--resume"] if checkpoints(run) else []
-    finish(tiny_dataset, run)
-    assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
-    steps = [line["step"] for line in read_metrics(run)]
-    assert steps == list(range(1, STEPS + 1))
-    assert not list((run / "checkpoints").glob(".*"))
-
-
-def test_asked_to_stop_with_all_its_processes_it_saves_first(
-    tiny_dataset: Path, long_run: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apdraw_cli", *arguments(tiny_dataset, run, "--set", "save-every=100")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    wait_for(run, process, 1)
-    os.killpg(process.pid, signal.SIGTERM)
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"go on with the same command and --resume" in said
-    assert b"Traceback" not in errors
-    step = load_checkpoint(run)["step"]
-    assert 1 <= step < STEPS
-    finish(tiny_dataset, run)
-    assert_same_weights(long_run / "generator.safetensors", run / "generator.safetensors")
-
-
-def ask_until(limit: float, session: int) -> None:
-    """Asks for the processes of a session; raises ProcessLookupError where there is none any more."""
-    while time.time() < limit:
-        os.killpg(session, 0)
-        time.sleep(0.01)
-
-
-def test_a_broken_run_leaves_no_process_and_ends_at_once(tiny_dataset: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_dataset, copy)
-    (copy / "drawings" / "1.png").write_bytes(b"no picture")
-    # Of what is shown there must be nothing to complain: the process that reads is to meet it.
-    index = [json.loads(line) for line in (copy / "index.jsonl").read_text().splitlines()]
-    index[0]["split"] = "val"
-    (copy / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in index))
-    run = tmp_path / "run"
-    process = forked.start(["apdraw_cli", *arguments(copy, run)], tmp_path / "said")
-    process.join(120)
-    assert process.exitcode == 2
-    began = (run / "config.toml").stat().st_mtime  # written once all is imported
-    with pytest.raises(ProcessLookupError):
-        ask_until(began + GRACE_SECONDS, process.pid)
-    errors = (tmp_path / "said.err").read_text()
-    assert "drawings/1.png" in errors
-    assert errors.count("apdraw: error") == 1
-    assert "Traceback" not in errors
-
-
-def started_together(script: str, dataset: str, out: str) -> None:
-    """Two processes that the first one starts."""
-    run_side_by_side([[script, dataset, out, "2", "1"]], [{}], Path(out))
-
-
-def started_by_torchrun(script: str, dataset: str, out: str) -> None:
-    """A torchrun for each of two machines, which are both this one."""
-    first = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", free_port()]
-    commands = [["torch.distributed.run", "--node-rank", rank, *first, script, dataset, out, "1", "1"] for rank in "01"]
-    run_side_by_side(commands, [{}, {}], Path(out))
-
-
-def started_on_two_machines(script: str, dataset: str, out: str) -> None:
-    """The same without torchrun itself, which takes long to start: with the variables that it sets."""
-    world = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2"}
-    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "none"}
-    variables = [{**world, "RANK": rank, "GROUP_RANK": rank} for rank in "01"]
-    run_side_by_side([[script, dataset, out, "1", "1"]] * 2, variables, Path(out))
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def run_side_by_side(commands: list[list[str]], variables: list[dict[str, str]], out: Path) -> None:
-    processes = [
-        forked.start(command, out.with_suffix(f".{rank}"), more)
-        for rank, (command, more) in enumerate(zip(commands, variables, strict=True))
-    ]
-    try:
-        for process in processes:
-            process.join(300)
-        errors = [path.read_text() for path in out.parent.glob("*.err")]
-        assert [process.exitcode for process in processes] == [0] * len(processes), errors
-    finally:
-        for process in processes:
-            process.kill()
-
-
-DDP_SCRIPT = str(Path(__file__).with_name("ddp_gradients.py"))
-
-
-@pytest.fixture(scope="module")
-def gradients_of_one(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The gradients of a step on one process, by the names of weights."""
-    out = str(tmp_path_factory.mktemp("gradients") / "one.pt")
-    runpy.run_path(DDP_SCRIPT)["main"](str(tiny_dataset), out, 1, 2)
-    return dict(torch.load(out, weights_only=True))
-
-
-@pytest.mark.parametrize(
-    "start",
-    [started_together, started_on_two_machines, pytest.param(started_by_torchrun, marks=pytest.mark.slow)],
-    ids=lambda start: start.__name__,
-)
-def test_two_processes_have_the_gradients_of_one(
-    tiny_dataset: Path,
-    gradients_of_one: dict[str, torch.Tensor],
-    tmp_path: Path,
-    start: Callable[[str, str, str], None],
-) -> None:
-    out = str(tmp_path / "two.pt")
-    start(DDP_SCRIPT, str(tiny_dataset), out)
-    one, two = gradients_of_one, torch.load(out, weights_only=True)
-    assert one.keys() == two.keys()
-    for name, gradient in one.items():
-        # Some gradients nearly cancel out, and there the order of additions shows; a sum for a mean would be 1 off.
-        allowed = 1e-3 * float(gradient.abs().max()) + 1e-6
-        torch.testing.assert_close(two[name], gradient, atol=allowed, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -418,7 +206,7 @@ def test_what_has_another_width_starts_anew(
     result = loop.train(Inputs(tiny_dataset, unbroken), tmp_path / "run", options)
     assert "the network background in" in caplog.text
     assert result is not None
-    found, taught = weights(result), weights(unbroken / "generator.safetensors")
+    found, taught = load_file(result), load_file(unbroken / "generator.safetensors")
     assert found["background.down.0.conv.weight"].shape[0] == 4
     torch.testing.assert_close(found["hair.down.0.conv.weight"], taught["hair.down.0.conv.weight"])
 
@@ -442,11 +230,11 @@ def test_frozen_norms_are_measured_once_and_survive_a_stop(tiny_dataset: Path, u
     assert resumed is not None
     assert_same_weights(whole, resumed)
     measured = load_checkpoint(tmp_path / "run")["networks"]["generator"]["fusion.norm.running_var"]
-    assert torch.equal(weights(whole)["fusion.norm.running_var"], measured)
+    assert torch.equal(load_file(whole)["fusion.norm.running_var"], measured)
     assert not torch.equal(measured, torch.ones_like(measured))
     later = loop.train(Inputs(tiny_dataset, tmp_path / "whole"), tmp_path / "later", replace(options, steps=1))
     assert later is not None
-    assert torch.equal(weights(later)["fusion.norm.running_var"], measured)
+    assert torch.equal(load_file(later)["fusion.norm.running_var"], measured)
 
 
 def test_formal_training_goes_on_with_the_line_detectors_it_began_with(
@@ -533,7 +321,7 @@ def test_an_unreadable_pair_is_named(
     # The examples are read first; here they are not what is looked at.
     monkeypatch.setattr(loop, "_example", lambda fabric, shown: None)
     with pytest.raises(DatasetError, match=r"drawings.[012]\.png") as raised:
-        run_tiny(copy, tmp_path / "run", True, GLOBAL, workers=workers, picture_every=100, steps=9)
+        run_tiny(copy, tmp_path / "run", resume=True, options=GLOBAL, workers=workers, picture_every=100, steps=9)
     assert "\n" not in str(raised.value)
     assert load_checkpoint(tmp_path / "run")["step"] == 1
 
@@ -578,22 +366,3 @@ def test_the_learning_rate_falls_at_the_end() -> None:
     constant, falling = TrainOptions(lr=1.0), TrainOptions(lr=1.0, lr_decay=0.5)
     assert [learning_rate(constant, step, 4) for step in range(4)] == [1, 1, 1, 1]
     assert [learning_rate(falling, step, 4) for step in range(4)] == [1, 1, 1, 0.5]
-
-
-def test_the_plan_counts_work_without_doing_it(tiny_dataset: Path) -> None:
-    found = plan(tiny_dataset, {"stage": "pretrain", "steps": 6, "width": 4, "discriminator_width": 4}, None)
-    assert found.steps == 6
-    assert found.pairs == 3
-    assert found.weights.keys() == {"generator", "discriminators"}
-    assert found.gflop_per_step > 1
-
-
-def test_the_plan_does_not_wait_for_the_data_set(tmp_path: Path) -> None:
-    given = {"stage": "auxiliary", "detector_width": 4}
-    with pytest.raises(DatasetError):
-        plan(tmp_path, given, None)
-    (tmp_path / ".apdraw-prepare").mkdir()
-    found = plan(tmp_path, given, None)
-    assert (found.pairs, found.steps) == (None, None)
-    assert found.gflop_per_step > 1
-    assert plan(tmp_path, {**given, "steps": 6}, None).steps == 6

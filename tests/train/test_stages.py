@@ -19,6 +19,8 @@ from train.options import TrainOptions, resolve
 from train.stages import LocalStage
 from train.starting_weights import Inputs
 
+pytestmark = pytest.mark.usefixtures("one_portrait_shown")
+
 LOCAL = resolve(
     {"stage": "local", "width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0, "batch_size": 3}
     | {"steps": 2, "log_every": 1, "save_every": 1, "picture_every": 2}
@@ -69,9 +71,7 @@ def test_what_is_saved_is_the_moving_average(tiny_dataset: Path) -> None:
     torch.testing.assert_close(averaged, before + (trained - before) / 4)
 
 
-def test_a_local_run_is_resumed_exactly_and_started_from(
-    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_run_is_resumed_exactly_and_started_from(tiny_dataset: Path, tmp_path: Path) -> None:
     options = replace(LOCAL, regions="eye_left,hair", local_adversarial_weight=0.5, batch_size=1)
     run = tmp_path / "run"
     whole = loop.train(Inputs(tiny_dataset), run, options)
@@ -84,7 +84,6 @@ def test_a_local_run_is_resumed_exactly_and_started_from(
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert (run / "pictures" / "step-00000002.jpg").exists()
 
-    monkeypatch.setattr(loop, "SHOWN_PORTRAITS", 1)  # a picture of whole portraits would be most of a run of one step
     formal = resolve({"stage": "pretrain", "steps": 1, "lr": 1e-12, "width": 2, "discriminator_width": 2, "workers": 0})
     result = loop.train(Inputs(tiny_dataset, run), tmp_path / "next", replace(formal, device="cpu"))
     assert result is not None
@@ -92,10 +91,7 @@ def test_a_local_run_is_resumed_exactly_and_started_from(
     torch.testing.assert_close(weights["eye_left.down.0.conv.weight"], first["eye_left.down.0.conv.weight"])
 
 
-def test_discriminators_that_do_not_count_are_left_out(
-    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "SHOWN_PORTRAITS", 1)
+def test_discriminators_that_do_not_count_are_left_out(tiny_dataset: Path, tmp_path: Path) -> None:
     small = {"width": 2, "discriminator_width": 2, "device": "cpu", "workers": 0, "steps": 1, "log_every": 1}
     options = resolve({"stage": "pretrain", "adversarial_weight": 0.0, **small})
     assert loop.train(Inputs(tiny_dataset), tmp_path / "run", options) is not None
